@@ -1,0 +1,83 @@
+"""Everything that detloss raises on purpose, in one tree.
+
+::
+
+    DetlossError
+    ├── PluginError                 a plugin: who, what was expected, what was found, what to do
+    │   ├── UnknownPluginError      no installed plugin has this name; near names are given
+    │   ├── PluginConflictError     two packages claim one name; both are named
+    │   └── PluginLoadError         the selected plugin cannot be imported, or is no loss
+    ├── LossDefinitionError         a loss class breaks the interface (raised when it is defined)
+    ├── ConfigError                 a config is wrong; lists every finding with file, line and key
+    ├── InjectionError              a loss cannot go where it was sent
+    │   ├── HeadNotFoundError       the model has no such head
+    │   └── AlreadyPatchedError     something else already replaced the head's loss
+    └── DataError                   a data set cannot be read or used
+
+Each of them is a plain exception with a message that says what to do next; what a program may want to read
+(names, packages, findings) is an attribute as well.
+"""
+
+from __future__ import annotations
+
+
+class DetlossError(Exception):
+    """Base of all errors that detloss raises on purpose."""
+
+
+class PluginError(DetlossError):
+    """A plugin cannot be used.
+
+    Attributes:
+        name: The loss or head name that was asked for.
+        package: The distribution that claims the name, if one does.
+    """
+
+    def __init__(self, message: str, *, name: str, package: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.package = package
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by message: exceptions cross process borders (DDP workers, data loaders)."""
+        return _rebuild_plugin_error, (type(self), str(self), self.name, self.package)
+
+
+class UnknownPluginError(PluginError):
+    """No installed plugin has this name."""
+
+
+class PluginConflictError(PluginError):
+    """More than one package claims this name."""
+
+
+class PluginLoadError(PluginError):
+    """The plugin was selected, and importing it failed or gave something that is no plugin."""
+
+
+class LossDefinitionError(DetlossError, TypeError):
+    """A loss class breaks the interface."""
+
+
+class ConfigError(DetlossError, ValueError):
+    """A config is wrong."""
+
+
+class InjectionError(DetlossError):
+    """A loss cannot go where it was sent."""
+
+
+class HeadNotFoundError(InjectionError):
+    """The model has no such head."""
+
+
+class AlreadyPatchedError(InjectionError):
+    """Something other than detloss already replaced this head's loss."""
+
+
+class DataError(DetlossError):
+    """A data set cannot be read or used."""
+
+
+def _rebuild_plugin_error(cls: type[PluginError], message: str, name: str, package: str | None) -> PluginError:
+    return cls(message, name=name, package=package)

@@ -1,0 +1,167 @@
+"""Put losses into the heads of a detector, see what is in them, and take them out again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from detloss.config import build_loss
+from detloss.errors import AlreadyPatchedError, HeadNotFoundError, InjectionError
+from detloss.heads.base import HeadAdapter, HeadLosses, Term, adapted
+from detloss.loss import BoxRegressionLoss, LossSpec
+from detloss.registry import HEAD_GROUP, find_plugins, get_plugin
+
+__all__ = ["Injected", "LossLike", "eject", "inject", "injected"]
+
+LossLike = str | Mapping[str, object] | LossSpec | BoxRegressionLoss
+"""A loss: its name, its spec as a mapping or a `LossSpec`, or an instance (with its recommended weight)."""
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_log = logging.getLogger("detloss")
+
+
+class Injected(dict[str, HeadLosses]):
+    """Head name -> the losses in it; printed, a line a head."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"{head}: {losses}" for head, losses in self.items()) or "no losses injected"
+
+
+def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) -> Model:
+    """Replace the box loss of heads of `model`, in place.
+
+    Only the given instances change: their class becomes a subclass that replaces one entry of the loss dict. Several
+    losses for one head are summed. A second injection into a head replaces the first. Nothing is changed unless all
+    of `losses` can be.
+
+    Args:
+        model: A torchvision detector, or any module that contains one.
+        losses: Head name -> a loss or several.
+
+    Returns:
+        `model` itself.
+
+    Raises:
+        HeadNotFoundError: the model has no such head.
+        AlreadyPatchedError: the loss of the head was already replaced by something else.
+        PluginError: a loss or head name cannot be resolved to one installed plugin.
+        ConfigError: a parameter of a loss is wrong.
+    """
+    planned = []
+    for head, given in losses.items():
+        adapter = _adapter(head)
+        module = _find(model, adapter)
+        if found := adapter.patches(module):
+            raise AlreadyPatchedError(f"{head}: detloss will not combine its losses with what is there: {found[0]}.")
+        planned.append((module, adapter, _losses(head, given)))
+    for module, adapter, head_losses in planned:
+        _take_out(module)
+        module.__class__ = adapted(adapter, type(module))
+        module.detloss = head_losses.to(_device(module)).train(module.training)
+    return model
+
+
+def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
+    """Give heads of `model` their own class and loss back, in place.
+
+    Args:
+        model: A module into which losses were injected.
+        heads: Names of heads; None means all.
+
+    Returns:
+        `model` itself.
+
+    Raises:
+        HeadNotFoundError: nothing is injected in one of `heads`; nothing is changed then.
+    """
+    present = {module.head: module for module in _adapters(model)}
+    wanted = list(present) if heads is None else list(heads)
+    if missing := [head for head in wanted if head not in present]:
+        raise HeadNotFoundError(
+            f"eject: nothing is injected into {missing[0]!r} of this {type(model).__name__}. "
+            f"Losses are in: {', '.join(present) or 'no head'}."
+        )
+    for module in _adapters(model):
+        if module.head in wanted:
+            _take_out(module)
+    return model
+
+
+def injected(model: nn.Module) -> Injected:
+    """Return the losses in the heads of `model`.
+
+    The key is the head's name; where a module holds two heads of that name (a teacher and a student, say), it is the
+    path of each within `model`.
+    """
+    found = [(path, module) for path, module in model.named_modules() if isinstance(module, HeadAdapter)]
+    names = [module.head for _, module in found]
+    return Injected((module.head if names.count(module.head) == 1 else path, module.detloss) for path, module in found)
+
+
+def _adapter(head: str) -> type[HeadAdapter]:
+    return get_plugin(head, group=HEAD_GROUP).cls  # type: ignore[return-value]  # HEAD_GROUP holds adapters
+
+
+def _adapters(model: nn.Module) -> list[HeadAdapter]:
+    return [module for module in model.modules() if isinstance(module, HeadAdapter)]
+
+
+def _find(model: nn.Module, adapter: type[HeadAdapter]) -> nn.Module:
+    found = [(path, module) for path, module in model.named_modules() if isinstance(module, adapter.adapts)]
+    if len(found) == 1:
+        return found[0][1]
+    if found:
+        raise InjectionError(
+            f"{adapter.head}: this {type(model).__name__} has {len(found)} such heads: "
+            f"{', '.join(path for path, _ in found)}. Inject into the part that you mean."
+        )
+    there = [plugin.name for plugin in find_plugins(HEAD_GROUP) if _has(model, plugin.name)]
+    raise HeadNotFoundError(
+        f"{adapter.head}: this {type(model).__name__} has no {adapter.adapts.__name__}. "
+        f"Heads that it has: {', '.join(there) or 'none that an installed adapter knows'}."
+    )
+
+
+def _has(model: nn.Module, head: str) -> bool:
+    adapter = _adapter(head)
+    return any(isinstance(module, adapter.adapts) for module in model.modules())
+
+
+def _losses(head: str, given: LossLike | Sequence[LossLike]) -> HeadLosses:
+    several = [given] if isinstance(given, str | Mapping | LossSpec | BoxRegressionLoss) else list(given)
+    if not several:
+        raise InjectionError(f"{head}: an empty list of losses; to have the stock loss back, use eject.")
+    terms, losses = zip(*(_term(head, one) for one in several), strict=True)
+    return HeadLosses(head, terms, losses)
+
+
+def _term(head: str, given: LossLike) -> tuple[Term, BoxRegressionLoss]:
+    if isinstance(given, BoxRegressionLoss):
+        spec, loss = LossSpec(name=type(given).__name__), given
+    else:
+        spec = given if isinstance(given, LossSpec) else LossSpec.model_validate(given)
+        loss = build_loss(spec)
+    weight = spec.weight
+    if weight is None:
+        weight = loss.recommended_weights.get(head, 1.0)
+        source = "its recommended weight for this head" if head in loss.recommended_weights else "none is recommended"
+        _log.info("%s: %s gets weight %g (%s)", head, spec.name, weight, source)
+    if spec.compile:
+        loss.compile(dynamic=True)
+    return Term(spec.name, weight, spec.normalizer), loss
+
+
+def _take_out(module: nn.Module) -> None:
+    if isinstance(module, HeadAdapter):
+        del module.detloss
+        module.__dict__.pop("_calls", None)
+        module.__class__ = type(module).__bases__[1]
+
+
+def _device(module: nn.Module) -> torch.device | None:
+    return next((tensor.device for tensor in module.parameters()), None)

@@ -1,0 +1,213 @@
+"""The interface of a box-regression loss: all that the author of a plugin must read.
+
+A loss is an ordinary ``nn.Module`` that maps two ``(N, 4)`` tensors to one value a pair, never reduced. A head
+adapter calls it: the adapter decodes, upcasts to float32 or more, turns autocast off, handles the empty batch,
+weighs, normalises and sums. A complete loss::
+
+    class AlphaIoULoss(BoxRegressionLoss):
+        \"""Power IoU loss: ``1 - IoU**alpha`` (He et al., NeurIPS 2021, arXiv 2110.13675).\"""
+
+        class Config(LossConfig):
+            alpha: float = Field(3.0, gt=0)
+
+        config: Config
+
+        def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+            return 1 - iou(pred, target) ** self.config.alpha
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from detloss.errors import LossDefinitionError
+
+__all__ = ["EXTRAS", "BoxRegressionLoss", "Invariance", "LossConfig", "LossSpec", "NestedSpec", "Space"]
+
+Space = Literal["boxes", "deltas"]
+Invariance = Literal["translation", "scale", "axis_scale", "symmetry"]
+"""``scale``: both boxes times one factor; ``axis_scale``: x and y each times a factor of its own (it includes
+``scale``); ``symmetry``: pred and target exchanged."""
+
+EXTRAS: Mapping[str, str] = MappingProxyType(
+    {
+        "image_size": "(N, 2) height and width in pixels of the network input that each box lies in",
+        "anchors": "(N, 4) the proposal or anchor of each pair, as x1, y1, x2, y2 in network-input pixels",
+    }
+)
+"""What a loss may ask for besides the two boxes, as a keyword-only parameter of its ``forward``."""
+
+
+class LossConfig(BaseModel):
+    """Parameters of a loss: frozen, strict, without extra keys, NaN or infinity.
+
+    A subclass only adds fields. Bounds are given with ``Field(gt=0)`` and the like; a string under a field is its
+    description and is shown by ``detloss show``.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse, when the class is defined, what would make a config ambiguous or lax."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if taken := sorted(ENVELOPE & cls.model_fields.keys()):
+            raise LossDefinitionError(
+                f"{cls.__qualname__} has a field {taken[0]!r}, but in a config {', '.join(sorted(ENVELOPE))} belong "
+                "to the spec around the loss. Rename the field."
+            )
+        for key, expected in LossConfig.model_config.items():
+            if key in _STRICTNESS and cls.model_config.get(key) != expected:
+                raise LossDefinitionError(
+                    f"{cls.__qualname__} sets model_config[{key!r}] to {cls.model_config.get(key)!r}; a loss keeps "
+                    f"{expected!r}, so that a mistyped parameter is an error in every loss. Remove the setting."
+                )
+
+
+class NestedSpec(BaseModel):
+    """A spec of a loss inside another loss (what a wrapper holds): a name and parameters.
+
+    It is written flat (``{name: giou, eps: 1.0e-6}``) or, where the defaults do, as the name alone. The name may
+    be ``package:name`` where two packages claim it.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    name: str = Field(min_length=1)
+    """Name of an installed loss; `detloss list` shows them."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The keys that are not the envelope: parameters of the loss's own Config, not yet validated."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class LossSpec(NestedSpec):
+    """What a config says about one loss of one head: ``name`` and envelope; other keys are its parameters."""
+
+    weight: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Factor on the loss; left out, the loss's recommended weight for the head it goes to, else 1."""
+    normalizer: Literal["stock", "positives"] = "stock"
+    """`stock` divides the sum as torchvision does in this head, `positives` by the number of matched boxes."""
+    compile: bool = False
+    """Compile the loss with `torch.compile`."""
+
+
+class BoxRegressionLoss(nn.Module, ABC):
+    """A box-regression loss: ``(N, 4)`` predictions and ``(N, 4)`` targets in, ``(N,)`` values out.
+
+    A subclass names its parameters in a nested ``Config`` and implements ``forward``. It must accept any N, 0
+    included; treat every pair by itself, unless it says ``batch_dependent``; give finite values and gradients for
+    any finite boxes; and never differentiate the target. State (a running mean) is a registered buffer.
+
+    Args:
+        config: The parameters, as the nested ``Config``.
+        **params: Or the fields of it.
+
+    Raises:
+        TypeError: ``config`` is not this class's ``Config``, or comes together with ``params``.
+        pydantic.ValidationError: a parameter is unknown or out of bounds.
+    """
+
+    Config: ClassVar[type[LossConfig]] = LossConfig
+    config: LossConfig
+
+    space: ClassVar[Space] = "boxes"
+    """``"boxes"``: x1, y1, x2, y2 in network-input pixels; ``"deltas"``: the head's own encoded regression."""
+    recommended_weights: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    """Head name -> the weight that a config gets where it sets none; its source is in the class docstring."""
+    value_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    """Bounds of one value, over all parameters and pairs of valid boxes."""
+    minimum: ClassVar[float | None] = 0.0
+    """The value at ``pred == target``; None where it depends on parameters or boxes."""
+    invariances: ClassVar[frozenset[Invariance]] = frozenset()
+    """What leaves every value unchanged."""
+    batch_dependent: ClassVar[bool] = False
+    """True where the value of a pair depends on the other pairs of the batch."""
+    iou_term: bool = False
+    """True where every value is ``1 - IoU`` plus a penalty, so that a wrapper can put another IoU in its place; where a
+    parameter decides it, ``__init__`` sets it on the instance."""
+    extras: ClassVar[frozenset[str]] = frozenset()
+    """The names in `EXTRAS` that ``forward`` takes; read from its signature, not written by hand."""
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__()
+        if config is None:
+            config = self.Config(**params)
+        elif params:
+            raise TypeError(f"{type(self).__name__} takes a config or its fields, not both: got {sorted(params)}.")
+        elif not isinstance(config, self.Config):
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.Config.__qualname__}, not a {type(config).__qualname__}."
+            )
+        self.config = config
+
+    @abstractmethod
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each pair.
+
+        Args:
+            pred: ``(N, 4)`` predictions in `space`, float32 or float64.
+            target: ``(N, 4)`` targets in `space`, of the same dtype; no gradient flows into it.
+
+        Returns:
+            ``(N,)`` values, not reduced.
+        """
+
+    def extra_repr(self) -> str:
+        """Show the parameters, as ``nn.Module`` does."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.config)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the interface when the class is defined, where its author sees it."""
+        super().__init_subclass__(**kwargs)
+        if cls.space not in ("boxes", "deltas"):
+            raise LossDefinitionError(f"{cls.__qualname__}.space is {cls.space!r}; write 'boxes' or 'deltas'.")
+        if not (isinstance(cls.Config, type) and issubclass(cls.Config, LossConfig)):
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.Config is {cls.Config!r}; write `class Config(LossConfig):` inside the loss."
+            )
+        cls.extras = _extras_of(cls)
+
+
+ENVELOPE = frozenset(LossSpec.model_fields)
+"""Keys of a spec that are detloss's own, so no loss's Config may use them."""
+
+_STRICTNESS = ("extra", "frozen", "strict", "allow_inf_nan")
+
+
+def _extras_of(cls: type[BoxRegressionLoss]) -> frozenset[str]:
+    parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    keyword = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    if len(positional) != 2 or len(positional) + len(keyword) != len(parameters):
+        raise LossDefinitionError(
+            f"{cls.__qualname__}.forward{inspect.signature(cls.forward)} must be forward(self, pred, target), "
+            "followed by nothing but keyword-only parameters (after a bare *)."
+        )
+    for parameter in keyword:
+        if parameter.name not in EXTRAS:
+            known = "\n".join(f"  {name}: {meaning}" for name, meaning in EXTRAS.items())
+            raise LossDefinitionError(
+                f"{cls.__qualname__}.forward asks for {parameter.name!r}, which no head supplies. There are:\n{known}"
+            )
+    return frozenset(parameter.name for parameter in keyword)

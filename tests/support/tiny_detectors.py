@@ -1,0 +1,102 @@
+"""Torchvision's own detectors on a backbone of two convolutions, and small batches for them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops import MultiScaleRoIAlign
+
+NUM_CLASSES = 4
+NUM_KEYPOINTS = 3
+SIZE = (64, 96)
+
+Target = dict[str, Tensor]
+
+
+def backbone() -> nn.Module:
+    """One feature map of stride 4 with 8 channels."""
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.ReLU()
+    )
+    layers.out_channels = 8
+    return layers
+
+
+def roi_align(size: int) -> MultiScaleRoIAlign:
+    return MultiScaleRoIAlign(featmap_names=["0"], output_size=size, sampling_ratio=2)
+
+
+def options(**changed: object) -> dict[str, object]:
+    return {
+        "min_size": SIZE[0],
+        "max_size": SIZE[1],
+        "rpn_anchor_generator": AnchorGenerator(((8, 16, 32),), ((0.5, 1.0, 2.0),)),
+        "box_roi_pool": roi_align(4),
+        "rpn_batch_size_per_image": 32,
+        "box_batch_size_per_image": 32,
+        "box_score_thresh": 0.0,
+        "rpn_post_nms_top_n_train": 50,
+        "rpn_post_nms_top_n_test": 20,
+        "num_classes": NUM_CLASSES,
+    } | changed
+
+
+def faster_rcnn(seed: int = 0, **changed: object) -> FasterRCNN:
+    torch.manual_seed(seed)
+    return FasterRCNN(backbone(), **options(**changed))
+
+
+def mask_rcnn(seed: int = 0, **changed: object) -> MaskRCNN:
+    torch.manual_seed(seed)
+    return MaskRCNN(backbone(), **options(mask_roi_pool=roi_align(4), **changed))
+
+
+def keypoint_rcnn(seed: int = 0, **changed: object) -> KeypointRCNN:
+    torch.manual_seed(seed)
+    changed = {"keypoint_roi_pool": roi_align(4), "num_keypoints": NUM_KEYPOINTS} | changed
+    return KeypointRCNN(backbone(), **options(**changed))
+
+
+BUILDERS = {"faster": faster_rcnn, "mask": mask_rcnn, "keypoint": keypoint_rcnn}
+
+
+def batch(seed: int = 0, counts: tuple[int, ...] = (3, 1)) -> tuple[list[Tensor], list[Target]]:
+    """Images with so many objects each, with masks and keypoints."""
+    generator = torch.Generator().manual_seed(seed)
+    images, targets = [], []
+    for count in counts:
+        height, width = SIZE
+        images.append(torch.rand(3, height, width, generator=generator))
+        corner = torch.rand(count, 2, generator=generator) * torch.tensor([width * 0.5, height * 0.5])
+        extent = 10 + torch.rand(count, 2, generator=generator) * torch.tensor([width * 0.3, height * 0.3])
+        boxes = torch.cat([corner, corner + extent], dim=1)
+        masks = torch.zeros(count, height, width, dtype=torch.uint8)
+        for mask, box in zip(masks, boxes.int().tolist(), strict=True):
+            mask[box[1] : box[3], box[0] : box[2]] = 1
+        points = corner[:, None] + extent[:, None] * torch.rand(count, NUM_KEYPOINTS, 2, generator=generator)
+        targets.append(
+            {
+                "boxes": boxes,
+                "labels": torch.randint(1, NUM_CLASSES, (count,), generator=generator),
+                "masks": masks,
+                "keypoints": torch.cat([points, torch.ones(count, NUM_KEYPOINTS, 1)], dim=2),
+            }
+        )
+    return images, targets
+
+
+def step(model: nn.Module, data: tuple[list[Tensor], list[Target]], seed: int = 0) -> dict[str, Tensor]:
+    """The losses of one training step with the samplers' random state fixed."""
+    model.train()
+    torch.manual_seed(seed)
+    images, targets = data
+    losses: dict[str, Tensor] = model(images, [dict(target) for target in targets])
+    return losses
+
+
+def gradients(model: nn.Module, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    model.zero_grad()
+    sum(losses.values(), torch.zeros(())).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
