@@ -11,7 +11,8 @@ from torch import nn
 
 from detloss.config import build_loss
 from detloss.errors import AlreadyPatchedError, HeadNotFoundError, InjectionError
-from detloss.heads.base import HeadAdapter, HeadLosses, Term, adapted
+from detloss.heads.base import HeadAdapter, adapted
+from detloss.heads.losses import HeadLosses, Term
 from detloss.loss import BoxRegressionLoss, LossSpec
 from detloss.registry import HEAD_GROUP, find_plugins, get_plugin
 
@@ -79,7 +80,7 @@ def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
     Raises:
         HeadNotFoundError: nothing is injected in one of `heads`; nothing is changed then.
     """
-    present = {module.head: module for module in _adapters(model)}
+    present = {module.head_name: module for module in _adapters(model)}
     wanted = list(present) if heads is None else list(heads)
     if missing := [head for head in wanted if head not in present]:
         raise HeadNotFoundError(
@@ -87,7 +88,7 @@ def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
             f"Losses are in: {', '.join(present) or 'no head'}."
         )
     for module in _adapters(model):
-        if module.head in wanted:
+        if module.head_name in wanted:
             _take_out(module)
     return model
 
@@ -99,8 +100,10 @@ def injected(model: nn.Module) -> Injected:
     path of each within `model`.
     """
     found = [(path, module) for path, module in model.named_modules() if isinstance(module, HeadAdapter)]
-    names = [module.head for _, module in found]
-    return Injected((module.head if names.count(module.head) == 1 else path, module.detloss) for path, module in found)
+    names = [module.head_name for _, module in found]
+    return Injected(
+        (module.head_name if names.count(module.head_name) == 1 else path, module.detloss) for path, module in found
+    )
 
 
 def _adapter(head: str) -> type[HeadAdapter]:
@@ -117,12 +120,12 @@ def _find(model: nn.Module, adapter: type[HeadAdapter]) -> nn.Module:
         return found[0][1]
     if found:
         raise InjectionError(
-            f"{adapter.head}: this {type(model).__name__} has {len(found)} such heads: "
+            f"{adapter.head_name}: this {type(model).__name__} has {len(found)} such heads: "
             f"{', '.join(path for path, _ in found)}. Inject into the part that you mean."
         )
     there = [plugin.name for plugin in find_plugins(HEAD_GROUP) if _has(model, plugin.name)]
     raise HeadNotFoundError(
-        f"{adapter.head}: this {type(model).__name__} has no {adapter.adapts.__name__}. "
+        f"{adapter.head_name}: this {type(model).__name__} has no {adapter.adapts.__name__}. "
         f"Heads that it has: {', '.join(there) or 'none that an installed adapter knows'}."
     )
 

@@ -5,7 +5,7 @@ resolution order: ``super().forward(...)`` is the head as it was. It lets the he
 matched with what, and replaces one entry of the loss dict::
 
     class MyHeadAdapter(HeadAdapter):
-        head = "my_head"
+        head_name = "my_head"
         adapts = MyHead
 
         def forward(self, *args, **kwargs):
@@ -20,123 +20,36 @@ checkpoint keys.
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from detloss.errors import InjectionError
-from detloss.loss import BoxRegressionLoss, Space
+from detloss.heads.losses import HeadLosses, Matches
 
-__all__ = ["HeadAdapter", "HeadLosses", "Matches", "Term"]
-
-
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """The N positive pairs of one training step in one head: what every loss of the head is computed from."""
-
-    pred_deltas: Tensor
-    """``(N, 4)`` the head's encoded regression, part of the graph, in the head's own dtype."""
-    target_boxes: Tensor
-    """``(N, 4)`` the matched ground-truth boxes themselves: x1, y1, x2, y2 in network-input pixels."""
-    anchors: Tensor
-    """``(N, 4)`` the proposals or anchors: x1, y1, x2, y2 in network-input pixels."""
-    decode: Callable[[Tensor, Tensor], Tensor]
-    """``(deltas, anchors) -> boxes``, each ``(N, 4)``; called where a loss works on boxes."""
-    target_deltas: Callable[[], Tensor]
-    """Gives ``(N, 4)`` the head's encoding of `target_boxes`; called where a loss works on deltas."""
-    image_size: Callable[[], Tensor]
-    """Gives ``(N, 2)`` height and width in pixels of the network input of each pair; called where a loss asks."""
-    stock_divisor: float | Tensor
-    """What the head divides its sum by: one number, or ``(N,)`` where that depends on the pair's image."""
-
-    def __len__(self) -> int:
-        return self.pred_deltas.shape[0]
-
-
-@dataclass(frozen=True)
-class Term:
-    """What a head does with one of its losses besides computing it."""
-
-    name: str
-    weight: float
-    normalizer: Literal["stock", "positives"] = "stock"
-
-
-class HeadLosses(nn.Module):
-    """The weighted sum of the losses of one head.
-
-    It is a submodule of the head, so that a loss with state is moved, saved and synchronised like any other module;
-    losses without state add no key to the head's ``state_dict``.
-    """
-
-    def __init__(self, head: str, terms: Sequence[Term], losses: Sequence[BoxRegressionLoss]) -> None:
-        super().__init__()
-        self.head = head
-        self.terms = tuple(terms)
-        self.losses = nn.ModuleList(losses)
-
-    def forward(self, matches: Matches) -> Tensor:
-        """Return the loss of the step, a scalar; without any match a zero that is connected to the graph."""
-        deltas = matches.pred_deltas
-        if deltas.dtype in (torch.float16, torch.bfloat16):
-            # Areas overflow float16 at 256 x 256 px, and bfloat16 keeps 8 bits of a coordinate.
-            deltas = deltas.float()
-        with _without_autocast(deltas.device):
-            inputs = _Inputs(matches, deltas)
-            total = deltas.sum() * 0 if len(matches) == 0 else deltas.new_zeros(())
-            for term, loss in zip(self.terms, self._losses(), strict=True):
-                # A batch-dependent loss is called without pairs too: the ranks of a job wait for each other in it.
-                if len(matches) == 0 and not loss.batch_dependent:
-                    continue
-                values = loss(*inputs.pair(loss.space), **{name: inputs.extra(name) for name in loss.extras})
-                self._check(term, values, len(matches))
-                if len(matches) > 0:
-                    total = total + (values / _divisor(term, matches)).sum() * term.weight
-        return total
-
-    def __str__(self) -> str:
-        """Say what the head computes: ``10 * giou(eps=1e-07)``, summed with ``+``."""
-        return " + ".join(
-            f"{term.weight:g} * {term.name}({loss.extra_repr()})"
-            + ("" if term.normalizer == "stock" else f" / {term.normalizer}")
-            for term, loss in zip(self.terms, self._losses(), strict=True)
-        )
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Keep the state of the losses as it is where a checkpoint has none: it may come from a plain model."""
-        if not any(key.startswith(prefix) for key in state_dict):
-            for key, value in self.state_dict(keep_vars=True).items():
-                state_dict[prefix + key] = value
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def _losses(self) -> list[BoxRegressionLoss]:
-        return list(self.losses)  # type: ignore[arg-type]  # a ModuleList of them, which torch does not type
-
-    def _check(self, term: Term, values: Tensor, count: int) -> None:
-        if values.shape != (count,):
-            raise InjectionError(
-                f"{self.head}: the loss {term.name} returned shape {tuple(values.shape)} for {count} pairs. A loss "
-                f"returns one value a pair, here ({count},), and leaves weighing, normalising and summing to the head."
-            )
+__all__ = ["HeadAdapter", "HeadLosses", "Matches", "Recorded", "adapted", "image_sizes"]
 
 
 class HeadAdapter(nn.Module):
     """Base of the classes that put losses into a head; see the module's docstring.
 
-    A concrete adapter sets `head` and `adapts`, and overrides the methods of the head that it must see. It may be
+    A concrete adapter sets `head_name` and `adapts`, and overrides the methods of the head that it must see. It may be
     put in front of any subclass of `adapts`, also one that a user wrote.
     """
 
-    head: ClassVar[str]
+    head_name: ClassVar[str]
     """Name of the head in configs."""
     adapts: ClassVar[type[nn.Module]]
     """The head's class; an instance of it is what losses are injected into."""
+    stock_functions: ClassVar[tuple[tuple[ModuleType, str], ...]] = ()
+    """Module and name of the functions that compute the stock loss; code that patches losses patches these."""
 
     detloss: HeadLosses
     """The losses; a submodule of the head."""
@@ -144,11 +57,24 @@ class HeadAdapter(nn.Module):
     @classmethod
     def patches(cls, module: nn.Module) -> list[str]:
         """Return a sentence for everything that already replaces the loss of this head, or hides it from detloss."""
-        return [
-            f"the instance has a {name!r} of its own, which would run instead of the class's"
-            for name in ("forward", *_overridden(cls))
-            if name in vars(module)
+        found = [
+            f"the instance has a {name!r} of its own, which would run instead of the class's. Delete the attribute"
+            for name, value in vars(cls).items()
+            if callable(value) and hasattr(cls.adapts, name) and name in vars(module)
         ]
+        for home, name in cls.stock_functions:
+            if name in vars(module):
+                found.append(
+                    f"the instance has an attribute {name!r}, which torchvision never reads (it calls the function of "
+                    f"{home.__name__}): that loss never ran. Delete the attribute"
+                )
+            function = getattr(home, name)
+            if function.__name__ != name or not _is_torchvisions(function):
+                found.append(
+                    f"{home.__name__}.{name} is {function!r}, not torchvision's own: it is replaced for every model in "
+                    "this process. Put torchvision's function back"
+                )
+        return found
 
     def box_loss(self, matches: Matches) -> Tensor:
         """Return what replaces the head's box loss."""
@@ -157,14 +83,18 @@ class HeadAdapter(nn.Module):
 
     @contextmanager
     def recording(self) -> Iterator[dict[str, Any]]:
-        """Open a record for this call in this thread; overridden methods write what they see into `record`."""
+        """Open a record for this call in this thread, within one that is open; overridden methods write into it."""
         calls, thread = self.__dict__.setdefault("_calls", {}), _this_thread()
-        seen: dict[str, Any] = {}
+        outer = calls.get(thread)
+        seen = dict(outer or {})
         calls[thread] = seen
         try:
             yield seen
         finally:
-            del calls[thread]
+            if outer is None:
+                del calls[thread]
+            else:
+                calls[thread] = outer
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[list[Any]]:
@@ -181,6 +111,22 @@ class HeadAdapter(nn.Module):
             yield outputs
         finally:
             hook.remove()
+
+    def require(self, *names: str) -> dict[str, Any]:
+        """Return the open record, which must hold `names`."""
+        record = self.record
+        if missing := [name for name in names if name not in record]:
+            raise InjectionError(
+                f"{self.head_name}: the forward pass of this {type(self).__bases__[1].__name__} did not go through "
+                f"{missing[0]!r}, as that of torchvision's {self.adapts.__name__} does. A head that works differently "
+                "needs an adapter of its own."
+            )
+        return record
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether a record is open in this thread."""
+        return _this_thread() in self.__dict__.get("_calls", {})
 
     @property
     def record(self) -> dict[str, Any]:
@@ -200,34 +146,53 @@ def _this_thread() -> int:
     return threading.get_ident()
 
 
-class _Inputs:
-    """What the losses of one step are fed, computed once and only where one asks."""
+class Recorded:
+    """An attribute of a head whose calls are written into the open record, as (arguments, result) under its name.
 
-    def __init__(self, matches: Matches, deltas: Tensor) -> None:
-        self.matches = matches
-        self.deltas = deltas
+    It stands in the adapter's class in front of the attribute; outside a record the attribute is what it was.
 
-    def pair(self, space: Space) -> tuple[Tensor, Tensor]:
-        return self.boxes if space == "boxes" else (self.deltas, self.cast(self.matches.target_deltas()))
+    Args:
+        method: Record the calls of this method of the attribute instead of the calls of the attribute itself.
+    """
 
-    @functools.cached_property
-    def boxes(self) -> tuple[Tensor, Tensor]:
-        return self.matches.decode(self.deltas, self.anchors), self.cast(self.matches.target_boxes)
+    def __init__(self, method: str = "__call__") -> None:
+        self.method = method
 
-    @functools.cached_property
-    def anchors(self) -> Tensor:
-        return self.cast(self.matches.anchors)
+    def __set_name__(self, owner: type[HeadAdapter], name: str) -> None:
+        self.name = name
 
-    @functools.cached_property
-    def image_size(self) -> Tensor:
-        return self.cast(self.matches.image_size())
+    def __get__(self, head: HeadAdapter | None, owner: type[HeadAdapter]) -> Any:
+        if head is None:
+            return self
+        value = vars(head)[self.name] if self.name in vars(head) else head.__getattr__(self.name)
+        return _Recording(value, self.method, head.record, self.name) if head.is_recording else value
 
-    def extra(self, name: str) -> Tensor:
-        tensor: Tensor = getattr(self, name)
-        return tensor
+    def __set__(self, head: HeadAdapter, value: Any) -> None:
+        # A module never comes here: nn.Module puts it among the submodules itself.
+        vars(head)[self.name] = value
 
-    def cast(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().to(self.deltas.dtype)
+
+class _Recording:
+    """The attribute during a record: itself, but for the one method that is written down."""
+
+    def __init__(self, target: Any, method: str, record: dict[str, Any], name: str) -> None:
+        self._target, self._method, self._record, self._name = target, method, record, name
+
+    def __getattr__(self, name: str) -> Any:
+        return self._run if name == self._method else getattr(self._target, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(*args, **kwargs) if self._method == "__call__" else self._target(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(self._target, self._method)(*args, **kwargs)
+        self._record[self._name] = args, result
+        return result
+
+
+def image_sizes(sizes: Sequence[tuple[int, int]], image: Tensor) -> Tensor:
+    """Return ``(N, 2)`` height and width in pixels, given those of each image and ``(N,)`` the image of each pair."""
+    return torch.tensor(sizes, device=image.device)[image]
 
 
 def adapted(adapter: type[HeadAdapter], original: type[nn.Module]) -> type[HeadAdapter]:
@@ -246,16 +211,7 @@ def _blank(adapter: type[HeadAdapter], original: type[nn.Module]) -> HeadAdapter
     return cls.__new__(cls)
 
 
-def _overridden(adapter: type[HeadAdapter]) -> list[str]:
-    own = vars(adapter).items()
-    return [name for name, value in own if callable(value) and hasattr(adapter.adapts, name) and name != "forward"]
-
-
-def _divisor(term: Term, matches: Matches) -> float | Tensor:
-    return matches.stock_divisor if term.normalizer == "stock" else float(len(matches))
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+def _is_torchvisions(function: Any) -> bool:
+    # By the file of its code: a wrapper may carry the name and module of what it wraps.
+    code = getattr(function, "__code__", None)
+    return code is not None and Path(code.co_filename).is_relative_to(Path(torchvision.__file__).parent)

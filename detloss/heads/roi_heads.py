@@ -10,7 +10,8 @@ from torchvision.models.detection import roi_heads
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from detloss.errors import InjectionError
-from detloss.heads.base import HeadAdapter, Matches
+from detloss.heads.base import HeadAdapter, image_sizes
+from detloss.heads.losses import Matches
 
 __all__ = ["RoIHeadsAdapter"]
 
@@ -23,60 +24,46 @@ class RoIHeadsAdapter(HeadAdapter):
     proposals, positive or not.
     """
 
-    head = "roi_heads"
+    head_name = "roi_heads"
     adapts = RoIHeads
+    stock_functions = ((roi_heads, "fastrcnn_loss"),)
 
     box_predictor: nn.Module
     box_coder: Any
-
-    @classmethod
-    def patches(cls, module: nn.Module) -> list[str]:
-        """Find the two common ways to patch ``fastrcnn_loss``."""
-        found = super().patches(module)
-        if "fastrcnn_loss" in vars(module):
-            found.append(
-                "the instance has an attribute 'fastrcnn_loss', which torchvision never reads (it calls a function of "
-                "its module): that loss never ran. Delete the attribute"
-            )
-        stock = roi_heads.fastrcnn_loss
-        if getattr(getattr(stock, "__code__", None), "co_filename", None) != roi_heads.__file__:
-            found.append(
-                f"torchvision.models.detection.roi_heads.fastrcnn_loss is {stock!r}, not torchvision's own: it is "
-                "replaced for every model in this process. Put torchvision's function back"
-            )
-        return found
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the head as it is; in training, replace its box loss."""
         if not self.training:
             return super().forward(*args, **kwargs)
-        with self.recording() as seen, self.watching(self.box_predictor) as predictions:
+        with self.recording(), self.watching(self.box_predictor) as predictions:
             result, losses = super().forward(*args, **kwargs)
+            seen = self.require("select_training_samples")
+        if len(predictions) != 1 or "loss_box_reg" not in losses:
+            raise InjectionError(
+                f"roi_heads: a training step of {type(self).__bases__[1].__name__} called box_predictor "
+                f"{len(predictions)} times and returned the losses {sorted(losses)}; expected one call and "
+                "'loss_box_reg', as in torchvision's RoIHeads. A head that works differently needs its own adapter."
+            )
         image_shapes = args[2] if len(args) > 2 else kwargs["image_shapes"]
-        losses["loss_box_reg"] = self.box_loss(self._matches(seen, predictions, losses, image_shapes))
+        losses["loss_box_reg"] = self.box_loss(
+            self._matches(seen, predictions[0][1], losses["loss_box_reg"], image_shapes)
+        )
         return result, losses
 
     def select_training_samples(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> Any:
         """Remember what was sampled and which ground-truth box each proposal was matched with."""
         samples = super().select_training_samples(proposals, targets)  # type: ignore[misc]  # the head's own
-        self.record["samples"] = samples
+        self.record["select_training_samples"] = samples
         self.record["ground_truth"] = [target["boxes"] for target in targets]
         return samples
 
     def _matches(
-        self, seen: dict[str, Any], predictions: list[Any], losses: Any, image_shapes: list[tuple[int, int]]
+        self, seen: dict[str, Any], head_output: Tensor, stock_loss: Tensor, image_shapes: list[tuple[int, int]]
     ) -> Matches:
-        if "samples" not in seen or len(predictions) != 1 or "loss_box_reg" not in losses:
-            raise InjectionError(
-                f"{type(self).__name__}: a training step should call select_training_samples and box_predictor once and "
-                f"return 'loss_box_reg', as torchvision's RoIHeads does. Found {int('samples' in seen)} and "
-                f"{len(predictions)} calls and the losses {sorted(losses)}. A head that works differently needs an "
-                "adapter of its own."
-            )
-        proposals, matched_idxs, labels, regression_targets = seen["samples"]
+        proposals, matched_idxs, labels, regression_targets = seen["select_training_samples"]
         label = torch.cat(labels)
         positive = torch.where(label > 0)[0]
-        regression = predictions[0][1].reshape(label.numel(), -1, 4)
+        regression = head_output.reshape(label.numel(), -1, 4)
         agnostic = regression.shape[1] == 1
         matched_boxes = torch.cat(
             [
@@ -92,11 +79,12 @@ class RoIHeadsAdapter(HeadAdapter):
             anchors=anchors[positive],
             decode=self.box_coder.decode_single,
             target_deltas=lambda: torch.cat(regression_targets)[positive],
-            image_size=lambda: torch.cat(
-                [
-                    anchors.new_tensor(shape).expand(len(boxes), 2)
-                    for shape, boxes in zip(image_shapes, proposals, strict=True)
-                ]
-            )[positive],
+            image_size=lambda: image_sizes(image_shapes, _image_of_each(proposals)[positive]),
             stock_divisor=float(label.numel()),
+            stock_loss=stock_loss,
+            head_output=head_output,
         )
+
+
+def _image_of_each(proposals: list[Tensor]) -> Tensor:
+    return torch.cat([proposals[0].new_full((len(boxes),), i, dtype=torch.int64) for i, boxes in enumerate(proposals)])

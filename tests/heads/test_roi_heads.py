@@ -281,7 +281,9 @@ def test_a_head_that_works_differently_is_refused_when_it_trains() -> None:
     model = faster_rcnn()
     model.roi_heads.__class__ = NoSampling
     inject(model, STOCK)
-    with pytest.raises(InjectionError, match=r"Found 0 and 0 calls.*adapter of its own"):
+    with pytest.raises(
+        InjectionError, match=r"NoSampling did not go through 'select_training_samples'.*adapter of its own"
+    ):
         step(model, batch())
 
 

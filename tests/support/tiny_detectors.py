@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection import FCOS, FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign
 
 NUM_CLASSES = 4
@@ -15,12 +16,12 @@ SIZE = (64, 96)
 Target = dict[str, Tensor]
 
 
-def backbone() -> nn.Module:
-    """One feature map of stride 4 with 8 channels."""
+def backbone(channels: int = 8) -> nn.Module:
+    """One feature map of stride 4."""
     layers = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.ReLU()
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, channels, 3, stride=2, padding=1), nn.ReLU()
     )
-    layers.out_channels = 8
+    layers.out_channels = channels
     return layers
 
 
@@ -59,6 +60,47 @@ def keypoint_rcnn(seed: int = 0, **changed: object) -> KeypointRCNN:
     return KeypointRCNN(backbone(), **options(**changed))
 
 
+def retinanet(seed: int = 0) -> RetinaNet:
+    torch.manual_seed(seed)
+    anchors = AnchorGenerator(((16, 24, 32),), ((0.5, 1.0, 2.0),))
+    size = {"min_size": SIZE[0], "max_size": SIZE[1]}
+    return RetinaNet(backbone(), NUM_CLASSES, anchor_generator=anchors, score_thresh=0.0, **size)
+
+
+def fcos(seed: int = 0) -> FCOS:
+    torch.manual_seed(seed)
+    anchors = AnchorGenerator(((8,),), ((1.0,),))
+    size = {"min_size": SIZE[0], "max_size": SIZE[1]}
+    return FCOS(backbone(32), NUM_CLASSES, anchor_generator=anchors, score_thresh=0.0, **size)
+
+
+def ssd(seed: int = 0) -> SSD:
+    torch.manual_seed(seed)
+    features = backbone()
+    features.out_channels = [features.out_channels]  # one for each feature map
+    return SSD(
+        features, DefaultBoxGenerator([[2]], scales=[0.3, 0.6]), (SIZE[1], SIZE[0]), NUM_CLASSES, score_thresh=0.0
+    )
+
+
+def detector(head: str, seed: int = 0) -> nn.Module:
+    """A detector that has the head."""
+    return HEADS[head](seed)
+
+
+def head_module(model: nn.Module, head: str) -> nn.Module:
+    """The module of the detector into which losses for the head are injected."""
+    return getattr(model, head) if head in ("roi_heads", "rpn") else model
+
+
+HEADS = {"roi_heads": faster_rcnn, "rpn": faster_rcnn, "retinanet": retinanet, "fcos": fcos, "ssd": ssd}
+BOX_LOSS = {
+    "roi_heads": "loss_box_reg",
+    "rpn": "loss_rpn_box_reg",
+    "retinanet": "bbox_regression",
+    "fcos": "bbox_regression",
+    "ssd": "bbox_regression",
+}
 BUILDERS = {"faster": faster_rcnn, "mask": mask_rcnn, "keypoint": keypoint_rcnn}
 
 

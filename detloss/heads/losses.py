@@ -1,0 +1,151 @@
+"""The losses of one head as they run: what they are fed, how they are weighed, divided and summed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from detloss.errors import InjectionError
+from detloss.loss import BoxRegressionLoss, Space
+
+__all__ = ["HeadLosses", "Matches", "Term"]
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """The N positive pairs of one training step in one head: what every loss of the head is computed from."""
+
+    pred_deltas: Tensor
+    """``(N, 4)`` the head's encoded regression, part of the graph, in the head's own dtype."""
+    target_boxes: Tensor
+    """``(N, 4)`` the matched ground-truth boxes themselves: x1, y1, x2, y2 in network-input pixels."""
+    anchors: Tensor
+    """``(N, 4)`` the proposals or anchors: x1, y1, x2, y2 in network-input pixels."""
+    decode: Callable[[Tensor, Tensor], Tensor]
+    """``(deltas, anchors) -> boxes``, each ``(N, 4)``; called where a loss works on boxes."""
+    target_deltas: Callable[[], Tensor]
+    """Gives ``(N, 4)`` the head's encoding of `target_boxes`; called where a loss works on deltas."""
+    image_size: Callable[[], Tensor]
+    """Gives ``(N, 2)`` height and width in pixels of the network input of each pair; called where a loss asks."""
+    stock_divisor: float | Tensor
+    """What the head divides its sum by: one number, or ``(N,)`` where that depends on the pair's image."""
+    stock_loss: Tensor
+    """The head's own box loss of this step, a scalar: what is replaced."""
+    head_output: Tensor
+    """The head's regression that `pred_deltas` and `stock_loss` were made from, for all samples, in its own shape."""
+
+    def __len__(self) -> int:
+        return self.pred_deltas.shape[0]
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a head does with one of its losses besides computing it."""
+
+    name: str
+    weight: float
+    normalizer: Literal["stock", "positives"] = "stock"
+
+
+class HeadLosses(nn.Module):
+    """The weighted sum of the losses of one head.
+
+    It is a submodule of the head, so that a loss with state is moved, saved and synchronised like any other module;
+    losses without state add no key to the head's ``state_dict``.
+    """
+
+    def __init__(self, head: str, terms: Sequence[Term], losses: Sequence[BoxRegressionLoss]) -> None:
+        super().__init__()
+        self.head = head
+        self.terms = tuple(terms)
+        self.losses = nn.ModuleList(losses)
+
+    def forward(self, matches: Matches) -> Tensor:
+        """Return the loss of the step, a scalar; without any match a zero that is connected to the graph."""
+        deltas = matches.pred_deltas
+        if deltas.dtype in (torch.float16, torch.bfloat16):
+            # Areas overflow float16 at 256 x 256 px, and bfloat16 keeps 8 bits of a coordinate.
+            deltas = deltas.float()
+        with _without_autocast(deltas.device):
+            inputs = _Inputs(matches, deltas)
+            total = deltas.sum() * 0 if len(matches) == 0 else deltas.new_zeros(())
+            for term, loss in zip(self.terms, self._losses(), strict=True):
+                # A batch-dependent loss is called without pairs too: the ranks of a job wait for each other in it.
+                if len(matches) == 0 and not loss.batch_dependent:
+                    continue
+                values = loss(*inputs.pair(loss.space), **{name: inputs.extra(name) for name in loss.extras})
+                self._check(term, values, len(matches))
+                if len(matches) > 0:
+                    total = total + (values / _divisor(term, matches)).sum() * term.weight
+        return total
+
+    def __str__(self) -> str:
+        """Say what the head computes: ``10 * giou(eps=1e-07)``, summed with ``+``."""
+        return " + ".join(
+            f"{term.weight:g} * {term.name}({loss.extra_repr()})"
+            + ("" if term.normalizer == "stock" else f" / {term.normalizer}")
+            for term, loss in zip(self.terms, self._losses(), strict=True)
+        )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Keep the state of the losses as it is where a checkpoint has none: it may come from a plain model."""
+        if not any(key.startswith(prefix) for key in state_dict):
+            for key, value in self.state_dict(keep_vars=True).items():
+                state_dict[prefix + key] = value
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _losses(self) -> list[BoxRegressionLoss]:
+        return list(self.losses)  # type: ignore[arg-type]  # a ModuleList of them, which torch does not type
+
+    def _check(self, term: Term, values: Tensor, count: int) -> None:
+        if values.shape != (count,):
+            raise InjectionError(
+                f"{self.head}: the loss {term.name} returned shape {tuple(values.shape)} for {count} pairs. A loss "
+                f"returns one value a pair, here ({count},), and leaves weighing, normalising and summing to the head."
+            )
+
+
+class _Inputs:
+    """What the losses of one step are fed, computed once and only where one asks."""
+
+    def __init__(self, matches: Matches, deltas: Tensor) -> None:
+        self.matches = matches
+        self.deltas = deltas
+
+    def pair(self, space: Space) -> tuple[Tensor, Tensor]:
+        return self.boxes if space == "boxes" else (self.deltas, self.cast(self.matches.target_deltas()))
+
+    @functools.cached_property
+    def boxes(self) -> tuple[Tensor, Tensor]:
+        return self.matches.decode(self.deltas, self.anchors), self.cast(self.matches.target_boxes)
+
+    @functools.cached_property
+    def anchors(self) -> Tensor:
+        return self.cast(self.matches.anchors)
+
+    @functools.cached_property
+    def image_size(self) -> Tensor:
+        return self.cast(self.matches.image_size())
+
+    def extra(self, name: str) -> Tensor:
+        tensor: Tensor = getattr(self, name)
+        return tensor
+
+    def cast(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().to(self.deltas.dtype)
+
+
+def _divisor(term: Term, matches: Matches) -> float | Tensor:
+    return matches.stock_divisor if term.normalizer == "stock" else float(len(matches))
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

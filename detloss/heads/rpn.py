@@ -1,0 +1,66 @@
+"""The region proposal network of Faster, Mask and Keypoint R-CNN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.rpn import RegionProposalNetwork
+
+from detloss.heads.base import HeadAdapter, Recorded, image_sizes
+from detloss.heads.losses import Matches
+
+__all__ = ["RPNAdapter"]
+
+
+class RPNAdapter(HeadAdapter):
+    """`rpn`: replaces ``loss_rpn_box_reg`` of torchvision's ``RegionProposalNetwork`` or a subclass of it.
+
+    Pairs are the positive sampled anchors. The stock loss is smooth L1 with beta 1/9 on deltas, divided by all sampled
+    anchors, positive or not.
+    """
+
+    head_name = "rpn"
+    adapts = RegionProposalNetwork
+
+    box_coder: Any
+    fg_bg_sampler = Recorded()
+
+    def forward(self, images: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the network as it is, noting the sizes of its images."""
+        if not self.training:
+            return super().forward(images, *args, **kwargs)
+        with self.recording() as seen:
+            seen["image_sizes"] = images.image_sizes
+            return super().forward(images, *args, **kwargs)
+
+    def assign_targets_to_anchors(self, anchors: list[Tensor], targets: list[dict[str, Tensor]]) -> Any:
+        """Remember the anchors and which ground-truth box each was matched with."""
+        labels, boxes = super().assign_targets_to_anchors(anchors, targets)  # type: ignore[misc]  # the head's own
+        self.record.update(anchors=anchors, boxes=boxes)
+        return labels, boxes
+
+    def compute_loss(
+        self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Replace the second of the two losses."""
+        objectness_loss, box_loss = super().compute_loss(  # type: ignore[misc]  # the head's own
+            objectness, pred_bbox_deltas, labels, regression_targets
+        )
+        seen = self.require("anchors", "fg_bg_sampler")
+        _, (positive_masks, negative_masks) = seen["fg_bg_sampler"]
+        positive = torch.where(torch.cat(positive_masks))[0]
+        anchors = torch.cat(seen["anchors"])
+        matches = Matches(
+            pred_deltas=pred_bbox_deltas[positive],
+            target_boxes=torch.cat(seen["boxes"])[positive],
+            anchors=anchors[positive],
+            decode=self.box_coder.decode_single,
+            target_deltas=lambda: torch.cat(regression_targets)[positive],
+            image_size=lambda: image_sizes(self.require("image_sizes")["image_sizes"], positive // len(labels[0])),
+            stock_divisor=(len(positive) + torch.cat(negative_masks).sum()).clamp(min=1),
+            stock_loss=box_loss,
+            head_output=pred_bbox_deltas,
+        )
+        return objectness_loss, self.box_loss(matches)
