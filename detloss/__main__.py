@@ -1,0 +1,7 @@
+"""`python -m detloss` is `detloss`."""
+
+import sys
+
+from detloss.cli import main
+
+sys.exit(main())

@@ -1,0 +1,75 @@
+"""The `detloss` command: collects the commands, each of which is one file of this folder.
+
+How to write a command ``NAME``: make ``detloss/cli/NAME.py`` with one public function ``command(...)`` annotated for
+typer, whose docstring is the command's help (first line: the summary in `detloss --help`), and add ``NAME`` to
+`COMMANDS`. The file is imported only when its command runs or when help lists the commands. At its top it imports the
+standard library, typer, rich and `detloss.errors` only; torch, pydantic and the rest of detloss are imported inside the
+function. It prints results to stdout with `detloss.cli.output.stdout()`, notes to stderr with `stderr()`, and lets
+every `DetlossError` out: `main` prints it and exits with 1. Wrong usage (exit 2) is ``raise typer.BadParameter(...)``.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from detloss import __version__
+
+COMMANDS = ("list", "show", "validate", "schema", "train")
+"""In the order of help: what there is, then what to do with it."""
+
+
+class _Commands(TyperGroup):
+    """Imports the file of a command when the command is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return all commands; none is imported."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return one command, or end with the near names."""
+        if cmd_name not in COMMANDS:
+            near = get_close_matches(cmd_name, COMMANDS)
+            ctx.fail(f"No such command {cmd_name!r}.{f' Did you mean {near[0]!r}?' if near else ''}")
+        single = typer.Typer(add_completion=False)
+        single.command(cmd_name)(import_module(f"detloss.cli.{cmd_name}").command)
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"detloss {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="""\
+[bold]Examples[/bold]
+
+detloss list — the losses that are installed
+
+detloss show giou — one loss: its paper, parameters and weights
+
+detloss train — train a small detector on drawn shapes, as a first look
+
+detloss train config.yaml --set losses.roi_heads=giou — train your own
+"""
+)
+def _detloss(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Choose the box-regression loss of a torchvision detector by name.
+
+    Losses come from installed packages; a config names one for each head of a detector.
+    """
+    del version

@@ -1,0 +1,194 @@
+"""`detloss show NAME`: everything about one loss, which is imported for it."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import math
+import re
+import sys
+import types
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detloss.registry import LoadedPlugin
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="A loss, as `detloss list` names it, or package:name.", metavar="NAME")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON, nothing else.")] = False,
+) -> None:
+    """Show one loss: its paper, parameters, recommended weights and where it comes from.
+
+    The loss's package is imported for this.
+    """
+    # What a plugin prints at import must not end up in the JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        from detloss.registry import get_plugin  # noqa: PLC0415 - help needs none of it
+
+        found = describe(get_plugin(name))
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
+
+    _print(stdout(), found)
+
+
+def describe(loaded: LoadedPlugin) -> dict[str, Any]:
+    """Return what there is to know about a loss, as data that JSON can hold (an open bound is None)."""
+    plugin, cls = loaded.plugin, loaded.cls
+    docstring = inspect.cleandoc(cls.__doc__ or "")
+    low, high = cls.value_range
+    return {
+        "name": plugin.name,
+        "package": plugin.package,
+        "version": plugin.version,
+        "description": docstring.partition("\n")[0],
+        "docstring": docstring,
+        "papers": papers(docstring),
+        "space": cls.space,
+        "parameters": parameters(cls.Config),
+        "recommended_weights": dict(cls.recommended_weights),
+        "range": [_finite(low), _finite(high)],
+        "minimum": cls.minimum,
+        "invariances": sorted(cls.invariances),
+        "extras": sorted(cls.extras),
+        "batch_dependent": cls.batch_dependent,
+        "class": f"{cls.__module__}.{cls.__qualname__}",
+        "file": inspect.getsourcefile(cls) or "",
+    }
+
+
+def papers(docstring: str) -> list[str]:
+    """Return the addresses of the papers that a docstring cites by arXiv id or DOI, in its order."""
+    arxiv = r"arXiv[:\s]\s*(?P<arxiv>\d{4}\.\d{4,5})"
+    doi = r"doi[:\s]\s*(?P<doi>10\.\d{4,9}/[^\s,;)\]]*[^\s,;.)\]])"
+    found = (
+        f"https://arxiv.org/abs/{match['arxiv']}" if match["arxiv"] else f"https://doi.org/{match['doi']}"
+        for match in re.finditer(f"{arxiv}|{doi}", docstring, re.IGNORECASE)
+    )
+    return list(dict.fromkeys(found))
+
+
+def parameters(config: Any) -> list[dict[str, Any]]:
+    """Return name, type, bounds, default and description of each field of a Config, in its order."""
+    from pydantic_core import to_jsonable_python  # noqa: PLC0415 - the loss has loaded it
+
+    return [
+        {
+            "name": name,
+            "type": _type_name(field.annotation),
+            "bounds": _bounds(field.metadata),
+            "required": field.is_required(),
+            "default": None
+            if field.is_required()
+            else to_jsonable_python(field.get_default(call_default_factory=True), fallback=str),
+            "description": field.description or "",
+        }
+        for name, field in config.model_fields.items()
+    ]
+
+
+def _print(out: Console, found: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from detloss.cli.output import plain, prose  # noqa: PLC0415
+
+    def grid(rows: dict[str, str]) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for key, value in rows.items():
+            if value:
+                table.add_row(key, Text(value))
+        return table
+
+    out.print(Text.assemble((found["name"], "bold cyan"), f"  {plain(found['description'])}"))
+    if details := found["docstring"].partition("\n")[2].strip():
+        out.print(Text(f"\n{prose(details)}"))
+    out.print()
+    weights = {head: f"{weight:g}" for head, weight in found["recommended_weights"].items()}
+    space = {"boxes": "decoded x1, y1, x2, y2 in network-input pixels", "deltas": "the head's own encoded regression"}
+    rows = {
+        "paper": "\n".join(found["papers"]),
+        "space": f"{found['space']} ({space[found['space']]})",
+        "weight": ", ".join(f"{weight} in {head}" for head, weight in weights.items()) or "1 (none is recommended)",
+        "range": _range(found["range"]),
+        "unchanged by": ", ".join(found["invariances"]),
+        "also takes": ", ".join(found["extras"]),
+        "depends on": "the other pairs of the batch" if found["batch_dependent"] else "",
+        "package": f"{found['package']} {found['version']}".strip(),
+        "class": found["class"],
+        "file": found["file"],
+    }
+    out.print(grid(rows))
+    if not found["parameters"]:
+        out.print("\nIt has no parameters.")
+        return
+    out.print()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    table.add_column("parameter", style="bold cyan", no_wrap=True)
+    for heading in ("type", "bounds", "default", "description"):
+        table.add_column(heading, overflow="fold")
+    for parameter in found["parameters"]:
+        default = "required" if parameter["required"] else _yaml(parameter["default"])
+        cells = (parameter["name"], parameter["type"], parameter["bounds"], default, plain(parameter["description"]))
+        table.add_row(*(Text(cell) for cell in cells))
+    out.print(table)
+
+
+def _type_name(annotation: Any) -> str:
+    """Return a type as a reader writes it: ``float``, ``'linear' | 'log'``, ``list[int]``."""
+    if annotation is None or annotation is type(None):
+        return "null"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(map(_yaml, arguments))
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(_type_name, arguments))
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is not None:
+        inner = ", ".join("..." if one is ... else _type_name(one) for one in arguments)
+        return f"{getattr(origin, '__name__', origin)}[{inner}]"
+    # In a config a spec of another loss is written as its name or a mapping, so its class name would tell nothing.
+    name = getattr(annotation, "__name__", str(annotation))
+    return "a loss" if name in ("NestedSpec", "LossSpec") else name
+
+
+def _bounds(metadata: list[Any]) -> str:
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of", "min_length": "length >=",
+             "max_length": "length <=", "pattern": "matches"}  # fmt: skip
+    found = (
+        f"{sign} {value}"
+        for one in metadata
+        for key, sign in signs.items()
+        if (value := getattr(one, key, None)) is not None
+    )
+    return ", ".join(found)
+
+
+def _range(bounds: list[float | None]) -> str:
+    low, high = bounds
+    left = "(-inf" if low is None else f"[{low:g}"
+    return f"{left}, {'inf)' if high is None else f'{high:g}]'}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _yaml(value: object) -> str:
+    """Return a value as a config writes it; YAML reads ``1e-7`` as text and ``1.0e-7`` as a number."""
+    if isinstance(value, float):
+        mantissa, exponent, power = f"{value:.6g}".partition("e")
+        return f"{mantissa}{'' if '.' in mantissa else '.0'}{exponent}{power}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,189 @@
+"""Plugins: found in the metadata of installed packages without importing them, imported when they are selected.
+
+A `Plugin` is an installed package's claim to a name; `Plugin.load` turns it into a `LoadedPlugin`. This module imports
+neither torch nor pydantic, keeps nothing between two calls, and treats every package alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from detloss.discovery import HEAD_GROUP, LOSS_GROUP, REGISTERED, LoadedPlugin, Plugin, Scan, scan
+from detloss.entry_points import NAME_PATTERN
+from detloss.errors import PluginConflictError, UnknownPluginError
+from detloss.metadata import PACKAGE_PATTERN, Problem, normalized
+
+if TYPE_CHECKING:
+    from detloss.loss import BoxRegressionLoss
+
+__all__ = [
+    "HEAD_GROUP",
+    "LOSS_GROUP",
+    "REGISTERED",
+    "LoadedPlugin",
+    "Plugin",
+    "Problem",
+    "Scan",
+    "find_plugins",
+    "get_plugin",
+    "register",
+    "scan",
+]
+
+_Loss = TypeVar("_Loss", bound="type[BoxRegressionLoss]")
+
+
+def find_plugins(group: str = LOSS_GROUP) -> tuple[Plugin, ...]:
+    """Return the plugins of a group, installed and registered, sorted by name, then package."""
+    return tuple(sorted([*scan(group).plugins, *(_registered.values() if group == LOSS_GROUP else ())]))
+
+
+def get_plugin(name: str, group: str = LOSS_GROUP) -> LoadedPlugin:
+    """Load the plugin of this name.
+
+    Args:
+        name: The plugin's name, or ``package:name``.
+        group: `LOSS_GROUP` or `HEAD_GROUP`.
+
+    Raises:
+        UnknownPluginError: No installed plugin has the name; near names are given and nothing is imported.
+        PluginConflictError: More than one package claims the name.
+        PluginLoadError: The plugin cannot be imported or is not what it claims to be.
+    """
+    _check_name(name, group)
+    package, _, bare = name.rpartition(":")
+    plugins = find_plugins(group)
+    claims = [
+        plugin
+        for plugin in plugins
+        if plugin.name == bare and (not package or normalized(plugin.package) == normalized(package))
+    ]
+    if not claims:
+        raise _unknown(name, group, plugins)
+    if len(claims) > 1:
+        raise _conflict(claims)
+    return claims[0].load()
+
+
+@overload
+def register(cls: _Loss, name: str | None = None) -> _Loss: ...
+@overload
+def register(cls: None = None, name: str | None = None) -> Callable[[_Loss], _Loss]: ...
+def register(cls: Any = None, name: str | None = None) -> Any:
+    """Give a loss class a name in this process, for notebooks and tests; a package uses an entry point instead.
+
+    Works as a decorator too: ``@register`` and ``@register(name="my_iou")``. The name that is left out is the class's
+    own without ``Loss``, in lower case with ``_`` between words, where ``IoU`` counts as part of a word like any
+    acronym: ``GIoULoss`` is ``giou``, ``AlphaIoULoss`` is ``alpha_iou``, ``SmoothL1Loss`` is ``smooth_l1``. A class of
+    the same module and qualified name (a notebook cell that runs again) replaces the one before it.
+
+    Args:
+        cls: The loss.
+        name: What a config is to call it.
+
+    Returns:
+        ``cls`` itself, or a decorator where no class is given.
+
+    Raises:
+        PluginConflictError: An installed package, or another class, has the name.
+        PluginLoadError: ``cls`` is no loss.
+        UnknownPluginError: ``name`` is no possible name.
+    """
+    if cls is None:
+        return lambda decorated: register(decorated, name)
+    from detloss.loading import check_loss_class  # noqa: PLC0415 - it imports torch
+
+    name = _name_of(cls) if name is None else name
+    _check_name(name, LOSS_GROUP, qualified=False)
+    plugin = Plugin(
+        name=name,
+        group=LOSS_GROUP,
+        package=REGISTERED,
+        version="",
+        module=getattr(cls, "__module__", ""),
+        attribute=getattr(cls, "__qualname__", repr(cls)),
+        location="",
+        cls=cls,
+    )
+    check_loss_class(plugin, cls)
+    others = [other for other in find_plugins() if other.name == name and other != plugin]
+    if others:
+        raise _conflict([*others, plugin])
+    _registered[name] = plugin
+    return cls
+
+
+_registered: dict[str, Plugin] = {}
+
+
+def _name_of(cls: object) -> str:
+    words = getattr(cls, "__name__", "").removesuffix("Loss").replace("IoU", "IOU")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
+
+
+def _kind(group: str) -> str:
+    return "loss" if group == LOSS_GROUP else "head"
+
+
+def _check_name(name: object, group: str, *, qualified: bool = True) -> None:
+    """Refuse by pattern, before any look-up, what can be no name: a config never runs an import path."""
+    package, colon, bare = name.rpartition(":") if isinstance(name, str) and qualified else ("", "", name)
+    if isinstance(bare, str) and NAME_PATTERN.fullmatch(bare) and (not colon or PACKAGE_PATTERN.fullmatch(package)):
+        return
+    shown = ascii(name)
+    raise UnknownPluginError(
+        f"{shown if len(shown) <= 80 else shown[:77] + '...'} cannot be the name of a {_kind(group)}: a name has "
+        "letters, digits, _ and -, begins with a letter and is at most 64 long (or package:name). It is never an "
+        "import path; `detloss list` shows the names there are.",
+        name=str(name)[:80],
+    )
+
+
+def _conflict(claims: list[Plugin]) -> PluginConflictError:
+    kind, name = _kind(claims[0].group), claims[0].name
+    described = " and ".join(
+        f"{plugin.package} {plugin.version} ({plugin.location})"
+        if plugin.package != REGISTERED
+        else f"{plugin.module}.{plugin.attribute}, registered in this process"
+        for plugin in claims
+    )
+    if any(plugin.package == REGISTERED for plugin in claims):
+        advice = "Register yours under another name: `register(cls, name=...)`."
+    else:
+        advice = f"Write {' or '.join(repr(plugin.full_name) for plugin in claims)}, or uninstall one of them."
+    return PluginConflictError(f"The {kind} {name!r} is claimed by {described}. {advice}", name=name)
+
+
+def _unknown(name: str, group: str, plugins: tuple[Plugin, ...]) -> UnknownPluginError:
+    kind = _kind(group)
+    package, _, bare = name.rpartition(":")
+    by_package: dict[str, list[str]] = {}
+    for plugin in plugins:
+        by_package.setdefault(normalized(plugin.package), []).append(plugin.name)
+    by_name = {plugin.name.lower(): plugin.name for plugin in plugins}
+    hints = []
+    offered = by_package.get(normalized(package or bare))
+    if offered:
+        hints.append(f"The package {package or bare} offers {', '.join(offered)}.")
+    elif package:
+        near = get_close_matches(normalized(package), by_package)
+        hints.append(f"No installed package {package!r} offers one{_or_near(near)}.")
+    near = [by_name[key] for key in get_close_matches(bare.lower(), by_name)]
+    if near:
+        hints.append(f"Did you mean {' or '.join(map(repr, near))}?")
+    elif not hints and (near := get_close_matches(normalized(bare), by_package)):
+        hints.append(f"There is a package {near[0]!r}, which offers {', '.join(by_package[near[0]])}.")
+    if plugins:
+        count = len(by_name)
+        option = "" if group == LOSS_GROUP else " --heads"
+        hints.append(f"`detloss list{option}` shows the {count} installed {'name' if count == 1 else 'names'}.")
+    elif group == LOSS_GROUP:
+        hints.append("No loss is installed at all: `python -m pip install 'detloss[losses]'` brings a first set.")
+    return UnknownPluginError(f"There is no {kind} {name!r}. {' '.join(hints)}", name=name, package=package or None)
+
+
+def _or_near(near: list[str]) -> str:
+    return f"; near names are {', '.join(near)}" if near else ""

@@ -1,0 +1,186 @@
+"""Real packages for tests: folders with a real dist-info, and wheels built by a real backend."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+LOSS_SOURCE = '''
+"""A plugin."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from detloss.loss import BoxRegressionLoss, LossConfig
+
+
+class FarLoss(BoxRegressionLoss):
+    """Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).
+
+    It is here to be loaded.
+    """
+
+    class Config(LossConfig):
+        """Parameters."""
+
+        scale: float = Field(1.0, gt=0)
+        """Factor on the distance."""
+
+    config: Config
+    space = "deltas"
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return (pred - target).abs().sum(dim=-1) * self.config.scale
+'''
+"""A complete loss, whose docstring and space a listing reads."""
+
+
+class PackageFolder:
+    """A folder of installed packages, as pip leaves them: a dist-info and the modules beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(
+        self,
+        name: str,
+        *,
+        version: str = "1.0",
+        entry_points: str | bytes | None = None,
+        losses: Mapping[str, str] | None = None,
+        modules: Mapping[str, str] | None = None,
+        requires: tuple[str, ...] = (),
+        dist_info: str | None = None,
+        metadata: bool = True,
+    ) -> Path:
+        """Write one package and return its dist-info folder.
+
+        Args:
+            name: As in METADATA.
+            version: Likewise.
+            entry_points: The whole text of ``entry_points.txt``.
+            losses: Or name -> target of the group ``detloss.losses``.
+            modules: Path -> source, beside the dist-info.
+            requires: ``Requires-Dist`` lines.
+            dist_info: The folder's name where it is not ``name-version.dist-info``.
+            metadata: Whether to write METADATA.
+        """
+        info = self.folder / (dist_info or f"{name.replace('-', '_')}-{version}.dist-info")
+        info.mkdir()
+        if losses is not None:
+            entry_points = "[detloss.losses]\n" + "".join(f"{key} = {target}\n" for key, target in losses.items())
+        if entry_points is not None:
+            data = entry_points if isinstance(entry_points, bytes) else entry_points.encode()
+            (info / "entry_points.txt").write_bytes(data)
+        if metadata:
+            required = "".join(f"Requires-Dist: {line}\n" for line in requires)
+            text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: About {name}.\n{required}\n"
+            (info / ("PKG-INFO" if info.suffix == ".egg-info" else "METADATA")).write_text(text, encoding="utf-8")
+        for path, source in (modules or {}).items():
+            file = self.folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(source), encoding="utf-8")
+        importlib.invalidate_caches()
+        return info
+
+
+@pytest.fixture
+def new_folder(tmp_path: Path) -> Callable[[str], PackageFolder]:
+    """Return a function that makes a folder of packages, which is not on ``sys.path``."""
+    return lambda name: PackageFolder(tmp_path / name)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageFolder]:
+    """Return a folder of packages that is first on ``sys.path``; what was imported from it is forgotten afterwards."""
+    folder = PackageFolder(tmp_path / "site")
+    monkeypatch.syspath_prepend(folder.folder)
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def build_wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that builds a real wheel of a plugin package, offline, with hatchling."""
+
+    def build(name: str, losses: Mapping[str, str], modules: Mapping[str, str], version: str = "1.0") -> Path:
+        project = tmp_path_factory.mktemp(name)
+        entries = "".join(f'{key} = "{target}"\n' for key, target in losses.items())
+        tops = sorted({Path(path).parts[0] for path in modules})
+        (project / "pyproject.toml").write_text(
+            '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
+            f'[project]\nname = "{name}"\nversion = "{version}"\ndescription = "About {name}."\n'
+            f'dependencies = ["detloss"]\n\n[project.entry-points."detloss.losses"]\n{entries}\n'
+            f"[tool.hatch.build.targets.wheel]\nonly-include = {tops}\n",
+            encoding="utf-8",
+        )
+        for path, source in modules.items():
+            file = project / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(source), encoding="utf-8")
+        subprocess.run(
+            [sys.executable, "-m", "build", "--no-isolation", "--wheel", str(project)], check=True, capture_output=True
+        )
+        (wheel,) = (project / "dist").glob("*.whl")
+        return wheel
+
+    return build
+
+
+@pytest.fixture
+def loss_source() -> str:
+    """Return the source of a module with the complete loss ``FarLoss``."""
+    return LOSS_SOURCE
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a fresh Python and returns what it printed and how it ended."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+            timeout=120,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_detloss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs the command line in this process and returns exit code, stdout and stderr."""
+    from detloss.cli import main
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["detloss", *arguments])
+        capsys.readouterr()
+        try:
+            code: object = main()
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        return int(str(code or 0)), out, err
+
+    return run

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_table(packages: Any, loss_source: str, run_detloss: Run) -> None:
+    """The table gives name, space, description, package and version of each loss, in whole lines in a pipe."""
+    packages.add("far-losses", version="2.1", losses={"far": "far_l:FarLoss"}, modules={"far_l.py": loss_source})
+    code, out, err = run_detloss("list")
+    assert (code, err) == (0, "")
+    (row,) = [line for line in out.splitlines() if line.split()[:1] == ["far"]]
+    assert row.split()[1] == "deltas"
+    assert "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001)." in row
+    assert row.split()[-2:] == ["far-losses", "2.1"]
+
+
+def test_markup_is_text(packages: Any, run_detloss: Run) -> None:
+    """Square brackets in somebody's docstring are shown as they are, and backticks are left out."""
+    source = 'class A:\n    """In ``[0, 1]`` and [bold]loud[/bold]."""\n'
+    packages.add("plug", losses={"loud": "loud_m:A"}, modules={"loud_m.py": source})
+    assert "In [0, 1] and [bold]loud[/bold]." in run_detloss("list")[1]
+
+
+def test_conflict(packages: Any, run_detloss: Run) -> None:
+    """A name that two packages claim is listed as what selects each, with the way to go on."""
+    packages.add("aa", losses={"same": "m:C"})
+    packages.add("bb", losses={"same": "m:C"})
+    code, out, _ = run_detloss("list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines() if ":same " in line.split("Conflict")[0]] == [
+        "aa:same",
+        "bb:same",
+    ]
+    assert "Conflict: 'same' is claimed by aa 1.0 and bb 1.0. Write aa:same or bb:same in a config" in out
+
+
+def test_problems(packages: Any, run_detloss: Run) -> None:
+    """What is wrong with a package is shown with its file and line, and everything else is still listed."""
+    info = packages.add("torn", entry_points="[x]\ntorn\n")
+    packages.add("plug", losses={"whole": "m:C"})
+    code, out, _ = run_detloss("list")
+    assert code == 0
+    assert f"Problem: {info / 'entry_points.txt'}:2: has a line that is no `name = module:Class`." in out
+    assert "whole" in out
+
+
+def test_json(packages: Any, loss_source: str, run_detloss: Run) -> None:
+    """``--json`` prints plugins and problems, and nothing else."""
+    far = packages.add("far-losses", losses={"far": "far_j:FarLoss"}, modules={"far_j.py": loss_source})
+    torn = packages.add("torn", entry_points="torn")
+    packages.add("aa", losses={"same": "m:C"})
+    packages.add("bb", losses={"same": "m:C"})
+    code, out, err = run_detloss("list", "--json")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert [plugin for plugin in data["plugins"] if plugin["name"] == "far"] == [
+        {
+            "name": "far",
+            "package": "far-losses",
+            "version": "1.0",
+            "space": "deltas",
+            "description": "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).",
+            "module": "far_j",
+            "attribute": "FarLoss",
+            "location": str(far),
+            "conflict": False,
+        }
+    ]
+    assert [plugin["package"] for plugin in data["plugins"] if plugin["conflict"]] == ["aa", "bb"]
+    (problem,) = data["problems"]
+    assert (problem["path"], problem["line"], problem["package"]) == (str(torn / "entry_points.txt"), 1, "torn")
+
+
+def test_nothing_installed(run_python: Callable[..., Any]) -> None:
+    """Where no loss is installed, the command says how to get some."""
+    program = (
+        "import sys; sys.argv = ['detloss', 'list']\n"
+        "import detloss.cli.listing, detloss.discovery, rich.console\n"
+        "sys.path.clear()\n"
+        "from detloss.cli.output import stdout\n"
+        "from detloss.cli import main; main()"
+    )
+    done = run_python("-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.\n"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_terminal(columns: int) -> None:
+    """In a terminal the table wraps to its width: no line is longer, and no word of a description is lost."""
+    if sys.platform == "win32":
+        pytest.skip("there is no pseudo-terminal on Windows")
+    from detloss.registry import find_plugins
+
+    reader, writer = os.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
+    with subprocess.Popen([sys.executable, "-m", "detloss", "list"], stdout=writer, env=environment) as process:
+        os.close(writer)
+        data = b""
+        while True:
+            try:
+                chunk = os.read(reader, 65536)
+            except OSError:  # Linux reports the other side's end as an error
+                break
+            if not chunk:
+                break
+            data += chunk
+    os.close(reader)
+    assert process.returncode == 0
+    lines = data.decode().replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= columns
+    words = set("\n".join(lines).split())
+    for plugin in find_plugins():
+        assert plugin.name in words
+        assert set(plugin.description.replace("`", "").split()) <= words
+
+
+def test_ascii_only_output(run_python: Callable[..., Any], packages: Any) -> None:
+    """Where stdout cannot hold a character, its escape is printed, not a traceback."""
+    packages.add("plug", losses={"square": "sq_m:A"}, modules={"sq_m.py": 'class A:\n    """d² √."""\n'})
+    done = run_python(
+        "-m", "detloss", "list", PYTHONPATH=str(packages.folder), LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "d\\xb2 \\u221a." in done.stdout
+
+
+def test_help_and_usage(run_detloss: Run) -> None:
+    """``list --help`` explains the options; an unknown option ends with exit code 2."""
+    code, out, _ = run_detloss("list", "--help")
+    assert code == 0
+    assert "--json" in out
+    assert run_detloss("list", "--jsn")[0] == 2
+
+
+def test_version(run_detloss: Run) -> None:
+    """``--version`` prints the version of detloss."""
+    from detloss import __version__
+
+    assert run_detloss("--version") == (0, f"detloss {__version__}\n", "")
+
+
+def test_unknown_command(run_detloss: Run) -> None:
+    """An unknown command ends with exit code 2 and the near name."""
+    code, _, err = run_detloss("lsit")
+    assert code == 2
+    assert "Did you mean 'list'?" in err
+
+
+def test_help(run_detloss: Run) -> None:
+    """``detloss --help`` names every command and shows examples."""
+    code, out, _ = run_detloss("--help")
+    assert code == 0
+    for word in ("list", "show", "validate", "schema", "train", "Examples", "detloss show giou"):
+        assert word in out

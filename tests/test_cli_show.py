@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+
+SOURCE = '''
+print("printed at import")
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from detloss.loss import BoxRegressionLoss, LossConfig, NestedSpec
+
+
+class RichLoss(BoxRegressionLoss):
+    """Rich: ``1 - q**a`` [bold] (Nobody, 2024, arXiv 2401.00001).
+
+    It follows arXiv:1506.01497v3 and doi:10.1000/xyz.1,
+    and arXiv 2401.00001 again.
+    """
+
+    class Config(LossConfig):
+        """Parameters."""
+
+        alpha: float = Field(3.0, gt=0, le=10)
+        """The ``power``."""
+        mode: Literal["linear", "log"] = "linear"
+        eps: float = 1e-7
+        inner: NestedSpec | None = None
+        sizes: list[int]
+
+    config: Config
+    recommended_weights: ClassVar[Mapping[str, float]] = {"roi_heads": 10.0, "rpn": 2.5}
+    value_range = (-1.0, float("inf"))
+    minimum = None
+    invariances = frozenset({"scale", "translation"})
+
+    def forward(self, pred: Tensor, target: Tensor, *, image_size: Tensor) -> Tensor:
+        return (pred - target).sum(-1)
+'''
+
+
+@pytest.fixture
+def rich_loss(packages: Any) -> Any:
+    packages.add("rich-losses", version="0.3", losses={"rich_one": "rich_m:RichLoss"}, modules={"rich_m.py": SOURCE})
+    return packages
+
+
+def test_json(rich_loss: Any, run_detloss: Run) -> None:
+    """``--json`` gives everything about a loss and nothing else, even where the plugin prints at import."""
+    code, out, err = run_detloss("show", "rich_one", "--json")
+    assert code == 0
+    assert err == "printed at import\n"
+    data = json.loads(out)
+    parameters = data.pop("parameters")
+    docstring = data.pop("docstring")
+    assert docstring.startswith("Rich: ")
+    assert docstring.endswith("again.")
+    assert data == {
+        "name": "rich_one",
+        "package": "rich-losses",
+        "version": "0.3",
+        "description": "Rich: ``1 - q**a`` [bold] (Nobody, 2024, arXiv 2401.00001).",
+        "papers": [
+            "https://arxiv.org/abs/2401.00001",
+            "https://arxiv.org/abs/1506.01497",
+            "https://doi.org/10.1000/xyz.1",
+        ],
+        "space": "boxes",
+        "recommended_weights": {"roi_heads": 10.0, "rpn": 2.5},
+        "range": [-1.0, None],
+        "minimum": None,
+        "invariances": ["scale", "translation"],
+        "extras": ["image_size"],
+        "batch_dependent": False,
+        "class": "rich_m.RichLoss",
+        "file": str(rich_loss.folder / "rich_m.py"),
+    }
+    keys = ("name", "type", "bounds", "required", "default", "description")
+    assert parameters == [
+        dict(zip(keys, row, strict=True))
+        for row in (
+            ("alpha", "float", "> 0, <= 10", False, 3.0, "The ``power``."),
+            ("mode", "linear | log", "", False, "linear", ""),
+            ("eps", "float", "", False, 1e-7, ""),
+            ("inner", "a loss | null", "", False, None, ""),
+            ("sizes", "list[int]", "", True, None, ""),
+        )
+    ]
+
+
+def test_text(rich_loss: Any, run_detloss: Run) -> None:
+    """The page names paper, space, weights, range, package and every parameter; brackets are shown as they are."""
+    code, out, _ = run_detloss("show", "rich-losses:rich_one")
+    assert code == 0
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line.strip()}
+    assert lines["rich_one"] == "Rich: 1 - q**a [bold] (Nobody, 2024, arXiv 2401.00001)."
+    assert lines["paper"] == "https://arxiv.org/abs/2401.00001"
+    assert lines["space"] == "boxes (decoded x1, y1, x2, y2 in network-input pixels)"
+    assert lines["weight"] == "10 in roi_heads, 2.5 in rpn"
+    assert lines["range"] == "[-1, inf)"
+    assert lines["package"] == "rich-losses 0.3"
+    assert lines["file"] == str(rich_loss.folder / "rich_m.py")
+    assert lines["alpha"] == "float > 0, <= 10 3.0 The power."
+    assert lines["mode"] == "linear | log linear"
+    # PyYAML reads 1e-07 as text, so a default must not be shown like that.
+    assert lines["eps"] == "float 1.0e-07"
+    assert "It follows arXiv:1506.01497v3 and doi:10.1000/xyz.1, and arXiv 2401.00001 again.\n" in out
+    assert lines["sizes"] == "list[int] required"
+    assert "`" not in out
+
+
+def test_no_parameters(packages: Any, run_detloss: Run) -> None:
+    """A loss without parameters, weights or docstring is shown as such."""
+    source = (
+        "from detloss.loss import BoxRegressionLoss\n"
+        "class Bare(BoxRegressionLoss):\n    def forward(self, pred, target): ...\n"
+    )
+    packages.add("bare", losses={"bare_one": "bare_m:Bare"}, modules={"bare_m.py": source})
+    code, out, _ = run_detloss("show", "bare_one")
+    assert code == 0
+    assert "It has no parameters." in out
+    assert "1 (none is recommended)" in out
+
+
+def test_unknown_name(run_detloss: Run) -> None:
+    """An unknown name ends with exit code 1 and one message on stderr: no traceback, nothing on stdout."""
+    code, out, err = run_detloss("show", "no_such_loss_at_all")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: There is no loss 'no_such_loss_at_all'.")
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
+
+
+def test_load_error(packages: Any, run_detloss: Run) -> None:
+    """A plugin that cannot be imported ends with exit code 1 and the plugin's own line."""
+    packages.add("bomb", losses={"bomb": "bomb_s:Bomb"}, modules={"bomb_s.py": "\nraise RuntimeError('[red]no[/red]')"})
+    code, out, err = run_detloss("show", "bomb")
+    assert (code, out) == (1, "")
+    assert "RuntimeError: [red]no[/red], at " in err
+    assert "bomb_s.py:2" in err
+
+
+def test_no_name(run_detloss: Run) -> None:
+    """A missing name is wrong usage: exit code 2."""
+    code, _, err = run_detloss("show")
+    assert code == 2
+    assert "NAME" in err
+
+
+def test_every_installed_loss(run_detloss: Run) -> None:
+    """Every installed loss can be shown, as text and as JSON that holds no NaN or infinity."""
+    from detloss.registry import find_plugins
+
+    for plugin in find_plugins():
+        code, out, _ = run_detloss("show", plugin.full_name)
+        assert code == 0
+        assert plugin.name in out
+        data = json.loads(run_detloss("show", plugin.full_name, "--json")[1], parse_constant=pytest.fail)
+        assert data["package"] == plugin.package

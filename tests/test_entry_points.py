@@ -1,0 +1,421 @@
+from __future__ import annotations
+
+import configparser
+import os
+import random
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import entrypoints
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from detloss.registry import Scan, scan
+
+GOOD = {"good": "good_pkg:Good"}
+
+
+def names(found: Scan) -> list[str]:
+    return [plugin.name for plugin in found.plugins]
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "says"),
+    [
+        (b"a = b:C\n", 1, "before its first [section]"),
+        (b"[x]\na = b:C\n\n[x]\n", 4, "section [x] twice"),
+        (b"[x]\na = b:C\na = b:D\n", 3, "name 'a' twice"),
+        (b"[x]\nbare\n", 2, "no `name = module:Class`"),
+        (b"[x]\na = b:C\n\xe9 = b:D\n", 3, "not UTF-8"),
+        (b"[x]\n\na = b:C\0\n", 3, "NUL"),
+    ],
+    ids=["no section", "section twice", "name twice", "bare name", "latin-1", "nul"],
+)
+def test_malformed_file(new_folder: Callable[..., Any], data: bytes, line: int, says: str) -> None:
+    """A malformed file of an unrelated package costs no other package's plugin; its file and line are reported."""
+    folder = new_folder("site")
+    bad = folder.add("bad-one", entry_points=data)
+    folder.add("good-one", losses=GOOD)
+    found = scan(path=[str(folder.folder)])
+    assert names(found) == ["good"]
+    (problem,) = found.problems
+    assert (problem.path, problem.line, problem.package) == (str(bad / "entry_points.txt"), line, "bad_one")
+    assert says in problem.message
+    assert str(problem).startswith(f"{bad / 'entry_points.txt'}:{line}: ")
+
+
+def test_byte_order_mark(new_folder: Callable[..., Any]) -> None:
+    """A file that begins with a byte order mark is read like any other."""
+    folder = new_folder("site")
+    folder.add("marked", entry_points=b"\xef\xbb\xbf[detloss.losses]\ngood = good_pkg:Good\n")
+    found = scan(path=[str(folder.folder)])
+    assert (names(found), found.problems) == (["good"], ())
+
+
+@pytest.mark.parametrize(
+    "target", ["m:%(b)s", "100%", "m:C %", "m", "m:", ":C", "m:C:D", "m.1a:C", "m:C()", "../m:C", "a b:C", ""]
+)
+def test_bad_target(new_folder: Callable[..., Any], target: str) -> None:
+    """A target that is no module:Class is refused literally as it is written, and its neighbours stay."""
+    folder = new_folder("site")
+    info = folder.add("mixed", losses={"bad": target, "good": "good_pkg:Good"})
+    found = scan(path=[str(folder.folder)])
+    assert names(found) == ["good"]
+    (problem,) = found.problems
+    assert problem.line == 2
+    assert problem.path == str(info / "entry_points.txt")
+    assert repr(target) in problem.message
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "../x", "a:b", "a b", "1st", "-x", "é", "x\x1b[31m", "x" * 10_000], ids=lambda name: name[:9]
+)
+def test_bad_name(new_folder: Callable[..., Any], name: str) -> None:
+    """A name that is no plain word is refused, and its message is short and cannot steer the terminal."""
+    folder = new_folder("site")
+    folder.add("mixed", losses={name: "m:C", "good": "good_pkg:Good"})
+    found = scan(path=[str(folder.folder)])
+    assert names(found) == ["good"]
+    (problem,) = found.problems
+    assert problem.message.isprintable()
+    assert len(problem.message) < 300
+
+
+def test_default_section(new_folder: Callable[..., Any]) -> None:
+    """A [DEFAULT] section puts nothing into the group and is reported."""
+    folder = new_folder("site")
+    folder.add("sly", entry_points="[DEFAULT]\nsly = sly:Sly\n\n[detloss.losses]\nown = sly:Own\n")
+    folder.add("good-one", losses=GOOD)
+    found = scan(path=[str(folder.folder)])
+    assert names(found) == ["good", "own"]
+    (problem,) = found.problems
+    assert "[DEFAULT]" in problem.message
+
+
+def test_default_section_of_an_unrelated_package(new_folder: Callable[..., Any]) -> None:
+    """A [DEFAULT] section is reported in a package that offers nothing to detloss, too."""
+    folder = new_folder("site")
+    folder.add("sly", entry_points="[DEFAULT]\nsly = sly:Sly\n")
+    (problem,) = scan(path=[str(folder.folder)]).problems
+    assert "[DEFAULT]" in problem.message
+
+
+def test_shadowed_copy(new_folder: Callable[..., Any]) -> None:
+    """Of two copies on the path the first one wins, whatever its name's spelling, and the other one is reported."""
+    first, second = new_folder("first"), new_folder("second")
+    first.add("My.Plug", version="2.0", dist_info="My.Plug-2.0.dist-info", losses={"new": "m:C"})
+    old = second.add("my-plug", version="1.0", losses={"old": "m:C"})
+    found = scan(path=[str(first.folder), str(second.folder)])
+    assert names(found) == ["new"]
+    (problem,) = found.problems
+    assert problem.path == str(old)
+    assert "my-plug 1.0 is hidden by My.Plug 2.0" in problem.message
+    assert "pip uninstall" in problem.message
+
+
+def test_copy_without_entries_shadows(new_folder: Callable[..., Any]) -> None:
+    """A first copy that offers nothing hides a later copy that does: its code would never be imported."""
+    first, second = new_folder("first"), new_folder("second")
+    first.add("plug", version="2.0")
+    second.add("plug", version="1.0", losses={"ghost": "m:C"})
+    found = scan(path=[str(first.folder), str(second.folder)])
+    assert names(found) == []
+    assert "plug 1.0 is hidden by plug 2.0" in found.problems[0].message
+
+
+def test_two_dist_infos(new_folder: Callable[..., Any]) -> None:
+    """Of two dist-info of one package in one folder the newest counts (1.10 is newer than 1.9), and it is reported."""
+    folder = new_folder("site")
+    folder.add("plug", version="1.9", losses={"old": "m:C"})
+    folder.add("plug", version="1.10", losses={"new": "m:C"})
+    found = scan(path=[str(folder.folder)])
+    assert names(found) == ["new"]
+    assert "plug 1.9 is hidden by plug 1.10" in found.problems[0].message
+
+
+def test_leftover_egg_info(new_folder: Callable[..., Any]) -> None:
+    """An egg-info of another version beside a dist-info is reported and lists nothing twice."""
+    folder = new_folder("site")
+    folder.add("plug", version="2.0", losses={"one": "m:C"})
+    folder.add("plug", version="1.0", losses={"one": "m:C"}, dist_info="plug-1.0-py3.11.egg-info")
+    found = scan(path=[str(folder.folder)])
+    assert [plugin.version for plugin in found.plugins] == ["2.0"]
+    assert "plug 1.0 is hidden by plug 2.0" in found.problems[0].message
+
+
+def test_editable_install(new_folder: Callable[..., Any]) -> None:
+    """An egg-info beside the source and a dist-info that say the same are one editable install, and no problem."""
+    site, source = new_folder("site"), new_folder("source")
+    site.add("plug", losses={"one": "m:C"})
+    source.add("plug", losses={"one": "m:C"}, dist_info="plug.egg-info")
+    found = scan(path=[str(site.folder), str(source.folder)])
+    assert (names(found), found.problems) == (["one"], ())
+
+
+def test_equal_copy_later_on_the_path(new_folder: Callable[..., Any]) -> None:
+    """A second dist-info is reported even where it says the same: two copies of the code are installed."""
+    first, second = new_folder("first"), new_folder("second")
+    first.add("plug", losses={"one": "m:C"})
+    second.add("plug", losses={"one": "m:C"})
+    found = scan(path=[str(first.folder), str(second.folder)])
+    assert names(found) == ["one"]
+    assert "plug 1.0 is hidden by plug 1.0" in found.problems[0].message
+
+
+def test_interrupted_pip(new_folder: Callable[..., Any]) -> None:
+    """What an interrupted pip leaves behind (~lug) lists nothing, and the way to mend it is given."""
+    folder = new_folder("site")
+    folder.add("plug", losses={"ghost": "m:C"}, dist_info="~lug-1.0.dist-info")
+    found = scan(path=[str(folder.folder)])
+    assert names(found) == []
+    assert "Delete this folder" in found.problems[0].message
+
+
+def test_folder_names_not_normalised(new_folder: Callable[..., Any]) -> None:
+    """Packages whose folders share the part before the first dash are two packages."""
+    folder = new_folder("site")
+    folder.add("my-plug", losses={"one": "m:C"}, dist_info="my-plug-1.0.dist-info")
+    folder.add("my-other", losses={"two": "m:C"}, dist_info="my-other-1.0.dist-info")
+    found = scan(path=[str(folder.folder)])
+    assert [(plugin.name, plugin.package) for plugin in found.plugins] == [("one", "my-plug"), ("two", "my-other")]
+    assert found.problems == ()
+
+
+def test_no_metadata(new_folder: Callable[..., Any]) -> None:
+    """A package without METADATA is named and numbered after its folder."""
+    folder = new_folder("site")
+    folder.add("my-plug", losses={"one": "m:C"}, metadata=False, dist_info="my-plug-1.5.dist-info")
+    (plugin,) = scan(path=[str(folder.folder)]).plugins
+    assert (plugin.package, plugin.version) == ("my-plug", "1.5")
+
+
+def test_unmet_requirement(new_folder: Callable[..., Any]) -> None:
+    """A requirement that is missing or too old is reported with the pip line; met and optional ones are not."""
+    folder = new_folder("site")
+    folder.add("numbers-pkg", version="1.26.4")
+    folder.add(
+        "plug",
+        losses={"one": "m:C"},
+        requires=(
+            "numbers-pkg<2.0,>=2",
+            "absent",
+            "numbers-pkg>=1.26",
+            "extra-one; extra == 'x'",
+            "win; os_name == '?'",
+        ),
+    )
+    problems = [problem.message for problem in scan(path=[str(folder.folder)]).problems]
+    assert len(problems) == 2
+    assert "requires absent, and it is not installed: `python -m pip install 'absent'`" in problems[0]
+    assert "requires numbers-pkg<2.0,>=2, and 1.26.4 is installed" in problems[1]
+
+
+def test_built_for_another_detloss(new_folder: Callable[..., Any]) -> None:
+    """A package built for another detloss is listed and reported with both versions."""
+    folder = new_folder("site")
+    folder.add("plug", losses={"one": "m:C"}, requires=("detloss>=99",))
+    found = scan(path=[str(folder.folder)])
+    assert names(found) == ["one"]
+    assert "requires detloss>=99, and 0.1.0 is installed" in found.problems[0].message
+
+
+def test_path_object(new_folder: Callable[..., Any]) -> None:
+    """A Path object on sys.path is searched, and said to be none that Python imports from."""
+    folder = new_folder("site")
+    folder.add("plug", losses={"one": "m:C"})
+    found = scan(path=[folder.folder, 7, None, b"bytes"])
+    assert names(found) == ["one"]
+    assert "Python does not import from" in found.problems[0].message
+
+
+def test_symlink_twin(new_folder: Callable[..., Any], tmp_path: Path) -> None:
+    """A folder that is on the path a second time, through a link, is read once."""
+    folder = new_folder("site")
+    folder.add("plug", losses={"one": "m:C"})
+    (tmp_path / "twin").symlink_to(folder.folder)
+    found = scan(path=[str(folder.folder), str(tmp_path / "twin")])
+    assert (names(found), found.problems) == (["one"], ())
+
+
+def test_wheel_on_path(build_wheel: Callable[..., Path], loss_source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel on sys.path, which Python imports from, is listed with its description and loads."""
+    wheel = build_wheel("zipped-losses", {"zipped": "zipped_losses:FarLoss"}, {"zipped_losses.py": loss_source})
+    monkeypatch.syspath_prepend(wheel)
+    (plugin,) = scan(path=[str(wheel)]).plugins
+    assert (plugin.name, plugin.package, plugin.version) == ("zipped", "zipped-losses", "1.0")
+    assert plugin.description == "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001)."
+    assert plugin.space == "deltas"
+    assert plugin.load().cls.__name__ == "FarLoss"
+    del sys.modules["zipped_losses"]
+
+
+def test_egg(tmp_path: Path) -> None:
+    """An egg on the path is listed, as a folder and as an archive."""
+    texts = {
+        "EGG-INFO/PKG-INFO": "Name: egg-plug\nVersion: 3.0\n",
+        "EGG-INFO/entry_points.txt": "[detloss.losses]\none = m:C\n",
+    }
+    folder, archive = tmp_path / "egg_plug-3.0-py3.11.egg", tmp_path / "zip" / "egg_plug-3.0-py3.11.egg"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for path, text in texts.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+            zipped.writestr(path, text)
+    for path in (folder, archive):
+        (plugin,) = scan(path=[str(path)]).plugins
+        assert (plugin.package, plugin.version) == ("egg-plug", "3.0")
+
+
+def test_broken_archive(new_folder: Callable[..., Any], tmp_path: Path) -> None:
+    """A file, a missing folder and an archive cut short on the path cost no other folder's plugins."""
+    folder = new_folder("site")
+    folder.add("good-one", losses=GOOD)
+    with zipfile.ZipFile(tmp_path / "cut.whl", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("p-1.dist-info/entry_points.txt", "[detloss.losses]\none = m:C\n" * 200)
+    data = (tmp_path / "cut.whl").read_bytes()
+    # The deflated bytes of the first member begin after its header (30 bytes) and its name.
+    start = 30 + len("p-1.dist-info/entry_points.txt")
+    (tmp_path / "cut.whl").write_bytes(data[:start] + b"\xff" * 20 + data[start + 20 :])
+    (tmp_path / "text.whl").write_text("no archive", encoding="utf-8")
+    path = [str(tmp_path / name) for name in ("cut.whl", "text.whl", "absent")]
+    found = scan(path=[*path, str(folder.folder), "a\0b"])
+    assert names(found) == ["good"]
+    assert any("cut.whl" in problem.path for problem in found.problems)
+
+
+def test_undecodable_folder_name(tmp_path: Path, run_python: Callable[..., Any]) -> None:
+    """Under LC_ALL=C, with warnings as errors, a folder whose name is no UTF-8 costs nothing and is printable."""
+    info = os.fsencode(tmp_path) + b"/bad\xff-1.0.dist-info"
+    folder = Path(os.fsdecode(info))
+    folder.mkdir()
+    (folder / "entry_points.txt").write_text("[x]\nbare é\n", encoding="utf-8")
+    program = f"from detloss.registry import scan\nfor p in scan(path=[{str(tmp_path)!r}]).problems: print(p)"
+    done = run_python("-W", "error", "-c", program, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0, done.stderr
+    assert "bad\\udcff-1.0.dist-info" in done.stdout
+
+
+def test_listing_order_does_not_matter(new_folder: Callable[..., Any]) -> None:
+    """The result is the same for every order in which the operating system lists a folder."""
+    folder = new_folder("site")
+    for version in ("1.0", "2.0", "10.0"):
+        folder.add("plug", version=version, losses={"one": f"m{version[0]}:C"})
+    folder.add("other", losses={"one": "m:C"})
+    folder.add("bad", entry_points="bare")
+    infos = list(folder.folder.iterdir())
+    shuffled = random.Random(0)
+    results = set()
+    for turn in range(8):
+        # Made anew in another order, which changes the order of a listing on most file systems.
+        moved = new_folder(f"turn{turn}")
+        shuffled.shuffle(infos)
+        for info in infos:
+            shutil.copytree(info, moved.folder / info.name)
+        found = scan(path=[str(moved.folder)])
+        results.add(repr(found).replace(str(moved.folder), ""))
+    assert len(results) == 1
+    assert [(plugin.full_name, plugin.version) for plugin in found.plugins] == [
+        ("other:one", "1.0"),
+        ("plug:one", "10.0"),
+    ]
+
+
+def test_conflict_is_the_same_in_every_path_order(new_folder: Callable[..., Any]) -> None:
+    """Two packages' claims to one name are both listed, in an order that does not depend on sys.path."""
+    first, second = new_folder("first"), new_folder("second")
+    first.add("zeta", losses={"one": "m:C"})
+    second.add("alpha", losses={"one": "n:C"})
+    path = [str(first.folder), str(second.folder)]
+    for order in (path, path[::-1]):
+        found = scan(path=order)
+        assert [plugin.full_name for plugin in found.conflicts["one"]] == ["alpha:one", "zeta:one"]
+
+
+section = st.sampled_from(["detloss.losses", "console_scripts", "DEFAULT", "x", ""])
+word = st.one_of(
+    st.sampled_from(["a", "b", "m:C", "m.n:C.D", "%(a)s", "%", "é", "\x00", "#", ";", "[x]"]), st.text(max_size=6)
+)
+line = st.one_of(
+    section.map(lambda name: f"[{name}]"),
+    st.tuples(word, word).map(" = ".join),
+    word,
+    st.sampled_from(["", " ", "\t= x"]),
+)
+contents = st.one_of(
+    st.lists(line, max_size=12).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass")),
+    st.binary(max_size=60),
+    st.lists(line, max_size=8).map(lambda lines: "\r\n".join(lines).encode("utf-16", "surrogatepass")),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=contents)
+def test_any_file(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    """Whatever bytes a package's entry_points.txt holds, the scan neither raises nor imports nor loses another's."""
+    folder = tmp_path_factory.mktemp("any")
+    for name, text in (("any", data), ("good", b"[detloss.losses]\ngood = good_pkg:Good\n")):
+        (folder / f"{name}-1.0.dist-info").mkdir()
+        (folder / f"{name}-1.0.dist-info" / "entry_points.txt").write_bytes(text)
+    before = set(sys.modules)
+    found = scan(path=[str(folder)])
+    assert set(sys.modules) - before <= {module for module in sys.modules if module.startswith("packaging")}
+    assert ("good", "good") in [(plugin.name, plugin.package) for plugin in found.plugins]
+    assert all(problem.message.isprintable() for problem in found.problems)
+    # Nothing is invented: each name and target stand in the file.
+    for plugin in found.plugins:
+        if plugin.package == "any":
+            assert plugin.name.encode() in data
+            assert f"{plugin.module}:{plugin.attribute}".encode() in data
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.lists(line, max_size=6).map("\n".join).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_unrelated_files_are_judged_like_any_other(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    """A file that does not name the group is a problem exactly where it cannot be parsed or holds [DEFAULT]."""
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "any-1.0.dist-info").mkdir()
+    (folder / "any-1.0.dist-info" / "entry_points.txt").write_bytes(data)
+    parser = entrypoints.CaseSensitiveConfigParser(delimiters=("=",), interpolation=None, default_section="\n")
+    try:
+        parser.read_string(data.decode())
+        healthy = b"\0" not in data and not parser.has_section("DEFAULT")
+    except (configparser.Error, UnicodeDecodeError):
+        healthy = False
+    assert (scan("group.that.no.file.has", [str(folder)]).problems == ()) is healthy
+
+
+def test_agrees_with_entrypoints_and_importlib() -> None:
+    """On this healthy environment the scan finds exactly what entrypoints and importlib.metadata find."""
+    ours = {(plugin.name, f"{plugin.module}:{plugin.attribute}") for plugin in scan().plugins}
+    assert ours == {(e.name, f"{e.module_name}:{e.object_name}") for e in entrypoints.get_group_all("detloss.losses")}
+    assert ours == {(e.name, e.value) for e in metadata.entry_points(group="detloss.losses")}
+
+
+def test_a_fresh_scan_sees_a_new_package(new_folder: Callable[..., Any]) -> None:
+    """Nothing is kept between two scans: a package installed in between is found."""
+    folder = new_folder("site")
+    assert scan(path=[str(folder.folder)]).plugins == ()
+    folder.add("plug", losses={"one": "m:C"})
+    assert names(scan(path=[str(folder.folder)])) == ["one"]
+
+
+def test_installed_with_pip_target(
+    build_wheel: Callable[..., Path], loss_source: str, tmp_path: Path, run_python: Callable[..., Any]
+) -> None:
+    """A real wheel unpacked as pip unpacks it is listed by a fresh process, with name, package and version."""
+    wheel = build_wheel(
+        "wheel-losses", {"far": "wheel_losses:FarLoss"}, {"wheel_losses.py": loss_source}, version="2.1"
+    )
+    with zipfile.ZipFile(wheel) as zipped:
+        zipped.extractall(tmp_path / "site")
+    done = run_python("-m", "detloss", "list", "--json", PYTHONPATH=str(tmp_path / "site"))
+    assert done.returncode == 0, done.stderr
+    assert '"wheel-losses"' in done.stdout
+    assert '"2.1"' in done.stdout
