@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detloss.calibration import Calibration, calibrate
     from detloss.config import ModelConfig, build_loss, load_config
     from detloss.errors import (
         AlreadyPatchedError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         PluginLoadError,
         UnknownPluginError,
     )
+    from detloss.heads.validation import validation_losses
     from detloss.injection import eject, inject, injected
     from detloss.loss import BoxRegressionLoss, LossConfig, LossSpec, NestedSpec
     from detloss.models import build_model
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "detloss.calibration": ("Calibration", "calibrate"),
     "detloss.config": ("ModelConfig", "build_loss", "load_config"),
     "detloss.errors": (
         "AlreadyPatchedError",
@@ -49,12 +52,14 @@ _HOME = {
     "detloss.loss": ("BoxRegressionLoss", "LossConfig", "LossSpec", "NestedSpec"),
     "detloss.models": ("build_model",),
     "detloss.registry": ("LoadedPlugin", "Plugin", "find_plugins", "get_plugin", "register"),
+    "detloss.heads.validation": ("validation_losses",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AlreadyPatchedError",
     "BoxRegressionLoss",
+    "Calibration",
     "ConfigError",
     "DataError",
     "DetlossError",
@@ -73,6 +78,7 @@ __all__ = [
     "UnknownPluginError",
     "build_loss",
     "build_model",
+    "calibrate",
     "eject",
     "find_plugins",
     "get_plugin",
@@ -80,6 +86,7 @@ __all__ = [
     "injected",
     "load_config",
     "register",
+    "validation_losses",
 ]
 
 

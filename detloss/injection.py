@@ -156,7 +156,7 @@ def _term(head: str, given: LossLike) -> tuple[Term, BoxRegressionLoss]:
         _log.info("%s: %s gets weight %g (%s)", head, spec.name, weight, source)
     if spec.compile:
         loss.compile(dynamic=True)
-    return Term(spec.name, weight, spec.normalizer), loss
+    return Term(spec.name, weight, spec.normalizer, explicit=spec.weight is not None), loss
 
 
 def _take_out(module: nn.Module) -> None:

@@ -51,6 +51,8 @@ class Term:
     name: str
     weight: float
     normalizer: Literal["stock", "positives"] = "stock"
+    explicit: bool = True
+    """Whether somebody chose the weight; else it is the recommended one."""
 
 
 class HeadLosses(nn.Module):
@@ -68,29 +70,39 @@ class HeadLosses(nn.Module):
 
     def forward(self, matches: Matches) -> Tensor:
         """Return the loss of the step, a scalar; without any match a zero that is connected to the graph."""
+        parts = self.parts(matches)
+        if len(matches) == 0:
+            return matches.pred_deltas.float().sum() * 0
+        return torch.stack([part * term.weight for part, term in zip(parts, self.terms, strict=True)]).sum()
+
+    def parts(self, matches: Matches) -> list[Tensor]:
+        """Return each loss of the step before its weight, summed over the pairs and normalised; scalars."""
         deltas = matches.pred_deltas
         if deltas.dtype in (torch.float16, torch.bfloat16):
             # Areas overflow float16 at 256 x 256 px, and bfloat16 keeps 8 bits of a coordinate.
             deltas = deltas.float()
+        parts = []
         with _without_autocast(deltas.device):
             inputs = _Inputs(matches, deltas)
-            total = deltas.sum() * 0 if len(matches) == 0 else deltas.new_zeros(())
-            for term, loss in zip(self.terms, self._losses(), strict=True):
+            for term, loss in zip(self.terms, self.each(), strict=True):
                 # A batch-dependent loss is called without pairs too: the ranks of a job wait for each other in it.
                 if len(matches) == 0 and not loss.batch_dependent:
                     continue
                 values = loss(*inputs.pair(loss.space), **{name: inputs.extra(name) for name in loss.extras})
                 self._check(term, values, len(matches))
-                if len(matches) > 0:
-                    total = total + (values / _divisor(term, matches)).sum() * term.weight
-        return total
+                parts.append((values / _divisor(term, matches)).sum())
+        return parts
+
+    def each(self) -> list[BoxRegressionLoss]:
+        """Return the losses, in the order of `terms`."""
+        return list(self.losses)  # type: ignore[arg-type]  # a ModuleList of them, which torch does not type
 
     def __str__(self) -> str:
         """Say what the head computes: ``10 * giou(eps=1e-07)``, summed with ``+``."""
         return " + ".join(
             f"{term.weight:g} * {term.name}({loss.extra_repr()})"
             + ("" if term.normalizer == "stock" else f" / {term.normalizer}")
-            for term, loss in zip(self.terms, self._losses(), strict=True)
+            for term, loss in zip(self.terms, self.each(), strict=True)
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -99,9 +111,6 @@ class HeadLosses(nn.Module):
             for key, value in self.state_dict(keep_vars=True).items():
                 state_dict[prefix + key] = value
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def _losses(self) -> list[BoxRegressionLoss]:
-        return list(self.losses)  # type: ignore[arg-type]  # a ModuleList of them, which torch does not type
 
     def _check(self, term: Term, values: Tensor, count: int) -> None:
         if values.shape != (count,):
@@ -142,7 +151,7 @@ class _Inputs:
 
 
 def _divisor(term: Term, matches: Matches) -> float | Tensor:
-    return matches.stock_divisor if term.normalizer == "stock" else float(len(matches))
+    return matches.stock_divisor if term.normalizer == "stock" else float(max(1, len(matches)))
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:

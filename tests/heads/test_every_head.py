@@ -168,11 +168,11 @@ def test_eval_is_untouched(head: str) -> None:
 @pytest.mark.parametrize("head", ["retinanet", "fcos"])
 def test_a_rebuilt_head_keeps_the_losses(head: str) -> None:
     """After the detector's `head` is replaced by a new one, the injected loss still runs."""
-    model = inject(detector(head), {head: "giou"})
+    model = inject(detector(head), {head: "diou"})
     model.head = detector(head, seed=1).head
     other = detector(head)
     other.head = detector(head, seed=1).head
-    inject(other, {head: "giou"})
+    inject(other, {head: "diou"})
     stock = detector(head)
     stock.head = detector(head, seed=1).head
     assert box_loss(model, head) == box_loss(other, head) != box_loss(stock, head)

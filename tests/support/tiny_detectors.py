@@ -71,7 +71,10 @@ def fcos(seed: int = 0) -> FCOS:
     torch.manual_seed(seed)
     anchors = AnchorGenerator(((8,),), ((1.0,),))
     size = {"min_size": SIZE[0], "max_size": SIZE[1]}
-    return FCOS(backbone(32), NUM_CLASSES, anchor_generator=anchors, score_thresh=0.0, **size)
+    model = FCOS(backbone(32), NUM_CLASSES, anchor_generator=anchors, score_thresh=0.0, **size)
+    # Distances of exactly 0 give boxes without area, where gradients are a convention: start at one stride instead.
+    nn.init.ones_(model.head.regression_head.bbox_reg.bias)
+    return model
 
 
 def ssd(seed: int = 0) -> SSD:

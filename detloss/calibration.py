@@ -1,0 +1,169 @@
+"""How strongly each injected loss pulls on its head, next to the loss that torchvision would have there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detloss.heads.losses import HeadLosses, Matches
+from detloss.injection import injected
+
+__all__ = ["FAR_OFF", "Calibration", "calibrate", "far_weights", "measuring"]
+
+FAR_OFF = 5.0
+"""A weight that somebody chose this many times above or below the one that equalises the gradients gets a warning."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One loss of one head, measured over some training batches; all means over the batches that had a match.
+
+    Attributes:
+        head: Name of the head.
+        loss: Name of the loss.
+        value: The loss, normalised, before its weight.
+        gradient: Norm of its gradient with respect to the head's output, before its weight.
+        stock_value: Torchvision's own loss in the same steps.
+        stock_gradient: Norm of that one's gradient.
+        weight: The weight in use.
+        recommended: The loss's recommended weight for this head, if it has one.
+        explicit: Whether somebody chose the weight in use.
+        batches: How many batches were measured.
+    """
+
+    head: str
+    loss: str
+    value: float
+    gradient: float
+    stock_value: float
+    stock_gradient: float
+    weight: float
+    recommended: float | None
+    explicit: bool
+    batches: int
+
+    @property
+    def ratio(self) -> float:
+        """This loss's gradient at weight 1 over the stock loss's; infinite where the latter is zero."""
+        return self.gradient / self.stock_gradient if self.stock_gradient > 0 else math.inf
+
+    @property
+    def equalising_weight(self) -> float:
+        """The weight that makes both gradients equally long; infinite where this loss's is zero."""
+        return self.stock_gradient / self.gradient if self.gradient > 0 else math.inf
+
+
+def calibrate(model: nn.Module, batches: Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]) -> list[Calibration]:
+    """Measure each injected loss of `model` against the stock loss of its head.
+
+    The batches run forward in training mode, and a gradient runs from each loss to the head's output, no further. No
+    parameter changes; batch norm's running statistics and the state of losses do, as in any training step.
+
+    Args:
+        model: A detector with injected losses.
+        batches: Images and targets as the detector takes them.
+
+    Returns:
+        An entry for each loss, in the order of heads and losses; without any match in any batch, none.
+    """
+    training = model.training
+    model.train()
+    try:
+        with measuring(model) as seen:
+            for images, targets in batches:
+                model(images, targets)
+    finally:
+        model.train(training)
+    return [_mean(measured) for measured in seen.values()]
+
+
+def far_weights(measured: Iterable[Calibration]) -> list[str]:
+    """Return a sentence for each weight that somebody chose more than `FAR_OFF` times off the equalising one."""
+    return [
+        f"{one.head}: with weight {one.weight:g} the gradient of {one.loss} is {one.weight * one.ratio:.2g} times "
+        f"that of torchvision's own loss in this head; weight {one.equalising_weight:.2g} would equalise them"
+        + ("" if one.recommended is None else f", and {one.recommended:g} is recommended")
+        + ". `detloss calibrate` measures it."
+        for one in measured
+        if one.explicit
+        and min(one.weight, one.gradient, one.stock_gradient) > 0
+        and abs(math.log(one.weight * one.ratio)) > math.log(FAR_OFF)
+    ]
+
+
+@contextmanager
+def measuring(model: nn.Module) -> Iterator[dict[tuple[str, int], list[Calibration]]]:
+    """Measure every training step of `model` while the context is open.
+
+    Yields:
+        A dict that fills up: (head, position of the loss in it) -> a `Calibration` for each step.
+    """
+    seen: dict[tuple[str, int], list[Calibration]] = {}
+    hooks = []
+    for head, losses in injected(model).items():
+
+        def measure(module: HeadLosses, args: tuple[Matches], _output: Any, head: str = head) -> None:
+            for index, one in enumerate(_measure(head, module, args[0])):
+                seen.setdefault((head, index), []).append(one)
+
+        hooks.append(losses.register_forward_hook(measure))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _measure(head: str, losses: HeadLosses, matches: Matches) -> list[Calibration]:
+    if len(matches) == 0:
+        return []
+    training = losses.training
+    losses.eval()  # the state of a loss has moved on in this step already
+    parts = losses.parts(matches)
+    losses.train(training)
+    stock = _norm(matches.stock_loss, matches.head_output)
+    return [
+        Calibration(
+            head=head,
+            loss=term.name,
+            value=part.item(),
+            gradient=_norm(part, matches.head_output),
+            stock_value=matches.stock_loss.item(),
+            stock_gradient=stock,
+            weight=term.weight,
+            recommended=loss.recommended_weights.get(losses.head),
+            explicit=term.explicit,
+            batches=1,
+        )
+        for term, loss, part in zip(losses.terms, losses.each(), parts, strict=True)
+    ]
+
+
+def _norm(loss: Tensor, output: Tensor) -> float:
+    (gradient,) = torch.autograd.grad(loss, output, retain_graph=True)
+    return float(gradient.float().norm())
+
+
+def _mean(measured: list[Calibration]) -> Calibration:
+    def mean(name: str) -> float:
+        return float(sum(getattr(one, name) for one in measured) / len(measured))
+
+    first = measured[0]
+    return Calibration(
+        head=first.head,
+        loss=first.loss,
+        value=mean("value"),
+        gradient=mean("gradient"),
+        stock_value=mean("stock_value"),
+        stock_gradient=mean("stock_gradient"),
+        weight=first.weight,
+        recommended=first.recommended,
+        explicit=first.explicit,
+        batches=len(measured),
+    )

@@ -1,0 +1,105 @@
+"""The losses of a detector in eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.models.detection.ssd import SSD
+
+from detloss.errors import InjectionError
+from detloss.heads.base import HeadAdapter
+
+__all__ = ["validation_losses"]
+
+DETECTORS = (GeneralizedRCNN, RetinaNet, FCOS, SSD)
+"""Torchvision's detectors; each decides by its own `training` flag whether to compute losses or detections."""
+
+_PARTS = (RegionProposalNetwork, RoIHeads)
+
+SAMPLER_SEED = 0
+"""Which proposals and anchors are sampled for the losses is random; here it is the same for the same batch."""
+
+
+@contextmanager
+def validation_losses(model: nn.Module) -> Iterator[nn.Module]:
+    """In this context a detector in eval mode returns its losses and its detections for images with targets.
+
+    ::
+
+        model.eval()
+        with torch.no_grad(), validation_losses(model):
+            losses, detections = model(images, targets)
+
+    The losses are those of training, injected ones included, with batch norm, dropout and everything else but the
+    detector itself left in eval mode; so is the resizing of the images. The samplers draw from a fixed seed, and the
+    random state outside is left alone. The backbone runs once for both. Without targets the model returns detections,
+    as always.
+
+    Args:
+        model: A torchvision detector, or a module that holds one or several, such as a DistributedDataParallel.
+
+    Yields:
+        `model` itself.
+
+    Raises:
+        InjectionError: `model` holds no torchvision detector, or one in training mode.
+    """
+    detectors = [module for module in model.modules() if isinstance(module, DETECTORS)]
+    if not detectors:
+        raise InjectionError(f"validation_losses: this {type(model).__name__} holds no torchvision detector.")
+    if training := [type(detector).__name__ for detector in detectors if detector.training]:
+        raise InjectionError(f"validation_losses: this {training[0]} is in training mode. Call model.eval() first.")
+    classes = [type(detector) for detector in detectors]
+    for detector, original in zip(detectors, classes, strict=True):
+        detector.__class__ = type(original.__name__, (_WithLosses, original), {"__module__": original.__module__})
+    try:
+        yield model
+    finally:
+        for detector, original in zip(detectors, classes, strict=True):
+            detector.__class__ = original
+
+
+class _WithLosses(nn.Module):
+    """In front of a detector's class: its forward with targets returns losses and detections."""
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        if targets is None:
+            return super().forward(images)
+        backbone: Any = self.backbone
+        features: list[Any] = []
+        hook = backbone.register_forward_hook(lambda _module, _args, output: features.append(output))
+        try:
+            with _computing_losses(self):
+                losses = super().forward(images, targets)
+        finally:
+            hook.remove()
+        # An entry of the instance hides the submodule: the same images need no second pass.
+        vars(self)["backbone"] = lambda _images: features[0]
+        try:
+            return losses, super().forward(images)
+        finally:
+            del vars(self)["backbone"]
+
+
+@contextmanager
+def _computing_losses(detector: nn.Module) -> Iterator[None]:
+    """Set the flag that decides between losses and detections, and nothing below it, with the samplers seeded."""
+    parts = [module for module in detector.modules() if isinstance(module, (_WithLosses, HeadAdapter, *_PARTS))]
+    devices = {parameter.device for parameter in detector.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(devices, key=str)):
+        torch.manual_seed(SAMPLER_SEED)
+        for part in parts:
+            part.training = True
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.training = False
