@@ -20,6 +20,11 @@ Each of them is a plain exception with a message that says what to do next; what
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detloss.findings import Finding
+
 
 class DetlossError(Exception):
     """Base of all errors that detloss raises on purpose."""
@@ -60,7 +65,13 @@ class LossDefinitionError(DetlossError, TypeError):
 
 
 class ConfigError(DetlossError, ValueError):
-    """A config is wrong."""
+    """A config is wrong.
+
+    Attributes:
+        findings: Each thing that is wrong, as `detloss.findings.Finding`: file, line, column, key path, message.
+    """
+
+    findings: tuple[Finding, ...] = ()
 
 
 class InjectionError(DetlossError):

@@ -85,7 +85,7 @@ class NestedSpec(BaseModel):
     be ``package:name`` where two packages claim it.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True)
 
     name: str = Field(min_length=1)
     """Name of an installed loss; `detloss list` shows them."""

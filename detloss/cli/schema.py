@@ -1,0 +1,140 @@
+"""`detloss schema`: the JSON schema of a config over the installed losses, for completion in an editor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from detloss.config import ModelConfig
+    from detloss.registry import Plugin
+
+
+def command(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file instead of printing it.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of a config, with the installed losses and their parameters.
+
+    An editor that knows it completes names, parameters and sections; in YAML name it in the first line:
+    `# yaml-language-server: $schema=detloss.json`. A loss that cannot be loaded is left out, and stderr says why.
+    """
+    # What a plugin prints at import must not end up in the JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        schema, left_out = config_schema()
+    text = json.dumps(schema, indent=2)
+    if output is None:
+        print(text)
+    else:
+        try:
+            output.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise typer.BadParameter(f"{output} cannot be written: {error.strerror}.") from error
+    if left_out:
+        from rich.text import Text  # noqa: PLC0415 - mostly there is nothing to say
+
+        from detloss.cli.output import stderr  # noqa: PLC0415
+
+        for plugin, reason in left_out.items():
+            stderr().print(Text(f"Left out: {plugin.full_name} {plugin.version}: {reason}"))
+
+
+def config_schema() -> tuple[dict[str, Any], dict[Plugin, str]]:
+    """Return the schema, and the losses that are not in it with the reason.
+
+    The union of all losses exists only here: a config is never validated against it.
+    """
+    from detloss.models.architecture import backbones, detectors  # noqa: PLC0415 - help needs none of it
+    from detloss.registry import HEAD_GROUP, find_plugins  # noqa: PLC0415
+
+    definitions, left_out = _losses()
+    schema = _config_class().model_json_schema()
+    properties = schema["properties"]
+    schema["required"] = ["model"]  # `data` is optional: a model config has none
+    properties["model"]["enum"] = detectors()
+    properties["backbone"]["anyOf"] = [{"enum": backbones()}, {"type": "null"}]
+    heads = {plugin.name: {"$ref": "#/$defs/losses"} for plugin in find_plugins(HEAD_GROUP)}
+    section = {"type": "object", "properties": heads, "additionalProperties": False}
+    properties["losses"] = {
+        "description": properties["losses"].get("description", ""),
+        "anyOf": [section, {"type": "null"}],
+    }
+    properties["$schema"] = {"type": "string", "description": "Where this schema is, for an editor."}
+    del schema["$defs"]["LossSpec"]
+    schema["$defs"] |= definitions
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "detloss config"}, left_out
+
+
+def _config_class() -> type[ModelConfig]:
+    from detloss.config import ModelConfig  # noqa: PLC0415 - as in `config_schema`
+
+    try:
+        from detloss.training.config import TrainConfig  # noqa: PLC0415
+    except ImportError:  # without the extra `train` there are no such sections
+        return ModelConfig
+    return TrainConfig
+
+
+def _losses() -> tuple[dict[str, Any], dict[Plugin, str]]:
+    """Return the definitions of all losses: `loss` with envelope, `nested` without, `losses` one or several."""
+    from detloss.loss import LossSpec  # noqa: PLC0415 - as in `config_schema`
+    from detloss.registry import find_plugins  # noqa: PLC0415
+
+    plugins = find_plugins()
+    names = [plugin.name for plugin in plugins]
+    envelope = LossSpec.model_json_schema()["properties"]
+    definitions: dict[str, Any] = {}
+    left_out: dict[Plugin, str] = {}
+    offered: dict[str, str] = {}
+    for plugin in plugins:
+        name = plugin.full_name if names.count(plugin.name) > 1 else plugin.name
+        try:
+            definitions |= _loss(plugin, name, envelope)
+        except Exception as error:  # noqa: BLE001 - one broken plugin must not take the others' completion away
+            left_out[plugin] = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        else:
+            offered[name] = plugin.description
+    by_name = {"oneOf": [{"const": name, "description": about} for name, about in offered.items()]}
+    for kind in ("loss", "nested"):
+        specs = [{"$ref": f"#/$defs/{kind}.{_pointer(name)}"} for name in offered]
+        definitions[kind] = {"anyOf": [by_name, *specs]} if offered else {"not": {}}
+    loss = {"$ref": "#/$defs/loss"}
+    definitions["losses"] = {"anyOf": [loss, {"type": "array", "items": loss, "minItems": 1}]}
+    return definitions, left_out
+
+
+def _loss(plugin: Plugin, name: str, envelope: dict[str, Any]) -> dict[str, Any]:
+    """Return the definitions of one loss: its spec with the envelope, without, and what its Config refers to."""
+    own = plugin.load().cls.Config.model_json_schema(ref_template=f"#/$defs/{_pointer(name)}.{{model}}")
+    own = json.loads(json.dumps(own))
+    inner = own.pop("$defs", {})
+    # A loss within a loss may be any of them.
+    inner |= {key: {"$ref": f"#/$defs/{to}"} for key, to in _SPECS.items() if key in inner}
+    spec = {
+        "title": name,
+        "description": plugin.description,
+        "type": "object",
+        "required": ["name", *own.get("required", ())],
+        "additionalProperties": False,
+    }
+    properties = {"name": {"const": name}, **own.get("properties", {})}
+    rest = {key: value for key, value in envelope.items() if key != "name"}
+    return {
+        f"loss.{name}": {**spec, "properties": {**properties, **rest}},
+        f"nested.{name}": {**spec, "properties": properties},
+        **{f"{name}.{key}": value for key, value in inner.items()},
+    }
+
+
+def _pointer(name: str) -> str:
+    """Write a name for a JSON pointer in a reference (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+_SPECS = {"NestedSpec": "nested", "LossSpec": "loss"}

@@ -1,0 +1,141 @@
+"""`detloss validate CONFIG`: every error of a config with its line, or what the config comes to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from detloss.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detloss.config import ModelConfig
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="A .yaml, .toml or .json file.", metavar="CONFIG")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace or add a value; repeatable. The value is YAML."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result or the errors as JSON.")] = False,
+) -> None:
+    """Check a config: the model, its options, and the losses with their parameters.
+
+    Prints what the config comes to, or every error with file, line and column (exit 1). A file with a `data` or
+    `train` section is checked as a training config. The packages of the losses are imported for this.
+    """
+    # What a plugin prints at import must not end up in the JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            found = resolve(config, overrides or [])
+        except ConfigError as error:
+            if not as_json:
+                raise
+            from detloss.findings import findings_of  # noqa: PLC0415 - help needs none of it
+
+            found = {"valid": False, "file": str(config), "errors": [asdict(each) for each in findings_of(error)]}
+    if not as_json:
+        from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
+
+        _print(stdout(), found)
+        return
+    print(json.dumps(found, indent=2))
+    if not found["valid"]:
+        raise typer.Exit(1)
+
+
+def resolve(file: Path, overrides: list[str]) -> dict[str, Any]:
+    """Return what a config comes to, as data that JSON can hold.
+
+    Raises:
+        ConfigError: The config is wrong.
+    """
+    from detloss.config import check_spec, load_config  # noqa: PLC0415 - help needs none of it
+    from detloss.models import check_model  # noqa: PLC0415
+
+    schema = _schema(file, overrides)
+    config = load_config(file, schema, overrides, check=check_model)
+    losses = []
+    for head, specs in config.losses.items():
+        for spec in specs:
+            resolved = check_spec(spec)
+            recommended = resolved.cls.recommended_weights.get(head)
+            weight, source = spec.weight, "config"
+            if weight is None:
+                weight, source = (1.0, "default") if recommended is None else (recommended, "recommended")
+            losses.append(
+                {
+                    "head": head,
+                    "name": resolved.plugin.name,
+                    "parameters": resolved.config.model_dump(mode="json"),
+                    "weight": weight,
+                    "weight_from": source,
+                    "normalizer": spec.normalizer,
+                    "compile": spec.compile,
+                    "package": resolved.plugin.package,
+                    "version": resolved.plugin.version,
+                }
+            )
+    return {
+        "valid": True,
+        "file": str(file),
+        "kind": schema.__name__,
+        "config": config.model_dump(mode="json"),
+        "losses": losses,
+        "errors": [],
+    }
+
+
+def _schema(file: Path, overrides: list[str]) -> type[ModelConfig]:
+    from detloss.config import TRAIN_SECTIONS, ModelConfig  # noqa: PLC0415 - as in `resolve`
+    from detloss.locate import read_document  # noqa: PLC0415
+
+    data = read_document(file).data
+    keys = {
+        *(data if isinstance(data, dict) else ()),
+        *(override.partition("=")[0].split(".")[0] for override in overrides),
+    }
+    if keys.isdisjoint(TRAIN_SECTIONS):
+        return ModelConfig
+    from detloss.training.config import TrainConfig  # noqa: PLC0415 - most configs of a model need none of it
+
+    return TrainConfig
+
+
+def _print(out: Console, found: dict[str, Any]) -> None:
+    import yaml  # noqa: PLC0415 - as in `command`
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    config = found["config"]
+    on = f" on {config['backbone']}" if config["backbone"] else ""
+    classes = f", {config['num_classes']} classes" if config["num_classes"] else ""
+    kind = "a training config" if found["kind"] == "TrainConfig" else "a model config"
+    out.print(Text(f"{found['file']} is valid: {kind}, {config['model']}{on}{classes}."))
+    for key in ("weights", "weights_backbone"):
+        if config[key]:
+            out.print(Text(f"{key}: {config[key]}"))
+    if not found["losses"]:
+        out.print(Text("It names no loss: every head keeps torchvision's own."))
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("head", "loss", "parameters", "weight", "normalizer", "package"):
+        table.add_column(heading, overflow="fold")
+    for loss in found["losses"]:
+        # As a config would have to write them: 1.0e-07, where JSON has 1e-07.
+        parameters = yaml.safe_dump(loss["parameters"], default_flow_style=True, width=math.inf).strip()[1:-1]
+        origin = {"config": "", "recommended": " (recommended)", "default": " (none recommended)"}[loss["weight_from"]]
+        package = f"{loss['package']} {loss['version']}".strip()
+        cells = (loss["head"], loss["name"], parameters, f"{loss['weight']:g}{origin}", loss["normalizer"], package)
+        table.add_row(*map(Text, cells))
+    out.print(table)

@@ -1,0 +1,134 @@
+"""State dicts in files: read without running code, compared with a model, handed to torchvision's builders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from detloss.errors import ConfigError
+
+__all__ = ["COUNTS", "check_matches", "member_of_state", "read_state", "renew_predictors"]
+
+COUNTS = {"num_classes": "categories", "num_keypoints": "keypoint_names"}
+"""Option of a builder that decides the size of predictors -> what torchvision's weights call the names counted."""
+
+Weights = TypeVar("Weights", bound=Enum)
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict, or a checkpoint that holds one under ``model`` or ``state_dict``.
+
+    A prefix ``model.`` or ``module.`` that all keys share (Lightning, DDP) is taken off. The state of injected losses
+    is left out: it belongs to the loss, not to the detector.
+
+    Raises:
+        ConfigError: The file cannot be read, holds anything but tensors, or no state dict.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"weights {path}: cannot be read: {error.strerror or error}.") from error
+    except Exception as error:  # bytes that are no checkpoint make torch raise anything
+        reason = str(error).strip().partition("\n")[0] if isinstance(error, RuntimeError) else type(error).__name__
+        raise ConfigError(
+            f"weights {path}: is no state dict of tensors ({reason}). Write one with "
+            "`torch.save(model.state_dict(), path)`."
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+        raise ConfigError(
+            f"weights {path}: holds {_describe(state)}, no state dict. Write one with "
+            "`torch.save(model.state_dict(), path)`."
+        )
+    for prefix in ("model.", "module."):
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return {key: value for key, value in state.items() if _INJECTED not in key.split(".")}
+
+
+def check_matches(path: str | Path, state: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Check that a state dict has the keys and shapes of a model.
+
+    The counters of batch normalisation are not compared: torchvision's frozen kind has none.
+
+    Args:
+        path: Where the state came from, for the message.
+        state: The state dict.
+        model: What it is meant for; on the meta device it costs nothing.
+
+    Raises:
+        ConfigError: Keys are missing or unexpected, or shapes differ; the first few are named.
+    """
+    expected = {key: value.shape for key, value in model.state_dict().items() if not key.endswith(_COUNTER)}
+    given = {key: value.shape for key, value in state.items() if not key.endswith(_COUNTER)}
+    differing = [
+        f"{key} {tuple(given[key])}, not {tuple(expected[key])}"
+        for key in given
+        if key in expected and given[key] != expected[key]
+    ]
+    problems = [
+        f"{len(keys)} {what}: {', '.join(keys[:_NAMED])}{', ...' if len(keys) > _NAMED else ''}"
+        for what, keys in (
+            ("keys are missing", [key for key in expected if key not in given]),
+            ("keys are unexpected", [key for key in given if key not in expected]),
+            ("shapes differ", differing),
+        )
+        if keys
+    ]
+    if problems:
+        raise ConfigError(
+            f"weights {path}: does not fit {type(model).__name__}. {'; '.join(problems)}. "
+            "Give the weights of this very architecture, or choose the model that they belong to."
+        )
+
+
+def member_of_state(enum: type[Weights], state: Mapping[str, Tensor], counts: Mapping[str, int]) -> Weights:
+    """Return what a builder takes for a member of its weights, but with this state dict.
+
+    Builders freeze layers and norms only where they are given weights, and they take them from their enum only.
+    """
+    member = object.__new__(enum)
+    template = next(iter(enum)).value
+    meta = {COUNTS[name]: [str(i) for i in range(count)] for name, count in counts.items()}
+    member._name_ = "FILE"
+    member._value_ = type(template)(url="", transforms=template.transforms, meta=meta)
+    vars(member)["get_state_dict"] = lambda *_, **__: state
+    return member
+
+
+def renew_predictors(model: nn.Module, fresh: nn.Module) -> None:
+    """Give `model` the predictors of `fresh` whose size differs.
+
+    A predictor of an R-CNN is replaced whole, as torchvision's fine-tuning tutorial does; of a dense classification
+    head, only the layers that hold the classes.
+    """
+    old, new = model.state_dict(), fresh.state_dict()
+    differing = (key for key in new if key in old and old[key].shape != new[key].shape)
+    for path in sorted({match[0] for key in differing if (match := _PREDICTOR.match(key))}):
+        module = fresh.get_submodule(path)
+        if path.endswith("classification_head"):
+            shapes = {key: value.shape for key, value in module.state_dict().items()}
+            kept = model.get_submodule(path).state_dict()
+            module.load_state_dict({k: v for k, v in kept.items() if v.shape == shapes[k]}, strict=False)
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, module)
+
+
+_PREDICTOR = re.compile(r".*?(?:_predictor|classification_head)(?=\.)")
+_COUNTER = "num_batches_tracked"
+_INJECTED = "detloss"  # the submodule that holds the losses of a head
+_NAMED = 3  # keys named in a message
+
+
+def _describe(state: object) -> str:
+    if isinstance(state, Mapping):
+        return f"a mapping with {', '.join(map(repr, list(state)[:_NAMED])) or 'nothing in it'}"
+    return f"a {type(state).__name__}"

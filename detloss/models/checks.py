@@ -1,0 +1,144 @@
+"""What torchvision will not accept in a config, noted with file, line and key like any other finding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import Parameter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import WeightsEnum
+
+from detloss.config import ModelConfig, is_path
+from detloss.errors import PluginError
+from detloss.findings import did_you_mean, found, near, number_hint
+from detloss.locate import Document
+from detloss.models.architecture import (
+    FPN_MODELS,
+    MODULE_OPTIONS,
+    TRAINABLE,
+    Architecture,
+    accepted_options,
+    backbones,
+    detectors,
+    find_architecture,
+)
+from detloss.registry import HEAD_GROUP, get_plugin
+
+__all__ = ["check_model"]
+
+
+def check_model(document: Document) -> None:
+    """Note what torchvision will not accept in a config: names of model, weights and backbone, and options."""
+    data = document.data
+    model, backbone = data.get("model"), data.get("backbone")
+    if not isinstance(model, str) or not isinstance(backbone, str | None):
+        return
+    if not _check_names(document, model, backbone):
+        return
+    architecture = find_architecture(model, backbone)
+    _check_weights(document, "weights", architecture.weights, f"the model {model}")
+    _check_weights(document, "weights_backbone", architecture.backbone_weights, f"the backbone {architecture.backbone}")
+    if data.get("weights") is not None and data.get("weights_backbone") is not None:
+        document.note(
+            ("weights_backbone",), "has no effect beside weights, which hold the backbone; remove one of them"
+        )
+    options = data.get("options") or {}
+    if not isinstance(options, Mapping):
+        return
+    if not _check_options(document, architecture, options):
+        return
+    with torch.device("meta"):
+        try:
+            skeleton = architecture.build(**{key: options[key] for key in options if key != TRAINABLE})
+        except (TypeError, ValueError, IndexError) as error:
+            document.note(("options",), f"{model} cannot be built with these: {error}")
+            return
+    losses = data.get("losses")
+    for head in losses if isinstance(losses, Mapping) else ():
+        _check_head(document, skeleton, model, head)
+
+
+def _check_names(document: Document, model: str, backbone: str | None) -> bool:
+    """Note an unknown model or backbone; tell whether they name an architecture."""
+    if model in FPN_MODELS:
+        known = backbones()
+        if backbone in known:
+            return True
+        close = near(backbone, known) if backbone else None
+        problem = f"{found((), backbone)} is no backbone with FPN" if backbone else f"{model} needs a backbone"
+        advice = did_you_mean(close, f"There are: {', '.join(known)}")
+        document.note(("backbone",) if backbone else ("model",), problem + advice, near=close)
+        return False
+    names = detectors()
+    if model not in names:
+        close = near(model, names)
+        advice = did_you_mean(close, f"There are: {', '.join(names)}")
+        document.note(("model",), f"{found((), model)} is no detector of torchvision{advice}", near=close)
+        return False
+    if backbone is not None:
+        general = " and ".join(FPN_MODELS)
+        document.note(("backbone",), f"{model} has its own backbone; only {general} take one. Remove it", at_key=True)
+        return False
+    return True
+
+
+def _check_weights(document: Document, key: str, enum: type[WeightsEnum] | None, owner: str) -> None:
+    weights = document.data.get(key)
+    if not isinstance(weights, str):
+        return
+    names = [] if enum is None else ["DEFAULT", *(member.name for member in enum)]
+    if is_path(weights):
+        if not Path(weights).is_file():
+            document.note((key,), f"there is no file {found((key,), weights)}")
+    elif enum is None:
+        document.note((key,), f"torchvision has no weights for {owner} on a chosen backbone; give a path, or null")
+    elif weights.removeprefix(f"{enum.__name__}.") not in names:
+        close = near(weights.rpartition(".")[2], names)
+        advice = did_you_mean(close, f"Give null, a path or one of {', '.join(names)}")
+        document.note((key,), f"no such weights for {owner}{advice}", near=close)
+
+
+def _check_options(document: Document, architecture: Architecture, options: Mapping[str, Any]) -> bool:
+    """Note options that the builder does not take; tell whether all are well."""
+    before = len(document.findings)
+    accepted = accepted_options(architecture)
+    for key, value in options.items():
+        path = ("options", key)
+        if key in ModelConfig.model_fields:
+            document.note(path, f"{key} is no option; write it at the top of the config", at_key=True)
+        elif key in MODULE_OPTIONS:
+            document.note(
+                path, f"{key} cannot be given in a config; build the model yourself and use detloss.inject", at_key=True
+            )
+        elif key not in accepted:
+            close = near(key, accepted)
+            takes = f"{document.data['model']} takes {', '.join(sorted(accepted))}"
+            document.note(path, f"unknown option{did_you_mean(close, takes)}", near=close, at_key=True)
+        elif not _is_like(value, accepted[key]):
+            hint = f"; {hint}" if (hint := number_hint(value)) else ""
+            default = f" (default {accepted[key]})" if accepted[key] is not None else ""
+            document.note(path, f"should be a number or a list of numbers{default}, found {found(path, value)}{hint}")
+        elif key == TRAINABLE and not (document.data.get("weights") or document.data.get("weights_backbone")):
+            document.note(path, "has no effect without weights or weights_backbone; remove it, or name weights")
+    return len(document.findings) == before
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_like(item, default) for item in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    return isinstance(value, int | float) or (value is None and default in {None, Parameter.empty})
+
+
+def _check_head(document: Document, skeleton: nn.Module, model: str, head: str) -> None:
+    """Note a head that the model does not have; unknown heads are noted where specs are checked."""
+    try:
+        adapter: Any = get_plugin(head, group=HEAD_GROUP).cls
+    except PluginError:
+        return
+    if not any(isinstance(module, adapter.adapts) for module in skeleton.modules()):
+        document.note(("losses", head), f"{model} has no head {head!r}, no {adapter.adapts.__name__}", at_key=True)
