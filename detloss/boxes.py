@@ -1,0 +1,217 @@
+"""Geometry of paired boxes, with which losses are written.
+
+Boxes are ``(..., 4)`` as x1, y1, x2, y2 in pixels, and everything works pair by pair. A loss compares a pair once and
+then reads like its formula::
+
+    pair = pair_boxes(pred, target)
+    enclosing = pair.cw * pair.ch
+    return 1 - pair.iou(eps) + (enclosing - pair.union) / (enclosing + eps)
+
+What holds everywhere: coordinates are bounded to 1e9 px, so that no sum of squares overflows float32; a side of an
+inverted box counts as 0, so that no two negative sides make a positive area; and where two sides meet, the gradient is
+that of ``torch.minimum`` and ``torch.maximum`` (half to each) or 0, in every torch version.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm
+from torch.nn.functional import hardtanh
+
+__all__ = [
+    "COORDINATE_BOUND",
+    "BoxPair",
+    "area",
+    "bounded",
+    "center",
+    "distance",
+    "inverted",
+    "iou",
+    "pair_boxes",
+    "scaled",
+    "size",
+    "squared_norm",
+]
+
+COORDINATE_BOUND = 1e9
+"""Largest coordinate in pixels: far beyond any image, while the square of an area (1.6e37) still fits float32."""
+
+
+def iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+    """Return the intersection over union of each pair, ``I / (U + eps)``.
+
+    Args:
+        pred: ``(..., 4)`` boxes.
+        target: ``(..., 4)`` boxes.
+        eps: Square pixels added to the union, so that two empty boxes have IoU 0.
+
+    Returns:
+        ``(...)`` values in [0, 1]; 0, without gradient, where the boxes are disjoint.
+    """
+    return pair_boxes(pred, target).iou(eps)
+
+
+def pair_boxes(pred: Tensor, target: Tensor) -> BoxPair:
+    """Compare each box of ``pred`` with the box at the same place in ``target``; both are ``(..., 4)``."""
+    x1, y1, x2, y2 = _columns(pred)
+    target_x1, target_y1, target_x2, target_y2 = _columns(target)
+    w, h = (x2 - x1).relu(), (y2 - y1).relu()
+    target_w, target_h = (target_x2 - target_x1).relu(), (target_y2 - target_y1).relu()
+    overlap_w = torch.minimum(x2, target_x2) - torch.maximum(x1, target_x1)
+    overlap_h = torch.minimum(y2, target_y2) - torch.maximum(y1, target_y1)
+    intersection = overlap_w.relu() * overlap_h.relu()
+    union = w * h + target_w * target_h - intersection
+    return BoxPair(
+        *(x1, y1, x2, y2, target_x1, target_y1, target_x2, target_y2),
+        *(w, h, target_w, target_h, overlap_w, overlap_h, intersection, union),
+    )
+
+
+class BoxPair(NamedTuple):
+    """What the losses of the IoU family are made of, each ``(...)``; `pair_boxes` computes it.
+
+    It keeps x and y apart: elementwise work on whole columns is what eager torch does fastest, and what torch.compile
+    makes one kernel of.
+    """
+
+    x1: Tensor
+    y1: Tensor
+    x2: Tensor
+    y2: Tensor
+    target_x1: Tensor
+    target_y1: Tensor
+    target_x2: Tensor
+    target_y2: Tensor
+    w: Tensor
+    """Width of the prediction, at least 0."""
+    h: Tensor
+    """Height of the prediction, at least 0."""
+    target_w: Tensor
+    """Width of the target, at least 0."""
+    target_h: Tensor
+    """Height of the target, at least 0."""
+    overlap_w: Tensor
+    """Signed width of the intersection: where the boxes are disjoint in x, minus their gap."""
+    overlap_h: Tensor
+    """Signed height of the intersection: where the boxes are disjoint in y, minus their gap."""
+    intersection: Tensor
+    """Area of the intersection."""
+    union: Tensor
+    """Area of the union."""
+
+    def iou(self, eps: float) -> Tensor:
+        """Return intersection over union, ``I / (U + eps)``, in [0, 1]."""
+        return self.intersection / (self.union + eps)
+
+    @property
+    def cw(self) -> Tensor:
+        """Width of the smallest box that encloses both, by the identity ``w + W = cw + overlap_w``."""
+        return self.w + self.target_w - self.overlap_w
+
+    @property
+    def ch(self) -> Tensor:
+        """Height of the smallest box that encloses both, by the identity ``h + H = ch + overlap_h``."""
+        return self.h + self.target_h - self.overlap_h
+
+    @property
+    def dx(self) -> Tensor:
+        """Centre of the prediction minus centre of the target, in x."""
+        return (self.x1 - self.target_x1 + self.x2 - self.target_x2) / 2
+
+    @property
+    def dy(self) -> Tensor:
+        """Centre of the prediction minus centre of the target, in y."""
+        return (self.y1 - self.target_y1 + self.y2 - self.target_y2) / 2
+
+    @property
+    def inverted(self) -> Tensor:
+        """True where the prediction has x2 < x1 or y2 < y1; ``(...)``, of type bool.
+
+        A box without any area can still come near to the target by a penalty that looks at centres or corners only.
+        A loss adds its largest value here, so that no inverted box scores better than a disjoint one.
+        """
+        return (self.x2 < self.x1) | (self.y2 < self.y1)
+
+    def center_distance(self, eps: float) -> Tensor:
+        """Return the squared distance of the centres over that of the enclosing diagonal, ``rho² / (c² + eps)``.
+
+        It is DIoU's penalty, in [0, 1).
+        """
+        dx, dy, cw, ch = self.dx, self.dy, self.cw, self.ch
+        return (dx * dx + dy * dy) / (cw * cw + ch * ch + eps)
+
+    def side_difference(self, eps: float) -> Tensor:
+        """Return ``(w - W)² / (cw² + eps) + (h - H)² / (ch² + eps)``, EIoU's penalty on the sides, in [0, 2]."""
+        dw, dh, cw, ch = self.w - self.target_w, self.h - self.target_h, self.cw, self.ch
+        return dw * dw / (cw * cw + eps) + dh * dh / (ch * ch + eps)
+
+    def aspect_difference(self, eps: float) -> Tensor:
+        """Return ``v = 4 / π² (atan(W / H) - atan(w / h))²``, CIoU's measure of the aspect ratios, in [0, 1].
+
+        ``eps`` pixels are added to every side: without them a box of height 0 has a NaN gradient.
+        """
+        target_angle = torch.atan((self.target_w + eps) / (self.target_h + eps))
+        angle = torch.atan((self.w + eps) / (self.h + eps))
+        return (2 / math.pi * (target_angle - angle)).square()
+
+
+def size(boxes: Tensor) -> Tensor:
+    """Return ``(..., 2)`` widths and heights; 0 where a side is inverted, without gradient there."""
+    lt, rb = boxes.chunk(2, dim=-1)
+    return (rb - lt).relu()
+
+
+def center(boxes: Tensor) -> Tensor:
+    """Return the ``(..., 2)`` centres."""
+    lt, rb = boxes.chunk(2, dim=-1)
+    return (lt + rb) / 2
+
+
+def inverted(boxes: Tensor) -> Tensor:
+    """Return ``(...)`` booleans: True where x2 < x1 or y2 < y1."""
+    lt, rb = boxes.chunk(2, dim=-1)
+    in_x, in_y = (rb < lt).unbind(dim=-1)
+    return in_x | in_y
+
+
+def bounded(boxes: Tensor) -> Tensor:
+    """Return the boxes with coordinates limited to `COORDINATE_BOUND`, without gradient beyond it."""
+    # The clamp whose backward is one kernel.
+    return hardtanh(boxes, -COORDINATE_BOUND, COORDINATE_BOUND)
+
+
+def scaled(boxes: Tensor, ratio: float | Tensor) -> Tensor:
+    """Return the boxes with both sides multiplied by ``ratio``, about their own centres."""
+    lt, rb = boxes.chunk(2, dim=-1)
+    middle, half_size = (lt + rb) / 2, (rb - lt) * (ratio / 2)
+    return torch.cat([middle - half_size, middle + half_size], dim=-1)
+
+
+def area(size: Tensor) -> Tensor:
+    """Return the ``(...)`` products of ``(..., 2)`` widths and heights."""
+    w, h = size.unbind(dim=-1)
+    return w * h
+
+
+def distance(dx: Tensor, dy: Tensor) -> Tensor:
+    """Return the ``(...)`` lengths ``sqrt(dx² + dy²)``; at 0 the gradient is 0, where that of the root is NaN."""
+    length: Tensor = vector_norm(torch.stack([dx, dy], dim=-1), dim=-1)
+    return length
+
+
+def squared_norm(offset: Tensor) -> Tensor:
+    """Return the ``(...)`` squared lengths ``x**2 + y**2`` of ``(..., 2)`` offsets or diagonals."""
+    x, y = offset.unbind(dim=-1)
+    return x * x + y * y
+
+
+def _columns(boxes: Tensor) -> tuple[Tensor, ...]:
+    """Return x1, y1, x2, y2, bounded; either branch gives the same numbers."""
+    if torch.compiler.is_compiling():
+        # All in one loop over contiguous columns: bounded together they would be a kernel and a buffer of their own.
+        return tuple(bounded(column) for column in boxes.movedim(-1, 0).contiguous().unbind())
+    return bounded(boxes).unbind(dim=-1)

@@ -1,0 +1,1 @@
+"""Losses that compare boxes as Gaussians: `nwd`, `gwd`, `kld`, `probiou`; a file each."""

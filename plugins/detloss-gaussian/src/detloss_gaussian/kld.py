@@ -1,0 +1,81 @@
+"""Kullback-Leibler divergence loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from detloss.boxes import bounded, center, inverted, size
+from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
+from detloss_gaussian.root import root
+
+__all__ = ["KLDLoss"]
+
+
+class KLDLoss(BoxRegressionLoss):
+    """Kullback-Leibler divergence: ``1 - 1/(tau + f(KL))`` (Yang et al., NeurIPS 2021, arXiv 2106.01883).
+
+    Formula::
+
+        L       = 1 - 1 / (tau + f(KL))
+        KL(p‖q) = 2 (dx²/w_q² + dy²/h_q²) + (w_p²/w_q² + h_p²/h_q²) / 2 + ln(w_q/w_p) + ln(h_q/h_p) - 1
+
+    ``KL`` is the divergence of the Gaussians of the two boxes, each with the box's centre and covariance
+    ``diag(w², h²) / 4``; ``dx, dy`` is the offset of the centres. ``direction`` target_pred is KL(target‖pred), as in
+    mmrotate, pred_target the other one. ``f`` is ``ln(1 + KL)``, the square root, or nothing; ``sqrt`` takes the
+    square root of ``KL`` first. Nothing is detached. At identical boxes the value is ``1 - 1/tau`` and the gradient 0.
+    A side of 0 counts as eps pixels. An inverted prediction gets 1, the supremum, on top.
+
+    Range: [1 - 1/tau, 1].
+
+    Recommended weights: published: 1 in RetinaNet (mmrotate, with ``ln``, tau 1 and the square root first); elsewhere
+    none: 10 in the R-CNN box head and 2 are detloss's own starting point, the scale of GIoU.
+    """
+
+    class Config(LossConfig):
+        """Parameters of KLD."""
+
+        direction: Literal["target_pred", "pred_target"] = "target_pred"
+        """Which box's Gaussian comes first in KL(p‖q); the sides of the second divide the offset."""
+        fun: Literal["log1p", "sqrt", "none"] = "log1p"
+        """The function f of the divergence."""
+        tau: float = Field(1.0, ge=1)
+        """The higher, the flatter: the slope at small divergences is 1 / tau²."""
+        sqrt: bool = True
+        """Take the square root of the divergence before f."""
+        eps: float = Field(1e-7, gt=0)
+        """Pixels added to every side."""
+
+    config: Config
+
+    recommended_weights: ClassVar[Mapping[str, float]] = {
+        "roi_heads": 10.0,
+        "rpn": 2.0,
+        "retinanet": 1.0,
+        "fcos": 2.0,
+        "ssd": 2.0,
+    }
+    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    minimum: ClassVar[float | None] = None
+    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "axis_scale"})
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
+        fun, tau, eps = self.config.fun, self.config.tau, self.config.eps
+        pred, target = bounded(pred), bounded(target)
+        p, q = (target, pred) if self.config.direction == "target_pred" else (pred, target)
+        p_size, q_size = size(p) + eps, size(q) + eps
+        ratio = p_size / q_size
+        # (r² - 1)/2 - ln r = (r - 1)²/2 + (r - 1 - ln r): no term is below 0, in rounding neither.
+        excess = ratio - 1
+        f = (2 * ((center(p) - center(q)) / q_size).square() + excess.square() / 2 + (excess - ratio.log())).sum(-1)
+        if self.config.sqrt:
+            f = root(f)
+        if fun == "log1p":
+            f = f.log1p()
+        elif fun == "sqrt":
+            f = root(f)
+        return 1 - 1 / (tau + f) + inverted(pred)

@@ -1,0 +1,117 @@
+"""Unified-IoU: a wrapper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from detloss import ConfigError, build_loss
+from detloss.boxes import bounded, inverted, iou, scaled
+from detloss.loss import BoxRegressionLoss, Invariance, LossConfig, NestedSpec
+from detloss_iou.base import extras_for
+
+__all__ = ["UnifiedIoULoss"]
+
+
+class UnifiedIoULoss(BoxRegressionLoss):
+    """Unified-IoU: ``L_base`` of boxes scaled by a ratio that falls from 2 to 0.5 (Luo et al., 2024, arXiv 2408.06636).
+
+    Formula::
+
+        L = F L_base(scale(P, r), scale(G, r))
+
+        r = 2 - 1.5 t                  linear
+            0.75 cos(pi t) + 1.25      cosine
+            2 / (1 + 3 t)              fraction
+        F = 1,  1 - IoU^gamma (focal)  or  IoU^gamma (focal_inv)
+
+    Both boxes are scaled about their own centres: enlarged boxes overlap early in training, shrunk ones tell good
+    predictions apart late. ``t`` is the progress of the training, from 0 to 1 (the paper's 300 epochs); beyond the end
+    the ratio stays at 0.5. ``F`` is a weight by the IoU of the scaled boxes, and is detached. Degenerate boxes are the
+    base's matter.
+
+    The progress is a buffer: whoever trains sets it, as with any loss that has a buffer of this name::
+
+        for module in model.modules():
+            if isinstance(progress := getattr(module, "progress", None), torch.Tensor):
+                progress.fill_(step / total_steps)
+
+    Range: that of the base; [0, 2.5] for ciou.
+
+    Recommended weights: none published: 10 and 2 are detloss's own starting point, the scale of GIoU.
+
+    Raises:
+        ConfigError: The base does not take boxes.
+    """
+
+    class Config(LossConfig):
+        """Parameters of Unified-IoU."""
+
+        base: NestedSpec = NestedSpec(name="ciou")
+        """The loss of the scaled boxes: a name, or a name and its parameters."""
+        schedule: Literal["linear", "cosine", "fraction"] = "linear"
+        """How the ratio falls from 2 to 0.5 while training goes on."""
+        focal: Literal["none", "focal", "focal_inv"] = "none"
+        """Weight of a pair: none, `1 - IoU^gamma` (attends to hard pairs) or `IoU^gamma` (to easy ones)."""
+        gamma: float = Field(0.5, gt=0)
+        """Exponent of the focal weight."""
+        eps: float = Field(1e-7, gt=0)
+        """Square pixels added to the union of the focal weight's IoU."""
+
+    config: Config
+
+    recommended_weights: ClassVar[Mapping[str, float]] = {
+        "roi_heads": 10.0,
+        "rpn": 2.0,
+        "retinanet": 2.0,
+        "fcos": 2.0,
+        "ssd": 2.0,
+    }
+    value_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    minimum: ClassVar[float | None] = None
+    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation"})
+
+    progress: Tensor
+    """Progress of the training, from 0 to 1; of shape ()."""
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__(config, **params)
+        self.base = build_loss(self.config.base)
+        if self.base.space != "boxes":
+            raise ConfigError(
+                f"unified scales boxes, and the base {self.config.base.model_dump()} takes {self.base.space}. Choose a "
+                "base that takes boxes, such as ciou."
+            )
+        self.register_buffer("progress", torch.zeros(()))
+
+    def forward(
+        self, pred: Tensor, target: Tensor, *, image_size: Tensor | None = None, anchors: Tensor | None = None
+    ) -> Tensor:
+        """Return the ``(N,)`` losses of ``(N, 4)`` boxes; ``image_size`` and ``anchors`` are for the base."""
+        ratio = self.ratio()
+        pred, target = scaled(bounded(pred), ratio), scaled(bounded(target), ratio)
+        extras = extras_for(self.base, image_size=image_size, anchors=anchors)
+        loss: Tensor = self.base(pred, target, **extras)
+        if self.config.focal == "none":
+            return loss
+        weight = iou(pred, target, self.config.eps).detach().pow(self.config.gamma)
+        if self.config.focal == "focal":
+            weight = 1 - weight
+        # An inverted box has IoU 0, and must not get away with a weight of 0.
+        return loss * torch.where(inverted(pred), 1, weight)
+
+    def ratio(self) -> Tensor:
+        """Return the factor on the boxes' sides at the present `progress`: from 2 down to 0.5, of shape ()."""
+        t = self.progress.clamp(0, 1)
+        match self.config.schedule:
+            case "linear":
+                return 2 - 1.5 * t
+            case "cosine":
+                return 0.75 * torch.cos(math.pi * t) + 1.25
+            case "fraction":
+                return 2 / (1 + 3 * t)
