@@ -1,0 +1,44 @@
+"""The configs that the docs show are valid, and so are those beside them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from detloss import load_config
+from detloss.config import TRAIN_SECTIONS, ModelConfig
+from detloss.locate import read_document
+from detloss.models import check_model
+from detloss.training import TrainConfig
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SHOWN = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in sorted(DOCS.rglob("*.md"))
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
+FILES = sorted(DOCS.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_a_config_that_the_docs_show_is_valid(text: str, tmp_path: Path) -> None:
+    """Every YAML block of the docs is a whole config that `detloss validate` would accept."""
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    sections = set(read_document(path).data) & TRAIN_SECTIONS
+    schema = TrainConfig if sections else ModelConfig
+    assert load_config(path, schema, check=check_model).model
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_config_beside_the_docs_is_valid(path: Path) -> None:
+    """Every config file of the docs is one that `detloss train` would accept."""
+    assert load_config(path, TrainConfig, check=check_model).losses
+
+
+def test_there_are_configs_to_check() -> None:
+    """The parametrised tests above have found the docs."""
+    assert len(SHOWN) >= 3
+    assert {"giou.yaml", "smooth_l1.yaml"} <= {path.name for path in FILES}
