@@ -5,7 +5,7 @@ adapter calls it: the adapter decodes, upcasts to float32 or more, turns autocas
 weighs, normalises and sums. A complete loss::
 
     class AlphaIoULoss(BoxRegressionLoss):
-        \"""Power IoU loss: ``1 - IoU**alpha`` (He et al., NeurIPS 2021, arXiv 2110.13675).\"""
+        "Power IoU loss: ``1 - IoU**alpha`` (He et al., NeurIPS 2021, arXiv 2110.13675)."
 
         class Config(LossConfig):
             alpha: float = Field(3.0, gt=0)
@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -161,17 +161,22 @@ class BoxRegressionLoss(nn.Module, ABC):
             )
         self.config = config
 
-    @abstractmethod
-    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each pair.
+    if TYPE_CHECKING:
+        # A subclass may add keyword-only extras: no one signature allows all of them.
+        forward: Callable[..., Tensor]
+    else:
 
-        Args:
-            pred: ``(N, 4)`` predictions in `space`, float32 or float64.
-            target: ``(N, 4)`` targets in `space`, of the same dtype; no gradient flows into it.
+        @abstractmethod
+        def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+            """Return the loss of each pair.
 
-        Returns:
-            ``(N,)`` values, not reduced.
-        """
+            Args:
+                pred: ``(N, 4)`` predictions in `space`, float32 or float64.
+                target: ``(N, 4)`` targets in `space`, of the same dtype; no gradient flows into it.
+
+            Returns:
+                ``(N,)`` values, not reduced.
+            """
 
     def extra_repr(self) -> str:
         """Show the parameters, as ``nn.Module`` does."""

@@ -56,7 +56,7 @@ class MPDIoULoss(BoxRegressionLoss):
     iou_term = True
 
     # The interface has no keyword: this loss asks for one, and a head that cannot supply it refuses the loss.
-    def forward(self, pred: Tensor, target: Tensor, *, image_size: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, pred: Tensor, target: Tensor, *, image_size: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes.
 
         Args:

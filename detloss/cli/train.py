@@ -1,0 +1,144 @@
+"""`detloss train`: train a detector as a config says, or without one a small detector on drawn shapes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from detloss.errors import DetlossError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detloss.training import TrainResult
+
+_INTERRUPTED = 130
+"""What a shell reports of a program that Ctrl-C ended: 128 + SIGINT."""
+_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+def command(
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", show_default=False)
+    ] = None,
+    *,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the config.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the run; by default runs/<name>-<time>.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Folder of an interrupted run to continue.", show_default=False)
+    ] = None,
+    print_default: Annotated[
+        bool, typer.Option("--print-default", help="Print the config that is used without one, and exit.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the final metrics as JSON, nothing else.")] = False,
+) -> None:
+    """Train a detector on COCO data; without a config, a small one on drawn shapes.
+
+    The run's folder gets the resolved config, metrics, checkpoints and a picture of predictions. Ctrl-C leaves a
+    checkpoint to resume from.
+    """
+    # What libraries print must not end up in the JSON.
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        training = _training()
+        if not print_default:
+            _log_to_stderr()
+            try:
+                result = training.train(
+                    config,
+                    output=output,
+                    resume=resume,
+                    overrides=tuple(overrides or ()),
+                    progress="bar" if sys.stdout.isatty() and not as_json else "lines",
+                )
+            except training.Interrupted as stop:
+                _print_interrupted(stop.folder)
+                raise typer.Exit(_INTERRUPTED) from None
+    if print_default:
+        print(training.default_config(), end="")
+    elif not result.is_main:
+        return
+    elif as_json:
+        print(json.dumps({"folder": str(result.folder), **result.metrics}, indent=2))
+    else:
+        from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
+
+        _print(stdout(), result)
+
+
+def _training() -> Any:
+    try:
+        from detloss.training import run  # noqa: PLC0415, F401 - help needs none of it
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("detloss"):
+            raise
+        message = f"Training needs {error.name}, which is not installed. Run\n  pip install 'detloss[train]'"
+        raise DetlossError(message) from error
+    from detloss import training  # noqa: PLC0415
+
+    return training
+
+
+def _log_to_stderr() -> None:
+    from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
+
+    logger = logging.getLogger("detloss")
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    if sys.stderr.isatty():
+        from rich.logging import RichHandler  # noqa: PLC0415 - writes above the progress bar, not through it
+
+        handler = RichHandler(console=stderr(), show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _print_interrupted(folder: Path) -> None:
+    from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
+
+    way = f"--resume {folder}" if (folder / "last.ckpt").exists() else "again: there is no checkpoint yet"
+    stderr().print(f"Interrupted. Continue with: detloss train {way}", markup=False, highlight=False)
+
+
+def _print(out: Console, result: TrainResult) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", style="bold")
+    table.add_column("epoch", justify="right")
+    for name in _NUMBERS:
+        table.add_column(name, justify="right")
+    titles = {"best": "validation, best epoch", "last": "validation, last epoch", "test": "test, best epoch"}
+    for key, title in titles.items():
+        if numbers := result.metrics.get(key):
+            epoch = str(numbers["epoch"] + 1) if "epoch" in numbers else ""
+            table.add_row(title, epoch, *(_number(numbers[name]) for name in _NUMBERS))
+    out.print(table)
+    out.print(f"The run is in {result.folder}", markup=False, highlight=False, soft_wrap=True)
+    what = {
+        "predictions.png": "predictions beside ground truth",
+        "best.ckpt": "weights of the best epoch",
+        "metrics.jsonl": "losses and evaluations",
+        "config.yaml": "the config, resolved",
+    }
+    for name, meaning in what.items():
+        if (result.folder / name).exists():
+            out.print(f"  {name:<16} {meaning}", markup=False, highlight=False)
+
+
+def _number(value: float) -> str:
+    # COCO writes -1 where there is no object to measure on.
+    return "-" if value < 0 else f"{value:.3f}"

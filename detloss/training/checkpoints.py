@@ -1,0 +1,163 @@
+"""Checkpoints that survive: written whole or not at all, at the end of every epoch and on Ctrl-C."""
+
+# ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from detloss.training.loading import derived_seed
+
+__all__ = ["AtomicCheckpointIO", "Checkpoints", "Interrupted", "StepSeeds", "write_whole"]
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by Ctrl-C or SIGTERM.
+
+    Attributes:
+        folder: The run's folder; training resumes from it if it holds a checkpoint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"training was interrupted; resume it from {folder}")
+        self.folder = folder
+
+
+class StopRequestedError(Exception):
+    """Takes a requested stop out of Lightning's loops, where KeyboardInterrupt would end the process."""
+
+
+class Checkpoints(Checkpoint):
+    """Keeps ``last.ckpt`` (everything that resuming needs) and ``best.ckpt`` (the weights of the highest val/AP).
+
+    ``last.ckpt`` is written at the end of every epoch, every `every` steps, and after the current step when Ctrl-C
+    or SIGTERM asks for it. A request during the evaluation is met at its end; a second one stops at once.
+
+    Args:
+        folder: Where the two files are.
+        every: Steps between two checkpoints within an epoch; None for none.
+    """
+
+    def __init__(self, folder: Path, every: int | None = None) -> None:
+        self.folder, self.every = folder, every
+        self.best_score: float | None = None
+        self.stop_requested = False
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far."""
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best score."""
+        self.best_score = state_dict["best_score"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to Ctrl-C and SIGTERM (only a main thread can), after Lightning took note of the handlers."""
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the signals back."""
+        self._give_signals_back()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._give_signals_back()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save within an epoch, where it is due or asked for and no gradient is waiting to be accumulated."""
+        if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        stop = self._must_stop(trainer)
+        if stop or (self.every is not None and trainer.global_step % self.every == 0):
+            trainer.save_checkpoint(self.folder / "last.ckpt")
+        if stop:
+            raise StopRequestedError
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save after the epoch's evaluation."""
+        metrics: dict[str, float] = getattr(pl_module, "metrics", {})
+        if "AP" in metrics and (self.best_score is None or metrics["AP"] > self.best_score):
+            self.best_score = metrics["AP"]
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+        if self._must_stop(trainer) and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            raise StopRequestedError
+
+    def _give_signals_back(self) -> None:
+        for kind, handler in self._handlers.items():
+            signal.signal(kind, handler)
+        self._handlers = {}
+
+    def _must_stop(self, trainer: pl.Trainer) -> bool:
+        # All processes must agree on the step, or the others would wait for this one for ever.
+        if trainer.world_size == 1:
+            return self.stop_requested
+        return trainer.strategy.reduce_boolean_decision(self.stop_requested, all=False)
+
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        if self.stop_requested:
+            raise KeyboardInterrupt
+        self.stop_requested = True
+        log.warning("Stopping after this step with a checkpoint; once more (Ctrl-C) stops at once without one.")
+
+
+class StepSeeds(pl.Callback):
+    """Seeds torch before every training step from (seed, epoch, batch, process).
+
+    What a model draws in a step (the RoI and RPN samplers' ``torch.randperm``, a random input size, dropout) is then
+    the same whether the run was resumed or not, and whatever evaluation or logging drew before.
+
+    Args:
+        seed: The run's seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed all of torch's generators."""
+        torch.manual_seed(derived_seed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there: a kill leaves the old file or the new one, whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save to `path`."""
+        write_whole(Path(path), lambda part: torch.save(checkpoint, part))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
+
+    Args:
+        path: The file to replace; its folder is made if needed.
+        write: Is called with the path to write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part{path.suffix}")
+    write(part)
+    # Without the flush to disk, a power cut after the rename could leave an empty file under the final name.
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(path)

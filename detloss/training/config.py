@@ -1,0 +1,184 @@
+"""`TrainConfig`: a `ModelConfig` plus what it is trained on (`data`) and how (`train`).
+
+One flat file holds all of it. Every model is frozen, strict and without extra keys, so a mistyped key is an error.
+A relative path is relative to the config file; given on the command line (``--set``), to the current folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from detloss.config import ModelConfig
+
+__all__ = ["AugmentConfig", "DataConfig", "FitConfig", "ShapesConfig", "SplitConfig", "TrainConfig"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class SplitConfig(_Section):
+    """One split of a COCO data set."""
+
+    images: str
+    """Folder that the annotations' `file_name` entries are relative to."""
+    annotations: str
+    """COCO JSON file (instances)."""
+
+    def under(self, folder: Path) -> SplitConfig:
+        """The same split with absolute paths, relative ones taken from `folder`."""
+        return SplitConfig(
+            images=str((folder / self.images).resolve()), annotations=str((folder / self.annotations).resolve())
+        )
+
+
+class ShapesConfig(_Section):
+    """Drawn circles, squares and triangles instead of files; the same seed draws the same pictures."""
+
+    train: int = Field(400, ge=1)
+    """Number of training pictures."""
+    val: int = Field(100, ge=1)
+    """Number of validation pictures."""
+    seed: int = Field(0, ge=0)
+    """Seed that every picture is drawn from."""
+    size: int = Field(128, ge=32, le=4096)
+    """Side of the square pictures in pixels."""
+    max_objects: int = Field(3, ge=0)
+    """Most objects in one picture; one picture in ten has none."""
+
+
+class AugmentConfig(_Section):
+    """Random changes of a training picture and its boxes (torchvision.transforms.v2)."""
+
+    flip: float = Field(0.5, ge=0, le=1)
+    """Probability of a horizontal flip."""
+    scale_jitter: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)] | None = None
+    """Least and greatest factor on the content's size; the picture keeps its own size (cropped or padded)."""
+    photometric: bool = False
+    """Random brightness, contrast, saturation and hue (the SSD paper's distortion)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale_jitter is not None and self.scale_jitter[0] > self.scale_jitter[1]:
+            raise ValueError(f"scale_jitter is [least, greatest]; {self.scale_jitter} is the other way round")
+        return self
+
+
+class DataConfig(_Section):
+    """What is trained on: COCO splits, or drawn shapes."""
+
+    train: SplitConfig | None = None
+    """Pictures and annotations to train on."""
+    val: SplitConfig | None = None
+    """Pictures and annotations to evaluate on after each epoch; chooses the best checkpoint."""
+    test: SplitConfig | None = None
+    """Pictures and annotations that the best checkpoint is evaluated on at the end."""
+    shapes: ShapesConfig | None = None
+    """Drawn shapes; instead of `train` and `val`."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random changes of the training pictures."""
+    workers: int = Field(0, ge=0)
+    """Processes that load pictures; 0 loads them in the training process."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        files = (self.train, self.val, self.test)
+        if self.shapes is not None and any(files):
+            raise ValueError("give either `shapes` or the splits `train`, `val` and `test`, not both")
+        if self.shapes is None and (self.train is None or self.val is None):
+            raise ValueError("give `train` and `val`, each with `images` and `annotations`, or `shapes`")
+        return self
+
+    def under(self, folder: Path) -> DataConfig:
+        """The same data with absolute paths, relative ones taken from `folder`."""
+        splits = {name: getattr(self, name) for name in ("train", "val", "test")}
+        return self.model_copy(update={name: split.under(folder) for name, split in splits.items() if split})
+
+
+class FitConfig(_Section):
+    """How the model is trained: the optimizer is torch's, everything below `accumulate` is Lightning's."""
+
+    epochs: int = Field(12, ge=1)
+    """Passes over the training pictures."""
+    batch_size: int = Field(8, ge=1)
+    """Pictures a step and process."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """torch.optim's AdamW, or SGD with `momentum`."""
+    lr: float = Field(5e-4, gt=0)
+    """Learning rate; with `onecycle` its peak."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Weight decay; not applied to biases and normalisation layers."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of SGD; AdamW keeps its betas."""
+    schedule: Literal["onecycle", "cosine", "step", "constant"] = "onecycle"
+    """Learning rate over the steps of the whole run."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Fraction of all steps in which the learning rate rises."""
+    milestones: list[Annotated[float, Field(gt=0, lt=1)]] = [0.67, 0.92]
+    """Fractions of all steps at which `step` divides the learning rate by 10 (COCO's 1x: 8 and 11 of 12 epochs)."""
+    clip: float | None = Field(None, gt=0)
+    """Greatest norm of the gradient; null does not clip."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are summed before a step."""
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] = "32-true"
+    """Lightning's precision."""
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, mps, ..."""
+    devices: Literal["auto"] | Annotated[int, Field(ge=-1)] | list[int] = "auto"
+    """Number of devices (processes on a CPU), or their indices."""
+    num_nodes: int = Field(1, ge=1)
+    """Number of machines."""
+    strategy: str = "auto"
+    """Lightning's strategy: auto, ddp, ddp_find_unused_parameters_true, ..."""
+    deterministic: bool = False
+    """Refuse operations that have no deterministic implementation (on a GPU)."""
+    seed: int = Field(0, ge=0)
+    """Decides initial weights, order, augmentation and the heads' sampling."""
+    validate_every: int = Field(1, ge=1)
+    """Epochs between two evaluations; the last epoch is always evaluated."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Steps between two checkpoints within an epoch, besides the one at its end."""
+    log_every: int = Field(10, ge=1)
+    """Steps between two lines of training losses in metrics.jsonl."""
+    pictures: int = Field(6, ge=0)
+    """Validation pictures drawn with predictions beside ground truth."""
+    loggers: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = []
+    """Further loggers of Lightning; metrics.jsonl is always written."""
+
+
+class TrainConfig(ModelConfig):
+    """A model, its losses, its data and its training: the file that `detloss train` takes."""
+
+    data: DataConfig
+    """What is trained on."""
+    train: FitConfig = FitConfig()
+    """How it is trained."""
+
+    def under(self, folder: Path) -> TrainConfig:
+        """The same config with the data's paths absolute, relative ones taken from `folder`."""
+        return self.model_copy(update={"data": self.data.under(folder)})
+
+
+def absolute_overrides(overrides: tuple[str, ...] | list[str]) -> list[str]:
+    """Make the paths in ``key.path=value`` overrides absolute: on the command line they mean the current folder."""
+    return [_absolute(override) for override in overrides]
+
+
+_PATH_KEYS = frozenset(f"data.{split}.{key}" for split in ("train", "val", "test") for key in SplitConfig.model_fields)
+
+
+def _absolute(override: str) -> str:
+    key, sign, value = override.partition("=")
+    if sign and key.strip() in _PATH_KEYS and value not in ("", "null"):
+        return f"{key}={Path(value).resolve()}"
+    return override
+
+
+def as_plain(config: TrainConfig) -> dict[str, Any]:
+    """The config as plain values, to be written as YAML or JSON."""
+    return config.model_dump(mode="json")

@@ -1,0 +1,180 @@
+"""`DetectionModule`: any torchvision detector in Lightning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from detloss.loss import BoxRegressionLoss
+from detloss.training.config import FitConfig
+from detloss.training.evaluation import Detections, coco_from_targets, evaluate_boxes
+
+__all__ = ["DetectionModule"]
+
+_NO_DECAY = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+_START = 1 / 25
+"""Learning rate at the first step as a fraction of the peak, as in torch's one-cycle schedule."""
+_END = 1e-4
+"""Learning rate at the last step as a fraction of the first, as in torch's one-cycle schedule."""
+
+
+class DetectionModule(pl.LightningModule):
+    """Trains and evaluates a detector that maps (images, targets) to losses and images to detections.
+
+    Training sums the detector's loss dictionary and logs each part as ``train/<name>``. Validation and testing gather
+    the detections of all processes and log COCO's numbers as ``val/AP``, ``val/AP50``, ... A batch is what
+    `detloss.training.collate` makes: a list of images and a list of targets with ``image_id``. Where the data set has
+    a COCO dictionary as attribute ``coco`` it is the ground truth; else the targets are.
+
+    A loss with a buffer named ``progress`` gets the done fraction of the run, in [0, 1], before every step.
+
+    Args:
+        model: A torchvision detector, with or without injected losses.
+        config: Optimizer and learning rate; the other fields are the trainer's.
+    """
+
+    def __init__(self, model: nn.Module, config: FitConfig | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config or FitConfig()
+        self.detections: dict[int, Detections] = {}
+        """Detections of the last evaluation by image id, of all processes."""
+        self.metrics: dict[str, float] = {}
+        """COCO's numbers of the last evaluation, in every process."""
+        self._targets: list[Mapping[str, Tensor]] = []
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        """Call the detector."""
+        return self.model(images, targets)
+
+    def training_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return the sum of the detector's losses as ``loss``, and each of them, detached, in ``losses``."""
+        images, targets = batch
+        losses: dict[str, Tensor] = self.model(images, targets)
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        parts = {name: value.detach() for name, value in losses.items()}
+        self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(images))
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(images))
+        self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=len(images))  # type: ignore[union-attr]
+        return {"loss": total, "losses": parts}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
+        """Tell the losses how far the run is."""
+        for buffer in self._progress_buffers():
+            buffer.fill_(self._fraction(self.trainer.global_step))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the detections of the evaluation before."""
+        self.detections, self._targets = {}, []
+
+    def validation_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> None:  # noqa: ARG002
+        """Collect the detections of one batch."""
+        images, targets = batch
+        for target, output in zip(targets, self.model(images), strict=True):
+            image_id = int(target["image_id"])
+            self.detections[image_id] = Detections.from_output(image_id, output)
+        self._targets += [{key: value.cpu() for key, value in target.items() if key != "masks"} for target in targets]
+
+    def on_validation_epoch_end(self) -> None:
+        """Evaluate what all processes collected."""
+        self._evaluate("val", self.trainer.val_dataloaders)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the detections of the evaluation before."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> None:
+        """Collect the detections of one batch."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Evaluate what all processes collected."""
+        self._evaluate("test", self.trainer.test_dataloaders)
+
+    def configure_optimizers(self) -> Any:
+        """The config's optimizer and learning-rate schedule, which moves every step."""
+        groups = _parameter_groups(self.model, self.config.weight_decay)
+        optimizer: torch.optim.Optimizer
+        if self.config.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
+        else:
+            # One kernel for all parameters; the gradient scaler of 16-bit floats must come between its steps.
+            optimizer = torch.optim.AdamW(groups, lr=self.config.lr, fused=self.config.precision != "16-mixed")
+        schedule = LambdaLR(optimizer, lambda step: _learning_rate_factor(self.config, self._fraction(step)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _fraction(self, step: int) -> float:
+        # Step 0 must not ask Lightning for the number of steps: it would make the loader before progress is restored.
+        return min(step / max(self.trainer.estimated_stepping_batches, 1), 1.0) if step else 0.0
+
+    def _progress_buffers(self) -> Iterator[Tensor]:
+        for module in self.model.modules():
+            if isinstance(module, BoxRegressionLoss) and isinstance(
+                progress := getattr(module, "progress", None), Tensor
+            ):
+                yield progress
+
+    def _evaluate(self, stage: str, loaders: Any) -> None:
+        if self.trainer.sanity_checking:
+            return
+        if self.trainer.world_size > 1:
+            self.detections, self._targets = _gathered((self.detections, self._targets), self.trainer.world_size)
+        metrics: dict[str, float] = {}
+        if self.trainer.is_global_zero:
+            loader = loaders[0] if isinstance(loaders, Sequence) else loaders
+            truth = getattr(loader.dataset, "coco", None) or coco_from_targets(_without_repeats(self._targets))
+            metrics = evaluate_boxes(truth, self.detections.values())
+        self.metrics = self.trainer.strategy.broadcast(metrics)
+        # Every process has the same numbers; their mean is what Lightning wants to see.
+        several = self.trainer.world_size > 1
+        self.log_dict({f"{stage}/{name}": value for name, value in self.metrics.items()}, sync_dist=several)
+        self._targets = []
+
+
+def _gathered(mine: tuple[dict[int, Detections], list[Any]], world: int) -> tuple[dict[int, Detections], list[Any]]:
+    """Join what all processes hold; a picture that two processes saw counts once."""
+    parts: list[tuple[dict[int, Detections], list[Any]]] = [mine] * world
+    torch.distributed.all_gather_object(parts, mine)
+    detections = {image: found for part, _ in reversed(parts) for image, found in part.items()}
+    return dict(sorted(detections.items())), [target for _, targets in parts for target in targets]
+
+
+def _without_repeats(targets: list[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
+    return list({int(target["image_id"]): target for target in targets}.values())
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: weights, which decay, and biases and normalisation parameters, which do not."""
+    decay: list[nn.Parameter] = []
+    no_decay: list[nn.Parameter] = []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                (no_decay if name == "bias" or isinstance(module, _NO_DECAY) else decay).append(parameter)
+    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _learning_rate_factor(config: FitConfig, done: float) -> float:
+    """The learning rate as a factor on `FitConfig.lr`, when the fraction `done` of all steps is done."""
+    if config.schedule == "onecycle":
+        # Smith & Topin 2019 (arXiv 1708.07120) as torch's OneCycleLR anneals it, with cosines; momentum stays.
+        if done < config.warmup:
+            return _cosine(_START, 1.0, done / config.warmup)
+        return _cosine(1.0, _START * _END, (done - config.warmup) / (1 - config.warmup))
+    rise = min(1.0, _START + (1 - _START) * done / config.warmup) if config.warmup else 1.0
+    if config.schedule == "cosine":
+        return rise * _cosine(1.0, 0.0, max(0.0, done - config.warmup) / (1 - config.warmup))
+    if config.schedule == "step":
+        return float(rise * 0.1 ** sum(done >= milestone for milestone in config.milestones))
+    return rise
+
+
+def _cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2

@@ -1,0 +1,144 @@
+"""`train`: from a config to a folder with everything that came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from detloss.config import load_config
+from detloss.errors import ConfigError
+from detloss.models import build_model
+from detloss.training.checkpoints import (
+    Checkpoints,
+    Interrupted,
+    StopRequestedError,
+)
+from detloss.training.config import TrainConfig
+from detloss.training.loading import DetectionData
+from detloss.training.module import DetectionModule
+from detloss.training.outputs import final_metrics, write_predictions, write_start, write_text
+from detloss.training.report import read_metrics
+from detloss.training.sources import Source, open_datasets, read_config, with_classes
+from detloss.training.trainer import Progress, build_trainer, quiet_lightning
+
+__all__ = ["TrainResult", "load_trained", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run."""
+
+    folder: Path
+    """Holds config.yaml, metrics.jsonl, metrics.json, predictions.png, predictions.json, best.ckpt and last.ckpt."""
+    metrics: dict[str, Any]
+    """COCO's numbers: ``best`` and ``last`` on the validation data, with their epoch; ``test`` where it is given."""
+    is_main: bool = True
+    """False in the further processes of a distributed run."""
+
+
+def train(
+    config: Source | None = None,
+    *,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress = "lines",
+) -> TrainResult:
+    """Train a detector as a config says.
+
+    Args:
+        config: A file, a mapping or a `TrainConfig`; None is the embedded default, or with `resume` the run's own.
+        output: Folder of the run, new or empty; by default ``runs/<name>-<time>``. Relative paths in a mapping or
+            in `overrides` mean the current folder, in a file the file's folder.
+        resume: Folder of an interrupted run to continue, to the same weights as if it had not been interrupted.
+        overrides: ``key.path=value`` settings on top of the config.
+        progress: A bar on the terminal, lines in the log (logger ``detloss.training``), or nothing.
+
+    Returns:
+        Where the run is, and its final metrics.
+
+    Raises:
+        ConfigError: the config, or what it asks for, is wrong.
+        DataError: the data cannot be read.
+        Interrupted: Ctrl-C or SIGTERM; `resume` continues.
+    """
+    folder, settings = _prepared(config, output, resume, overrides)
+    datasets = open_datasets(settings)
+    settings = with_classes(settings, datasets["train"])
+    torch.manual_seed(settings.train.seed)
+    module = DetectionModule(build_model(settings), settings.train)
+    data = DetectionData(settings, datasets["train"], datasets["val"], datasets.get("test"))
+    with quiet_lightning():
+        checkpoints = Checkpoints(folder, settings.train.checkpoint_every)
+        trainer = build_trainer(settings.train, folder, data.val, checkpoints, progress)
+        if trainer.is_global_zero:
+            write_start(folder, settings, datasets)
+        try:
+            last = folder / "last.ckpt"
+            trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+        except (StopRequestedError, SystemExit):
+            if checkpoints.stop_requested:
+                raise Interrupted(folder) from None
+            raise
+        metrics = _final_metrics(folder, trainer, module, data)
+        return TrainResult(folder, metrics, is_main=trainer.is_global_zero)
+
+
+def load_trained(folder: str | Path, checkpoint: Literal["best", "last"] = "best") -> nn.Module:
+    """The detector that a run trained, in evaluation mode.
+
+    Args:
+        folder: The run's folder.
+        checkpoint: The weights of the highest validation AP, or the last ones.
+    """
+    folder = Path(folder)
+    model = build_model(load_config(folder / "config.yaml", schema=TrainConfig))
+    saved = torch.load(folder / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)
+    prefix = "model."
+    model.load_state_dict({key.removeprefix(prefix): value for key, value in saved["state_dict"].items()})
+    return model.eval()
+
+
+def _prepared(
+    source: Source | None, output: str | Path | None, resume: str | Path | None, overrides: Sequence[str]
+) -> tuple[Path, TrainConfig]:
+    """The run's folder and its validated config with absolute paths."""
+    if resume is not None:
+        folder = Path(resume).resolve()
+        if source is not None or output is not None:
+            raise ConfigError("A resumed run keeps its config and its folder: give `resume` without config and output.")
+        if not (folder / "config.yaml").is_file():
+            raise ConfigError(f"{folder} is no folder of a run: it holds no config.yaml.")
+        return folder, read_config(folder / "config.yaml", overrides)
+    name = "shapes" if source is None else Path(source).stem if isinstance(source, (str, Path)) else "run"
+    config = read_config(source, overrides)
+    folder = Path(output or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}").resolve()
+    # Lightning starts the other processes of this machine after the first has begun to write.
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0 and folder.exists() and any(folder.iterdir()):
+        raise ConfigError(
+            f"{folder} is not empty. Choose another output folder, or continue the run in it with `resume`."
+        )
+    return folder, config
+
+
+def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, data: DetectionData) -> dict[str, Any]:
+    """Evaluate on the test data, and write the final numbers and the last predictions."""
+    if trainer.is_global_zero and module.detections:
+        write_predictions(folder / "predictions.json", module.detections.values(), data.val.annotations)
+    test: dict[str, float] = {}
+    if data.test is not None:
+        trainer.test(module, data, ckpt_path=folder / "best.ckpt", verbose=False)
+        test = module.metrics
+    metrics = final_metrics(read_metrics(folder / "metrics.jsonl"), test)
+    if trainer.is_global_zero:
+        write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    return metrics

@@ -1,0 +1,119 @@
+"""The Lightning trainer of a run."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import loggers as pl_loggers
+
+from detloss.errors import ConfigError
+from detloss.training.checkpoints import AtomicCheckpointIO, Checkpoints, StepSeeds
+from detloss.training.config import FitConfig
+from detloss.training.data import DetectionDataset
+from detloss.training.report import LogProgress, MetricsFile, PredictionPictures
+
+__all__ = ["Progress", "build_trainer", "quiet_lightning"]
+
+Progress = Literal["bar", "lines", "off"]
+
+
+def build_trainer(
+    fit: FitConfig, folder: Path, val: DetectionDataset, checkpoints: Checkpoints, progress: Progress
+) -> pl.Trainer:
+    """Make the trainer of one run.
+
+    Args:
+        fit: The section `train` of the config.
+        folder: Where the run writes.
+        val: Validation data, of which pictures are drawn.
+        checkpoints: Writes the checkpoints.
+        progress: A bar on the terminal, lines in the log, or nothing.
+
+    Raises:
+        ConfigError: Lightning refuses a value, or a logger's package is not installed.
+    """
+    callbacks: list[pl.Callback] = [
+        StepSeeds(fit.seed),
+        _LastEpochEvaluated(fit.validate_every),
+        MetricsFile(folder / "metrics.jsonl", fit.log_every),
+    ]
+    if fit.pictures:
+        callbacks.append(PredictionPictures(folder / "predictions.png", val, fit.pictures))
+    if progress == "bar":
+        # The bar shows the losses, the log above it the evaluations.
+        callbacks += [pl.callbacks.RichProgressBar(leave=False), LogProgress(math.inf)]
+    elif progress == "lines":
+        callbacks.append(LogProgress())
+    try:
+        return pl.Trainer(
+            accelerator=fit.accelerator,
+            devices=fit.devices,
+            num_nodes=fit.num_nodes,
+            strategy=fit.strategy,
+            precision=fit.precision,
+            max_epochs=fit.epochs,
+            accumulate_grad_batches=fit.accumulate,
+            gradient_clip_val=fit.clip,
+            check_val_every_n_epoch=fit.validate_every,
+            deterministic=fit.deterministic,
+            callbacks=[*callbacks, checkpoints],
+            plugins=[AtomicCheckpointIO()],
+            logger=[_LOGGERS[name](folder) for name in fit.loggers] or False,
+            log_every_n_steps=1,
+            default_root_dir=folder,
+            # The samplers of detloss.training.loading share out the pictures themselves.
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            enable_progress_bar=progress == "bar",
+        )
+    except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        raise ConfigError(f"Lightning refuses the section `train`: {error}") from error
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence what Lightning says about choices that were made on purpose."""
+    lightning = logging.getLogger("pytorch_lightning")
+    level = lightning.level
+    lightning.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*exists and is not empty.*",
+            ".*in eval mode at the start of training.*",
+            ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+            ".*GPU available but not used.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield
+        finally:
+            lightning.setLevel(level)
+
+
+_LOGGERS: Mapping[str, Any] = {
+    "csv": lambda folder: pl_loggers.CSVLogger(folder, name="csv", version=""),
+    "tensorboard": lambda folder: pl_loggers.TensorBoardLogger(folder, name="tensorboard", version=""),
+    "wandb": lambda folder: pl_loggers.WandbLogger(save_dir=folder, name=folder.name),
+    "mlflow": lambda folder: pl_loggers.MLFlowLogger(save_dir=str(folder / "mlflow"), run_name=folder.name),
+}
+
+
+class _LastEpochEvaluated(pl.Callback):
+    """Evaluates after the last epoch whatever the interval."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        trainer.check_val_every_n_epoch = 1 if last else self.every
