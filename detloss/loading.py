@@ -33,8 +33,7 @@ def load_class(plugin: Plugin) -> Any:
         # SystemExit is no `Exception`, and a plugin that calls sys.exit must not end the program without a word.
         raise _error(plugin, _import_failure(plugin, error)) from error
     target = _attribute(plugin, module)
-    if plugin.group == LOSS_GROUP:
-        check_loss_class(plugin, target)
+    (check_loss_class if plugin.group == LOSS_GROUP else _check_head_class)(plugin, target)
     return target
 
 
@@ -67,6 +66,23 @@ def check_loss_class(plugin: Plugin, target: object) -> None:
             plugin,
             f"{target.__qualname__}.Config {lax}, so that a mistake in a config would pass unseen. Derive it from "
             "detloss.LossConfig and leave its settings as they are.",
+        )
+
+
+def _check_head_class(plugin: Plugin, target: object) -> None:
+    """Refuse a target that is no head adapter of the name that it is installed under."""
+    from detloss.heads.base import HeadAdapter  # noqa: PLC0415 - it imports torch
+
+    if not (isinstance(target, type) and issubclass(target, HeadAdapter)):
+        what = f"the class {target.__qualname__}" if isinstance(target, type) else f"a {type(target).__name__}"
+        raise _error(plugin, f"its target is {what}, and must be a class derived from detloss.heads.base.HeadAdapter.")
+    if missing := [name for name in ("head_name", "adapts") if not hasattr(target, name)]:
+        raise _error(plugin, f"{target.__qualname__} does not say {' and '.join(missing)}.")
+    if target.head_name != plugin.name:
+        raise _error(
+            plugin,
+            f"{target.__qualname__}.head_name is {target.head_name!r}. Write the name of the entry point there: a "
+            "config, `eject` and recommended weights all mean the same name.",
         )
 
 

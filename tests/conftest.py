@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 LOSS_SOURCE = '''
 """A plugin."""
@@ -117,14 +121,24 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packag
 def build_wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that builds a real wheel of a plugin package, offline, with hatchling."""
 
-    def build(name: str, losses: Mapping[str, str], modules: Mapping[str, str], version: str = "1.0") -> Path:
+    def build(
+        name: str,
+        losses: Mapping[str, str],
+        modules: Mapping[str, str],
+        version: str = "1.0",
+        heads: Mapping[str, str] | None = None,
+    ) -> Path:
         project = tmp_path_factory.mktemp(name)
-        entries = "".join(f'{key} = "{target}"\n' for key, target in losses.items())
+        groups = {"detloss.losses": losses, "detloss.heads": heads or {}}
+        entries = "".join(
+            f'[project.entry-points."{group}"]\n' + "".join(f'{key} = "{target}"\n' for key, target in targets.items())
+            for group, targets in groups.items()
+        )
         tops = sorted({Path(path).parts[0] for path in modules})
         (project / "pyproject.toml").write_text(
             '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
             f'[project]\nname = "{name}"\nversion = "{version}"\ndescription = "About {name}."\n'
-            f'dependencies = ["detloss"]\n\n[project.entry-points."detloss.losses"]\n{entries}\n'
+            f'dependencies = ["detloss"]\n\n{entries}\n'
             f"[tool.hatch.build.targets.wheel]\nonly-include = {tops}\n",
             encoding="utf-8",
         )
@@ -132,13 +146,75 @@ def build_wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             file = project / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(textwrap.dedent(source), encoding="utf-8")
-        subprocess.run(
-            [sys.executable, "-m", "build", "--no-isolation", "--wheel", str(project)], check=True, capture_output=True
-        )
-        (wheel,) = (project / "dist").glob("*.whl")
-        return wheel
+        return _wheel(project, project / "dist")
 
     return build
+
+
+@pytest.fixture(scope="session")
+def detloss_wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the wheels of detloss and its first-party loss packages, built from the sources, by package."""
+    folder = tmp_path_factory.mktemp("wheels")
+    projects = {"detloss": ROOT} | {path.name: path for path in sorted(ROOT.glob("plugins/*")) if path.is_dir()}
+    return {name: _wheel(path, folder / name) for name, path in projects.items()}
+
+
+class FreshEnvironment:
+    """A virtual environment with detloss installed by pip from its wheel, and no other plugin unless installed.
+
+    What detloss depends on is not installed again: links to the running environment's packages, without any package
+    of detloss and without the ``.pth`` files of editable installs, stand on its path.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bin = folder / ("Scripts" if os.name == "nt" else "bin")
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+        links = folder / "dependencies"
+        links.mkdir()
+        for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+            for entry in Path(place).iterdir():
+                if (
+                    not re.match(r"detloss|_editable|__pycache__|pip\b|setuptools\b", entry.name)
+                    and entry.suffix != ".pth"
+                ):
+                    (links / entry.name).symlink_to(entry)
+        done = self.run("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
+        self.site = Path(done.stdout.strip())
+        (self.site / "dependencies.pth").write_text(f"{links}\n", encoding="utf-8")
+
+    def install(self, *wheels: Path) -> None:
+        """Install wheels with pip: nothing is fetched, nothing else is installed."""
+        done = self.run("python", "-m", "pip", "install", "--no-deps", "--no-index", *map(str, wheels))
+        assert done.returncode == 0, done.stderr
+
+    def run(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment, in a folder without modules, and return what it printed and how it ended.
+
+        Args:
+            program: A file in the environment's folder of programs: ``python``, ``detloss``.
+            *arguments: Its arguments.
+            **environment: More environment variables.
+        """
+        kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        return subprocess.run(
+            [str(self.bin / program), *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=300,
+            cwd=self.folder,
+            env={**kept, "PYTHONIOENCODING": "utf-8", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment},
+        )
+
+
+@pytest.fixture(scope="session")
+def fresh_environment(tmp_path_factory: pytest.TempPathFactory, detloss_wheels: dict[str, Path]) -> FreshEnvironment:
+    """Return an environment of its own with the wheels of detloss and detloss-iou; tests install more into it."""
+    environment = FreshEnvironment(tmp_path_factory.mktemp("fresh") / "environment")
+    environment.install(detloss_wheels["detloss"], detloss_wheels["detloss-iou"])
+    return environment
 
 
 @pytest.fixture
@@ -184,3 +260,13 @@ def run_detloss(
         return int(str(code or 0)), out, err
 
     return run
+
+
+def _wheel(project: Path, folder: Path) -> Path:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), str(project)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    return wheel

@@ -80,10 +80,63 @@ def test_json(packages: Any, loss_source: str, run_detloss: Run) -> None:
     assert (problem["path"], problem["line"], problem["package"]) == (str(torn / "entry_points.txt"), 1, "torn")
 
 
-def test_nothing_installed(run_python: Callable[..., Any]) -> None:
-    """Where no loss is installed, the command says how to get some."""
+HEAD_ENTRY = "[detloss.heads]\nfar_head = far_h:FarHeadAdapter\n"
+HEAD_SOURCE = 'raise SystemExit("imported")\nclass FarHeadAdapter:\n    """`far_head`: replaces ``box`` of FarNet."""\n'
+
+
+def test_heads(packages: Any, run_detloss: Run) -> None:
+    """``--heads`` lists heads instead of losses, from their sources: nothing of their packages is imported."""
+    packages.add("far-heads", version="2.1", entry_points=HEAD_ENTRY, modules={"far_h.py": HEAD_SOURCE})
+    code, out, err = run_detloss("list", "--heads")
+    assert (code, err) == (0, "")
+    rows = {line.split()[0]: line for line in out.splitlines()}
+    assert {"far_head", "fcos", "retinanet", "roi_heads", "rpn", "ssd"} <= rows.keys()
+    assert rows["far_head"].split() == ["far_head", "far_head:", "replaces", "box", "of", "FarNet.", "far-heads", "2.1"]
+    assert "space" not in rows["name"]
+    assert "giou" not in rows
+
+
+def test_heads_as_json(packages: Any, run_detloss: Run) -> None:
+    """``--heads --json``, in either order, prints the heads as data; a head has no space."""
+    location = packages.add("far-heads", entry_points=HEAD_ENTRY, modules={"far_h.py": HEAD_SOURCE})
+    code, out, err = run_detloss("list", "--heads", "--json")
+    assert (code, err) == (0, "")
+    assert run_detloss("list", "--json", "--heads") == (code, out, err)
+    assert [plugin for plugin in json.loads(out)["plugins"] if plugin["name"] == "far_head"] == [
+        {
+            "name": "far_head",
+            "package": "far-heads",
+            "version": "1.0",
+            "description": "`far_head`: replaces ``box`` of FarNet.",
+            "module": "far_h",
+            "attribute": "FarHeadAdapter",
+            "location": str(location),
+            "conflict": False,
+        }
+    ]
+
+
+def test_a_reader_that_stops() -> None:
+    """Where the reader of a pipe goes away early, the command ends without a traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "detloss", "list", "--json"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("", "No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.\n"),
+        (", '--heads'", "No head is installed: the metadata of detloss is missing. Install detloss again.\n"),
+    ],
+)
+def test_nothing_installed(run_python: Callable[..., Any], options: str, says: str) -> None:
+    """Where no loss or no head is installed, the command says how to get some."""
     program = (
-        "import sys; sys.argv = ['detloss', 'list']\n"
+        f"import sys; sys.argv = ['detloss', 'list'{options}]\n"
         "import detloss.cli.listing, detloss.discovery, rich.console\n"
         "sys.path.clear()\n"
         "from detloss.cli.output import stdout\n"
@@ -91,7 +144,7 @@ def test_nothing_installed(run_python: Callable[..., Any]) -> None:
     )
     done = run_python("-c", program)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.\n"
+    assert done.stdout == says
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -160,5 +213,5 @@ def test_help(run_detloss: Run) -> None:
     """``detloss --help`` names every command and shows examples."""
     code, out, _ = run_detloss("--help")
     assert code == 0
-    for word in ("list", "show", "validate", "schema", "train", "Examples", "detloss show giou"):
+    for word in ("list", "show", "validate", "schema", "train", "calibrate", "Examples", "detloss show giou"):
         assert word in out

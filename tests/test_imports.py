@@ -14,9 +14,9 @@ PACKAGE = Path(detloss.__file__).parent
 LAYERS = (
     ("errors", "boxes", "metadata", "source"),
     ("loss", "entry_points", "findings"),
-    ("discovery", "scanner"),
+    ("discovery", "scanner", "heads"),
     ("loading", "locate"),
-    ("registry", "heads"),
+    ("registry",),
     ("validation",),
     ("config",),
     ("injection",),
@@ -114,9 +114,10 @@ LOADED = "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.mo
         ("import detloss.cli", {"torch", "pydantic", "rich", "typer"}),
         (LIST, {"torch", "pydantic", "typer"}),
         (LIST.replace("'list'", "'list', '--json'"), {"torch", "pydantic", "typer", "rich"}),
+        (LIST.replace("'list'", "'list', '--heads'"), {"torch", "pydantic", "typer"}),
         ("import detloss.cli.app, detloss.cli.list, detloss.cli.show", {"torch", "pydantic"}),
     ],
-    ids=["detloss", "find_plugins", "descriptions", "cli", "list", "list --json", "command files"],
+    ids=["detloss", "find_plugins", "descriptions", "cli", "list", "list --json", "list --heads", "command files"],
 )
 def test_laziness(packages: Any, run_python: Callable[..., Any], program: str, absent: set[str]) -> None:
     """In a fresh process, finding, describing and listing plugins loads no torch, no pydantic and no plugin."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from detloss.errors import PluginLoadError
-from detloss.registry import get_plugin
+from detloss.registry import HEAD_GROUP, get_plugin
 
 HEADER = """\
 from typing import Any
@@ -188,3 +188,23 @@ def test_a_failure_is_not_remembered(packages: Any, loss_source: str) -> None:
     load_error(packages, "acme_f:FarLoss", {"acme_f.py": "raise RuntimeError"})
     (packages.folder / "acme_f.py").write_text(loss_source, encoding="utf-8")
     assert get_plugin("acme").cls.__name__ == "FarLoss"
+
+
+ADAPTER = "from torch import nn\nfrom detloss.heads.base import HeadAdapter\nclass Adapter(HeadAdapter):\n    "
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("class Adapter: ...", "its target is the class Adapter, and must be a class derived from detloss.heads.base"),
+        ("def Adapter(): ...", "its target is a function, and must be"),
+        (f"{ADAPTER}head_name = 'acme'", "Adapter does not say adapts"),
+        (f"{ADAPTER}head_name = 'acne'; adapts = nn.Linear", "Adapter.head_name is 'acne'. Write the name of the"),
+    ],
+)
+def test_target_is_no_head_adapter(packages: Any, source: str, found: str) -> None:
+    """A head whose class is no adapter, or one for another name, is refused with what was found."""
+    packages.add("acme", entry_points="[detloss.heads]\nacme = acme_h:Adapter\n", modules={"acme_h.py": source})
+    with pytest.raises(PluginLoadError, match=r"^The head 'acme' of acme 1\.0 cannot be used: ") as caught:
+        get_plugin("acme", HEAD_GROUP)
+    assert found in str(caught.value)

@@ -121,12 +121,24 @@ def test_no_first_party_privilege(packages: Any) -> None:
         get_plugin(installed[0].name)
 
 
+HEAD_SOURCE = """
+from torch import nn
+from detloss.heads.base import HeadAdapter
+
+class MyHeadAdapter(HeadAdapter):
+    head_name = "my_head"
+    adapts = nn.Linear
+"""
+
+
 def test_heads_are_a_group_of_their_own(packages: Any) -> None:
     """A head is found in its group only, and its target is not held to the interface of a loss."""
     packages.add(
-        "heads", entry_points="[detloss.heads]\nmy_head = head_m:Head\n", modules={"head_m.py": "class Head: ..."}
+        "heads",
+        entry_points="[detloss.heads]\nmy_head = head_m:MyHeadAdapter\n",
+        modules={"head_m.py": HEAD_SOURCE},
     )
-    assert get_plugin("my_head", HEAD_GROUP).cls.__name__ == "Head"
+    assert get_plugin("my_head", HEAD_GROUP).cls.__name__ == "MyHeadAdapter"
     with pytest.raises(UnknownPluginError, match=r"no head 'my_haed'. Did you mean 'my_head'"):
         get_plugin("my_haed", HEAD_GROUP)
     with pytest.raises(UnknownPluginError, match="no loss 'my_head'"):

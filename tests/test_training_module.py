@@ -14,7 +14,7 @@ from tiny_detectors import faster_rcnn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from detloss import BoxRegressionLoss, inject
+from detloss import BoxRegressionLoss, inject, validation_losses
 from detloss.training import DetectionModule, collate
 from detloss.training.config import AugmentConfig, DataConfig, FitConfig, ShapesConfig
 from detloss.training.module import _learning_rate_factor, _parameter_groups
@@ -48,7 +48,8 @@ class Progressing(BoxRegressionLoss):
         self.seen: list[float] = []
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        self.seen.append(float(self.progress))
+        if self.training:
+            self.seen.append(float(self.progress))
         return (pred - target).abs().sum(dim=1)
 
 
@@ -82,6 +83,59 @@ def test_a_users_own_detector_and_data_train_and_evaluate(tmp_path):
     assert any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 
+NAMES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+
+
+def test_validation_logs_the_losses(tmp_path):
+    """`val/loss` and each part are the means over the pictures of the losses in eval mode, injected ones included."""
+    torch.manual_seed(0)
+    module = DetectionModule(inject(faster_rcnn(), {"roi_heads": "giou"}))
+    run = trainer(tmp_path, epochs=1)
+    (logged,) = run.validate(module, loader(), verbose=False)
+    pictures = [OneBox()[index] for index in range(3)]
+    with torch.no_grad(), validation_losses(module.model.eval()):
+        first, second = (module.model(*collate(part))[0] for part in (pictures[:2], pictures[2:]))
+    for name in NAMES:
+        # A batch of 2 and one of 1: each loss is a mean over its batch.
+        assert logged[f"val/{name}"] == pytest.approx((2 * float(first[name]) + float(second[name])) / 3)
+        assert module.metrics[name] == pytest.approx(logged[f"val/{name}"])
+    assert logged["val/loss"] == pytest.approx(sum(logged[f"val/{name}"] for name in NAMES))
+
+
+class NoArea(OneBox):
+    """Beside the square a box of no width, as an annotation may have it."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        image, target = super().__getitem__(index)
+        boxes = torch.cat([target["boxes"], torch.tensor([[20.0, 20, 20, 30]])])
+        return image, {**target, "boxes": boxes, "labels": torch.tensor([1, 1])}
+
+
+def test_a_box_without_area_does_not_stop_validation(tmp_path):
+    """Where the validation data has a box without area, the losses are those without it."""
+    module = DetectionModule(faster_rcnn())
+    clean, other = (
+        trainer(tmp_path).validate(module, DataLoader(data, batch_size=2, collate_fn=collate), verbose=False)[0]
+        for data in (OneBox(), NoArea())
+    )
+    assert clean["val/loss"] == other["val/loss"]
+
+
+class Blind(nn.Module):
+    """A detector that is not torchvision's, and finds nothing."""
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        nothing = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
+        return [nothing for _ in images]
+
+
+def test_another_detector_is_validated_without_losses(tmp_path):
+    """A detector that is not torchvision's is evaluated, and has no validation losses."""
+    (logged,) = trainer(tmp_path).validate(DetectionModule(Blind()), loader(), verbose=False)
+    assert logged["val/AP"] == 0
+    assert "val/loss" not in logged
+
+
 def test_the_step_returns_the_sum_of_the_losses(tmp_path):
     """The loss of a training step is the sum of the detector's loss dictionary."""
     torch.manual_seed(0)
@@ -90,7 +144,7 @@ def test_the_step_returns_the_sum_of_the_losses(tmp_path):
 
     class Recorder(pl.Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            assert set(outputs["losses"]) == {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+            assert set(outputs["losses"]) == NAMES
             sums.append((float(outputs["loss"]), sum(float(loss) for loss in outputs["losses"].values())))
 
     run = trainer(tmp_path, epochs=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,7 +102,12 @@ def test_a_run_leaves_everything_in_its_folder(whole):
     lines = read_metrics(whole / "metrics.jsonl")
     steps = [line["step"] for line in lines if "train/loss_box_reg" in line]
     assert steps == list(range(1, 2 * STEPS_PER_EPOCH + 1))
-    assert [line["epoch"] for line in lines if "val/AP" in line] == [0, 1]
+    evaluations = [line for line in lines if "val/AP" in line]
+    assert [line["epoch"] for line in evaluations] == [0, 1]
+    for line in evaluations:
+        parts = [value for name, value in line.items() if re.fullmatch("val/loss_.+", name)]
+        assert len(parts) == 4
+        assert line["val/loss"] == pytest.approx(sum(parts))
     metrics = json.loads((whole / "metrics.json").read_text())
     assert metrics["last"]["epoch"] == 1
     assert {"AP", "AP50", "AP75", "APs", "APm", "APl"} <= metrics["best"].keys()
@@ -213,7 +219,9 @@ def test_a_run_on_coco_files(tmp_path):
     subprocess.run(command(str(file), "--output", str(folder)), check=True, capture_output=True)
     metrics = json.loads((folder / "metrics.json").read_text())
     # One epoch, the same pictures: the best weights are the last ones.
-    assert {"epoch": 0, **metrics["test"]} == metrics["best"] == metrics["last"]
+    assert metrics["best"] == metrics["last"]
+    losses = {name: value for name, value in metrics["best"].items() if name.startswith("loss")}
+    assert {"epoch": 0, **metrics["test"], **losses} == metrics["best"]
     assert "annotation 99" in (folder / "left_out.txt").read_text()
     assert (folder / "csv" / "metrics.csv").exists()
     predictions = json.loads((folder / "predictions.json").read_text())

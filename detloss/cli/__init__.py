@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -17,11 +18,18 @@ def main() -> int:
         # A terminal that cannot show a character gets its escape, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    if tuple(sys.argv[1:]) in (("list",), ("list", "--json")):
-        # Typer takes as long to import as the whole listing; anything but these two goes through it.
+    command, options = sys.argv[1:2], sys.argv[2:]
+    if command == ["list"] and set(options) <= {"--heads", "--json"}:
+        # Typer takes as long to import as the whole listing; what else there is to `list` goes through it.
         from detloss.cli.listing import print_list  # noqa: PLC0415
 
-        print_list(as_json="--json" in sys.argv)
+        try:
+            print_list(heads="--heads" in options, as_json="--json" in options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read the output (`head`, say) has seen enough; without this Python complains at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         return 0
     from detloss.cli.app import app  # noqa: PLC0415 - as above
     from detloss.errors import DetlossError  # noqa: PLC0415

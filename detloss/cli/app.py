@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from detloss import __version__
 
-COMMANDS = ("list", "show", "validate", "schema", "train")
+COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate")
 """In the order of help: what there is, then what to do with it."""
 
 
@@ -61,6 +61,8 @@ detloss show giou — one loss: its paper, parameters and weights
 detloss train — train a small detector on drawn shapes, as a first look
 
 detloss train config.yaml --set losses.roi_heads=giou — train your own
+
+detloss calibrate config.yaml — which weight a loss needs there
 """
 )
 def _detloss(

@@ -10,10 +10,13 @@ from detloss.cli.listing import print_list
 
 
 def command(
+    heads: Annotated[
+        bool, typer.Option("--heads", help="List the heads that losses can go into, instead of the losses.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print plugins and problems as JSON, nothing else.")] = False,
 ) -> None:
-    """List the losses that are installed, and what is wrong with any package.
+    """List the losses that are installed, or the heads, and what is wrong with any package.
 
     Nothing is imported: descriptions are read from the sources. `detloss show NAME` tells more of one loss.
     """
-    print_list(as_json=as_json)
+    print_list(heads=heads, as_json=as_json)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from detloss.discovery import Plugin, Scan, scan
+from detloss.discovery import HEAD_GROUP, LOSS_GROUP, Plugin, Scan, scan
 from detloss.metadata import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def print_list(*, as_json: bool = False) -> None:
-    """Print the installed losses, the names that two packages claim, and what is wrong with any package."""
-    found = scan()
+def print_list(*, heads: bool = False, as_json: bool = False) -> None:
+    """Print the installed losses or heads, the names that two packages claim, and what is wrong with any package."""
+    found = scan(HEAD_GROUP if heads else LOSS_GROUP)
     if as_json:
         print(json.dumps(_as_data(found), indent=2))
         return
@@ -24,6 +25,8 @@ def print_list(*, as_json: bool = False) -> None:
     out = stdout()
     if found.plugins:
         out.print(_table(found))
+    elif heads:
+        out.print("No head is installed: the metadata of detloss is missing. Install detloss again.", markup=False)
     else:
         out.print("No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.", markup=False)
     if found.conflicts or found.problems:
@@ -48,7 +51,7 @@ def _as_data(found: Scan) -> dict[str, object]:
                 "name": plugin.name,
                 "package": plugin.package,
                 "version": plugin.version,
-                "space": plugin.space,
+                **({"space": plugin.space} if plugin.group == LOSS_GROUP else {}),
                 "description": plugin.description,
                 "module": plugin.module,
                 "attribute": plugin.attribute,
@@ -69,17 +72,18 @@ def _table(found: Scan) -> Table:
     from detloss.cli.output import plain  # noqa: PLC0415
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    table.add_column("name", style="bold cyan", overflow="fold")
-    table.add_column("space")
-    table.add_column("description", overflow="fold")
-    table.add_column("package", overflow="fold")
-    table.add_column("version")
+    columns: dict[str, Callable[[Plugin], str]] = {
+        "name": lambda plugin: plugin.full_name if plugin.name in conflicts else plugin.name,
+        "space": lambda plugin: plugin.space,
+        "description": lambda plugin: plain(plugin.description),
+        "package": lambda plugin: plugin.package,
+        "version": lambda plugin: plugin.version,
+    }
     conflicts = found.conflicts
-
-    def written(plugin: Plugin) -> str:
-        return plugin.full_name if plugin.name in conflicts else plugin.name
-
+    if any(plugin.group == HEAD_GROUP for plugin in found.plugins):
+        del columns["space"]
+    for heading in columns:
+        table.add_column(heading, style="bold cyan" if heading == "name" else None, overflow="fold")
     for plugin in found.plugins:
-        cells = (written(plugin), plugin.space, plain(plugin.description), plugin.package, plugin.version)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*(Text(printable(cell(plugin))) for cell in columns.values()))
     return table

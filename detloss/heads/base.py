@@ -134,6 +134,13 @@ class HeadAdapter(nn.Module):
         record: dict[str, Any] = self.__dict__.get("_calls", {}).get(_this_thread(), {})
         return record
 
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuse `torch.jit.script`, which asks each module for this before it compiles it."""
+        raise InjectionError(
+            f"{self.head_name}: TorchScript cannot compile injected losses, and a scripted detector has no use for "
+            "them in inference. Eject them first: torch.jit.script(detloss.eject(copy.deepcopy(model)))."
+        )
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickle and copy by adapter and original class: the class in use is made at run time."""
         reduced = super().__reduce_ex__(max(int(protocol), 2))

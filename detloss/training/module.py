@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from detloss.heads.validation import DETECTORS, validation_losses
 from detloss.loss import BoxRegressionLoss
 from detloss.training.config import FitConfig
 from detloss.training.evaluation import Detections, coco_from_targets, evaluate_boxes
@@ -28,7 +29,8 @@ class DetectionModule(pl.LightningModule):
     """Trains and evaluates a detector that maps (images, targets) to losses and images to detections.
 
     Training sums the detector's loss dictionary and logs each part as ``train/<name>``. Validation and testing gather
-    the detections of all processes and log COCO's numbers as ``val/AP``, ``val/AP50``, ... A batch is what
+    the detections of all processes and log COCO's numbers as ``val/AP``, ``val/AP50``, ...; validation logs the losses
+    too, as ``val/loss`` and ``val/<name>``, where the model is a torchvision detector. A batch is what
     `detloss.training.collate` makes: a list of images and a list of targets with ``image_id``. Where the data set has
     a COCO dictionary as attribute ``coco`` it is the ground truth; else the targets are.
 
@@ -46,8 +48,9 @@ class DetectionModule(pl.LightningModule):
         self.detections: dict[int, Detections] = {}
         """Detections of the last evaluation by image id, of all processes."""
         self.metrics: dict[str, float] = {}
-        """COCO's numbers of the last evaluation, in every process."""
+        """COCO's numbers of the last evaluation, and after validation the losses, in every process."""
         self._targets: list[Mapping[str, Tensor]] = []
+        self._losses: dict[str, float] = {}  # summed over the pictures, whose number stands under ""
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Call the detector."""
@@ -71,12 +74,22 @@ class DetectionModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the detections of the evaluation before."""
-        self.detections, self._targets = {}, []
+        self.detections, self._targets, self._losses = {}, [], {}
 
     def validation_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> None:  # noqa: ARG002
-        """Collect the detections of one batch."""
+        """Collect the losses and the detections of one batch."""
         images, targets = batch
-        for target, output in zip(targets, self.model(images), strict=True):
+        if not any(isinstance(module, DETECTORS) for module in self.model.modules()):
+            self._collect(targets, self.model(images))
+            return
+        with validation_losses(self.model):
+            losses, outputs = self.model(images, [_with_area(target) for target in targets])
+        for name, value in {**losses, "loss": sum(losses.values()), "": torch.ones(())}.items():
+            self._losses[name] = self._losses.get(name, 0.0) + float(value) * len(images)
+        self._collect(targets, outputs)
+
+    def _collect(self, targets: list[dict[str, Tensor]], outputs: list[dict[str, Tensor]]) -> None:
+        for target, output in zip(targets, outputs, strict=True):
             image_id = int(target["image_id"])
             self.detections[image_id] = Detections.from_output(image_id, output)
         self._targets += [{key: value.cpu() for key, value in target.items() if key != "masks"} for target in targets]
@@ -89,9 +102,10 @@ class DetectionModule(pl.LightningModule):
         """Forget the detections of the evaluation before."""
         self.on_validation_epoch_start()
 
-    def test_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> None:
+    def test_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> None:  # noqa: ARG002
         """Collect the detections of one batch."""
-        self.validation_step(batch, batch_idx)
+        images, targets = batch
+        self._collect(targets, self.model(images))
 
     def on_test_epoch_end(self) -> None:
         """Evaluate what all processes collected."""
@@ -124,12 +138,13 @@ class DetectionModule(pl.LightningModule):
         if self.trainer.sanity_checking:
             return
         if self.trainer.world_size > 1:
-            self.detections, self._targets = _gathered((self.detections, self._targets), self.trainer.world_size)
+            mine = (self.detections, self._targets, self._losses)
+            self.detections, self._targets, self._losses = _gathered(mine, self.trainer.world_size)
         metrics: dict[str, float] = {}
         if self.trainer.is_global_zero:
             loader = loaders[0] if isinstance(loaders, Sequence) else loaders
             truth = getattr(loader.dataset, "coco", None) or coco_from_targets(_without_repeats(self._targets))
-            metrics = evaluate_boxes(truth, self.detections.values())
+            metrics = {**evaluate_boxes(truth, self.detections.values()), **_means(self._losses)}
         self.metrics = self.trainer.strategy.broadcast(metrics)
         # Every process has the same numbers; their mean is what Lightning wants to see.
         several = self.trainer.world_size > 1
@@ -137,12 +152,28 @@ class DetectionModule(pl.LightningModule):
         self._targets = []
 
 
-def _gathered(mine: tuple[dict[int, Detections], list[Any]], world: int) -> tuple[dict[int, Detections], list[Any]]:
-    """Join what all processes hold; a picture that two processes saw counts once."""
-    parts: list[tuple[dict[int, Detections], list[Any]]] = [mine] * world
+Collected = tuple[dict[int, Detections], list[Any], dict[str, float]]
+"""Detections by picture, targets, and sums of losses."""
+
+
+def _gathered(mine: Collected, world: int) -> Collected:
+    """Join what all processes hold; a picture that two processes saw counts once, but for its losses."""
+    parts: list[Collected] = [mine] * world
     torch.distributed.all_gather_object(parts, mine)
-    detections = {image: found for part, _ in reversed(parts) for image, found in part.items()}
-    return dict(sorted(detections.items())), [target for _, targets in parts for target in targets]
+    detections = {image: found for part, _, _ in reversed(parts) for image, found in part.items()}
+    losses = {name: sum(part.get(name, 0.0) for _, _, part in parts) for _, _, every in parts for name in every}
+    return dict(sorted(detections.items())), [target for _, targets, _ in parts for target in targets], losses
+
+
+def _means(sums: Mapping[str, float]) -> dict[str, float]:
+    return {name: value / sums[""] for name, value in sums.items() if name}
+
+
+def _with_area(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out objects without area, for which torchvision computes no losses; training's crops drop them too."""
+    boxes = target["boxes"]
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    return {name: value[kept] if value.ndim and len(value) == len(kept) else value for name, value in target.items()}
 
 
 def _without_repeats(targets: list[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:

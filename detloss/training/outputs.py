@@ -64,7 +64,7 @@ def write_predictions(path: Path, detections: Iterable[Detections], known: Annot
 
 
 def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float]) -> dict[str, Any]:
-    """COCO's numbers of the best and the last evaluation with their epochs, and those on the test data.
+    """COCO's numbers and losses of the best and the last evaluation with their epochs, and COCO's on the test data.
 
     Args:
         lines: The run's metrics file.

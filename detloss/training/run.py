@@ -40,7 +40,7 @@ class TrainResult:
     folder: Path
     """Holds config.yaml, metrics.jsonl, metrics.json, predictions.png, predictions.json, best.ckpt and last.ckpt."""
     metrics: dict[str, Any]
-    """COCO's numbers: ``best`` and ``last`` on the validation data, with their epoch; ``test`` where it is given."""
+    """COCO's numbers: ``best`` and ``last`` of validation, with epoch and losses; ``test`` where it is given."""
     is_main: bool = True
     """False in the further processes of a distributed run."""
 

@@ -66,7 +66,8 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
     for name in ("train", "val", "test"):
         split: SplitConfig | None = getattr(config.data, name)
         if split is not None:
-            masks = name == "train" and config.model.startswith("maskrcnn")
+            # Validation computes the mask loss too.
+            masks = name != "test" and config.model.startswith("maskrcnn")
             datasets[name] = CocoDataset(split.images, split.annotations, masks=masks)
             if datasets[name].categories != datasets["train"].categories:
                 raise DataError(

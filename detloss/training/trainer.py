@@ -19,6 +19,7 @@ from detloss.training.checkpoints import AtomicCheckpointIO, Checkpoints, StepSe
 from detloss.training.config import FitConfig
 from detloss.training.data import DetectionDataset
 from detloss.training.report import LogProgress, MetricsFile, PredictionPictures
+from detloss.training.weights import FarWeightWarning
 
 __all__ = ["Progress", "build_trainer", "quiet_lightning"]
 
@@ -44,6 +45,7 @@ def build_trainer(
         StepSeeds(fit.seed),
         _LastEpochEvaluated(fit.validate_every),
         MetricsFile(folder / "metrics.jsonl", fit.log_every),
+        FarWeightWarning(),
     ]
     if fit.pictures:
         callbacks.append(PredictionPictures(folder / "predictions.png", val, fit.pictures))

@@ -1,0 +1,15 @@
+"""Order and resources of the whole test suite: quick tests first, one thread a process."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# pytest-xdist runs a process a core: more threads than that would only take turns.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests marked `slow` last, so that a plain mistake shows within a minute."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -1,0 +1,120 @@
+"""`detloss calibrate`: how strongly each loss of a config pulls on its head, next to torchvision's own loss."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from detloss.errors import DetlossError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detloss.calibration import Calibration
+
+
+def command(
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", show_default=False)
+    ] = None,
+    *,
+    batches: Annotated[int, typer.Option("--batches", min=1, help="How many training batches to run.")] = 4,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the config.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, nothing else.")] = False,
+) -> None:
+    """Measure how strongly each loss of a config pulls on its head, and which weight would match torchvision's loss.
+
+    Some batches of the training data run through the untrained model; nothing is trained and nothing is written.
+    """
+    # What libraries print must not end up in the JSON.
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        measured = _measure(config, batches, tuple(overrides or ()))
+    if as_json:
+        print(json.dumps({"batches": batches, "losses": [_as_data(one) for one in measured]}, indent=2))
+        return
+    from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
+
+    _print(stdout(), measured, batches)
+
+
+def _measure(config: Path | None, batches: int, overrides: tuple[str, ...]) -> list[Calibration]:
+    try:
+        from detloss.training.weights import model_and_batches  # noqa: PLC0415 - help needs none of it
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("detloss"):
+            raise
+        message = (
+            f"Reading training data needs {error.name}, which is not installed. Run\n  pip install 'detloss[train]'"
+        )
+        raise DetlossError(message) from error
+    from detloss.calibration import calibrate  # noqa: PLC0415 - as above
+
+    model, data = model_and_batches(config, overrides, batches)
+    return calibrate(model, _with_bar(data, batches))
+
+
+def _with_bar(data: Iterable[Any], batches: int) -> Iterable[Any]:
+    """Draw a bar while the batches are taken, where there is a terminal to draw on."""
+    from rich.progress import track  # noqa: PLC0415 - help needs none of it
+
+    from detloss.cli.output import stderr  # noqa: PLC0415
+
+    console = stderr()
+    return track(data, "Batches", total=batches, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _as_data(one: Calibration) -> dict[str, Any]:
+    numbers = asdict(one) | {"ratio": one.ratio, "equalising_weight": one.equalising_weight}
+    return {key: None if value in (math.inf, -math.inf) else value for key, value in numbers.items()}
+
+
+def _print(out: Console, measured: list[Calibration], batches: int) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from detloss.calibration import far_weights  # noqa: PLC0415 - loaded already
+
+    if not measured:
+        out.print(f"No object was matched in {batches} batches, so nothing could be measured. Try more: --batches.")
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for heading in ("head", "loss"):
+        table.add_column(heading, style="bold cyan" if heading == "loss" else None, overflow="fold")
+    for heading in _NUMBERS:
+        table.add_column(heading, justify="right", overflow="fold")
+    for one in measured:
+        table.add_row(Text(one.head), Text(one.loss), *(cell(one) for cell in _NUMBERS.values()))
+    out.print(table)
+    counts = " to ".join(map(str, sorted({one.batches for one in measured})))
+    out.print(
+        f"\nMeans over {counts} batches with a match, of the untrained model. Gradients are norms at the head's "
+        "output, of\nlosses at weight 1; stock is torchvision's own loss of the head.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for sentence in far_weights(measured):
+        out.print(f"\nFar off: {sentence}", markup=False, highlight=False)
+
+
+_NUMBERS: dict[str, Callable[[Calibration], str]] = {
+    "value": lambda one: f"{one.value:.4g}",
+    "stock value": lambda one: f"{one.stock_value:.4g}",
+    "gradient": lambda one: f"{one.gradient:.3g}",
+    "stock gradient": lambda one: f"{one.stock_gradient:.3g}",
+    "ratio": lambda one: f"{one.ratio:.3g}",
+    "equalising weight": lambda one: f"{one.equalising_weight:.3g}",
+    "weight in use": lambda one: f"{one.weight:g}{'' if one.explicit else ' (default)'}",
+    "recommended": lambda one: "none" if one.recommended is None else f"{one.recommended:g}",
+}
