@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from detloss.config import build_loss
-from detloss.errors import AlreadyPatchedError, HeadNotFoundError, InjectionError
+from detloss.errors import AlreadyPatchedError, HeadNotFoundError, InjectionError, PluginError
 from detloss.heads.base import HeadAdapter, adapted
 from detloss.heads.losses import HeadLosses, Term
 from detloss.loss import BoxRegressionLoss, LossSpec
@@ -131,7 +131,10 @@ def _find(model: nn.Module, adapter: type[HeadAdapter]) -> nn.Module:
 
 
 def _has(model: nn.Module, head: str) -> bool:
-    adapter = _adapter(head)
+    try:
+        adapter = _adapter(head)
+    except PluginError:  # a broken or contested plugin is not what the error is about
+        return False
     return any(isinstance(module, adapter.adapts) for module in model.modules())
 
 
@@ -154,9 +157,7 @@ def _term(head: str, given: LossLike) -> tuple[Term, BoxRegressionLoss]:
         weight = loss.recommended_weights.get(head, 1.0)
         source = "its recommended weight for this head" if head in loss.recommended_weights else "none is recommended"
         _log.info("%s: %s gets weight %g (%s)", head, spec.name, weight, source)
-    if spec.compile:
-        loss.compile(dynamic=True)
-    return Term(spec.name, weight, spec.normalizer, explicit=spec.weight is not None), loss
+    return Term(spec.name, weight, spec.normalizer, explicit=spec.weight is not None, compile=spec.compile), loss
 
 
 def _take_out(module: nn.Module) -> None:

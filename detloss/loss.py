@@ -141,8 +141,8 @@ class BoxRegressionLoss(nn.Module, ABC):
     """The value at ``pred == target``; None where it depends on parameters or boxes."""
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
     """What leaves every value unchanged."""
-    batch_dependent: ClassVar[bool] = False
-    """True where the value of a pair depends on the other pairs of the batch."""
+    batch_dependent: bool = False
+    """True where the value of a pair depends on the other pairs of the batch; a wrapper may set it on the instance."""
     iou_term: bool = False
     """True where every value is ``1 - IoU`` plus a penalty, so that a wrapper can put another IoU in its place; where a
     parameter decides it, ``__init__`` sets it on the instance."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -97,14 +96,9 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert command[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.slow
-def test_the_first_command_learns(tmp_path: Path) -> None:
-    """`detloss train` without a config reaches an AP50 over 0.5 on its drawn shapes."""
-    assert "uv run detloss train " in blocks("console")[0]
-    command = [sys.executable, "-m", "detloss", "train", "--json", "--output", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["best"]["AP50"] > 0.5
+def test_the_first_command_is_one_that_is_tested() -> None:
+    """The first command trains without a config, which `test_cli_train.py` runs to an AP50 over 0.5."""
+    assert "uv run detloss train  " in blocks("console")[0]
 
 
 def test_every_loss_of_the_readme_is_installed() -> None:

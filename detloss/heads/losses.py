@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detloss.errors import InjectionError
+from detloss.heads.compiled import call_compiled
 from detloss.loss import BoxRegressionLoss, Space
 
 __all__ = ["HeadLosses", "Matches", "Term"]
@@ -53,6 +54,8 @@ class Term:
     normalizer: Literal["stock", "positives"] = "stock"
     explicit: bool = True
     """Whether somebody chose the weight; else it is the recommended one."""
+    compile: bool = False
+    """Whether `torch.compile` computes the loss."""
 
 
 class HeadLosses(nn.Module):
@@ -72,15 +75,12 @@ class HeadLosses(nn.Module):
         """Return the loss of the step, a scalar; without any match a zero that is connected to the graph."""
         parts = self.parts(matches)
         if len(matches) == 0:
-            return matches.pred_deltas.float().sum() * 0
+            return _at_least_float32(matches.pred_deltas).sum() * 0
         return torch.stack([part * term.weight for part, term in zip(parts, self.terms, strict=True)]).sum()
 
     def parts(self, matches: Matches) -> list[Tensor]:
         """Return each loss of the step before its weight, summed over the pairs and normalised; scalars."""
-        deltas = matches.pred_deltas
-        if deltas.dtype in (torch.float16, torch.bfloat16):
-            # Areas overflow float16 at 256 x 256 px, and bfloat16 keeps 8 bits of a coordinate.
-            deltas = deltas.float()
+        deltas = _at_least_float32(matches.pred_deltas)
         parts = []
         with _without_autocast(deltas.device):
             inputs = _Inputs(matches, deltas)
@@ -88,7 +88,8 @@ class HeadLosses(nn.Module):
                 # A batch-dependent loss is called without pairs too: the ranks of a job wait for each other in it.
                 if len(matches) == 0 and not loss.batch_dependent:
                     continue
-                values = loss(*inputs.pair(loss.space), **{name: inputs.extra(name) for name in loss.extras})
+                compute = functools.partial(call_compiled, loss) if term.compile else loss
+                values = compute(*inputs.pair(loss.space), **{name: inputs.extra(name) for name in loss.extras})
                 self._check(term, values, len(matches))
                 parts.append((values / _divisor(term, matches)).sum())
         return parts
@@ -148,6 +149,11 @@ class _Inputs:
 
     def cast(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to(self.deltas.dtype)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    # Areas overflow float16 at 256 x 256 px, and bfloat16 keeps 8 bits of a coordinate.
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _divisor(term: Term, matches: Matches) -> float | Tensor:

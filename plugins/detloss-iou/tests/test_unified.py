@@ -96,6 +96,12 @@ def test_deltas_base_is_refused():
         UnifiedIoULoss(base="smooth_l1")
 
 
+@pytest.mark.parametrize(("base", "depends"), [("wiou", True), ("ciou", False)])
+def test_batch_dependence_is_the_bases(base: str, depends: bool):
+    """Around a base that depends on the batch the wrapper does too, so that a head calls it on every rank."""
+    assert UnifiedIoULoss(base=base).batch_dependent is depends
+
+
 @pytest.mark.parametrize("params", [{"schedule": "step"}, {"focal": "yes"}, {"gamma": 0.0}, {"eps": 0.0}])
 def test_bounds(params: dict[str, object]):
     """A parameter out of bounds is refused by name."""

@@ -87,6 +87,7 @@ class UnifiedIoULoss(BoxRegressionLoss):
                 f"unified scales boxes, and the base {self.config.base.model_dump()} takes {self.base.space}. Choose a "
                 "base that takes boxes, such as ciou."
             )
+        self.batch_dependent = self.base.batch_dependent
         self.register_buffer("progress", torch.zeros(()))
 
     def forward(

@@ -75,7 +75,7 @@ class WIoULoss(BoxRegressionLoss):
     value_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     minimum: ClassVar[float | None] = 0.0
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "symmetry"})
-    batch_dependent: ClassVar[bool] = True
+    batch_dependent = True
 
     iou_mean: Tensor
 

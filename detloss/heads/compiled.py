@@ -1,0 +1,142 @@
+"""A loss under ``compile: true``: its values and their slopes from one compiled function.
+
+The value of a pair depends on that pair alone, so the gradient of a weighted sum of values is the slope of each times
+its weight. `torch.compile` therefore need not build a backward pass: the slopes are computed with the values, in one
+loop over the boxes, and what is left of backward is a multiplication. Where a loss is not like that, forward and
+backward are compiled as those of any module.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import FunctionType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from detloss.errors import InjectionError
+from detloss.loss import BoxRegressionLoss
+
+__all__ = ["call_compiled", "is_per_pair"]
+
+FEWEST_PAIRS = 5
+"""Fewer pairs run eagerly: of N = 0 and 1, and of an N that equals another side (2 and 4), torch.compile would make
+graphs of their own."""
+
+INDUCTOR_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"cpp.enable_tiling_heuristics": False}
+"""On CPU, inductor by itself leaves a loop scalar that reads the columns of ``(N, 4)``. These loops compute far more
+than they read: with vector instructions they take a third of the time and less."""
+
+_log = logging.getLogger("detloss")
+
+
+def call_compiled(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, **extras: Tensor) -> Tensor:
+    """Return ``loss(pred, target, **extras)``, computed by the code that `torch.compile` makes of the loss.
+
+    The first call compiles, and its graph serves every number of pairs (torch makes one more for tensors that begin
+    inside another's memory). Nothing is kept on the loss itself: it can be copied, pickled and saved like any other,
+    and a copy compiles anew. Second derivatives are those of the eager loss.
+
+    Args:
+        loss: The loss; it may be moved, trained and evaluated in between.
+        pred: ``(N, 4)`` predictions.
+        target: ``(N, 4)`` targets of the same dtype; no gradient flows into them.
+        **extras: What the loss asks for.
+
+    Returns:
+        ``(N,)`` values.
+
+    Raises:
+        InjectionError: torch finds no compiler, or cannot compile the loss.
+    """
+    if len(pred) < FEWEST_PAIRS or torch.compiler.is_compiling():
+        values: Tensor = loss(pred, target, **extras)
+        return values
+    function, gives_slopes = _COMPILED.get(loss) or _compile(loss)
+    # One layout, one graph.
+    pred, target = pred.contiguous(), target.contiguous()
+    extras = {name: extra.contiguous() for name, extra in extras.items()}
+    compiled = partial(function, loss, extras)
+    try:
+        if gives_slopes:
+            values = _ValuesWithSlopes.apply(pred, target, compiled, partial(loss, **extras))
+        else:
+            values = compiled(pred, target)
+    except torch._dynamo.exc.ShortenTraceback as error:  # what the backend raises, a missing compiler included
+        found = str(error).strip().partition("\n")[0]
+        raise InjectionError(
+            f"{type(loss).__name__} has compile: true, but torch.compile failed on {pred.device} with {found!r}. It "
+            "needs a C++ compiler (g++ or clang++, on the PATH or named by the environment variable CXX), and Triton "
+            "for a GPU. Install what is missing, or set compile: false."
+        ) from error
+    return values
+
+
+def is_per_pair(loss: BoxRegressionLoss) -> bool:
+    """Return whether a value depends on nothing but its own pair: on no other, no parameter and no state."""
+    alone = not any(getattr(part, "batch_dependent", False) for part in loss.modules())
+    return alone and not [*loss.parameters(), *loss.buffers()]
+
+
+class _ValuesWithSlopes(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        pred: Tensor,
+        target: Tensor,
+        compiled: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        eager: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        # Not detach(), which gives a view: torch.compile makes a graph for each kind of view and of its base.
+        values, slopes = compiled(pred.data, target.data)
+        ctx.save_for_backward(slopes, pred, target)
+        ctx.eager = eager
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        slopes, pred, target = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # With create_graph, somebody may differentiate again, and the slopes are constants.
+            return *torch.autograd.grad(ctx.eager(pred, target), pred, grad, create_graph=True), None, None, None
+        return grad.unsqueeze(-1) * slopes, None, None, None
+
+
+def _values(loss: BoxRegressionLoss, extras: Mapping[str, Tensor], pred: Tensor, target: Tensor) -> Tensor:
+    values: Tensor = loss(pred, target, **extras)
+    return values
+
+
+def _values_and_slopes(
+    loss: BoxRegressionLoss, extras: Mapping[str, Tensor], pred: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    def total_and_values(pred: Tensor) -> tuple[Tensor, Tensor]:
+        values = loss(pred, target, **extras)
+        return values.sum(), values
+
+    slopes, values = torch.func.grad(total_and_values, has_aux=True)(pred)
+    return values, slopes
+
+
+class _Compiled(NamedTuple):
+    function: Callable[..., Any]
+    gives_slopes: bool
+
+
+_COMPILED: WeakKeyDictionary[BoxRegressionLoss, _Compiled] = WeakKeyDictionary()
+
+
+def _compile(loss: BoxRegressionLoss) -> _Compiled:
+    gives_slopes = is_per_pair(loss)
+    if not gives_slopes:
+        _log.debug("%s depends on more than the pair: its backward is compiled apart", type(loss).__name__)
+    function = _values_and_slopes if gives_slopes else _values
+    # torch keeps the graphs with the code object, at most 8 of them: each loss gets a code object of its own.
+    own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
+    _COMPILED[loss] = _Compiled(torch.compile(own, dynamic=True, options=INDUCTOR_OPTIONS), gives_slopes)
+    return _COMPILED[loss]

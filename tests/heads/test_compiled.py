@@ -1,0 +1,326 @@
+"""A loss under ``compile: true``: the same numbers, faster, through all that happens to a model."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from loss_cases import every_loss, extras, random_pairs
+from tiny_detectors import BOX_LOSS, HEADS, batch, detector, faster_rcnn, gradients, step
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+from detloss import BoxRegressionLoss, build_loss, eject, inject, injected
+from detloss.heads.compiled import call_compiled, is_per_pair
+
+pytestmark = [
+    pytest.mark.slow,  # each test compiles at least one loss
+    pytest.mark.filterwarnings("default"),  # the tracer of torch.compile trips over warnings of its own
+]
+
+GIOU = {"name": "giou", "compile": True}
+
+
+def assert_like_eager(loss: BoxRegressionLoss, n: int = 9, dtype: torch.dtype = torch.float32) -> None:
+    """Values, and the gradient of a sum with a weight of its own for each pair."""
+    # Copies: torch makes one graph more for a tensor that begins inside another's memory.
+    pred, target = (boxes.clone() for boxes in random_pairs(loss, n, seed=n, dtype=dtype))
+    given = extras(loss, target)
+    weights = torch.arange(1, n + 1, dtype=dtype) / max(n, 1)
+
+    def value_and_gradient(*, compiled: bool) -> tuple[Tensor, Tensor]:
+        leaf = pred.clone().requires_grad_()
+        values = call_compiled(loss, leaf, target, **given) if compiled else loss(leaf, target, **given)
+        return values.detach(), torch.autograd.grad((values * weights).sum(), leaf)[0]
+
+    expected = value_and_gradient(compiled=False)
+    torch.testing.assert_close(value_and_gradient(compiled=True), expected, rtol=1e-5, atol=1e-6)
+
+
+def graphs_made(action: Callable[[], object]) -> int:
+    before = counters["stats"]["unique_graphs"]
+    action()
+    return counters["stats"]["unique_graphs"] - before
+
+
+def box_loss(model: nn.Module, seed: int = 0) -> float:
+    return step(model, batch(seed, counts=(6, 5)))["loss_box_reg"].item()
+
+
+@every_loss
+def test_every_loss_in_a_head_gives_the_eager_value_and_gradient(name: str) -> None:
+    """In the box head, the step's loss and every parameter's gradient are those of the eager loss."""
+    eager = inject(faster_rcnn(), {"roi_heads": {"name": name, "weight": 1.0}})
+    compiled = inject(faster_rcnn(), {"roi_heads": {"name": name, "weight": 1.0, "compile": True}})
+    for seed in range(2):
+        expected, found = step(eager, batch(seed, counts=(6, 5))), step(compiled, batch(seed, counts=(6, 5)))
+        torch.testing.assert_close(found["loss_box_reg"], expected["loss_box_reg"], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(gradients(compiled, found), gradients(eager, expected), rtol=1e-5, atol=1e-6)
+
+
+@every_loss
+def test_every_loss_gives_the_eager_slopes(name: str) -> None:
+    """Values and weighted gradients are the eager ones for several numbers of pairs."""
+    loss = build_loss(name).eval()
+    for n in (9, 40):
+        assert_like_eager(loss, n)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_runs_it(head: str) -> None:
+    """In each head the box loss and the gradients are the eager ones."""
+    models = [inject(detector(head), {head: {"name": "giou", "compile": choice}}) for choice in (False, True)]
+    for seed in range(2):
+        losses = [step(model, batch(seed, counts=(6, 5))) for model in models]
+        torch.testing.assert_close(losses[1][BOX_LOSS[head]], losses[0][BOX_LOSS[head]], rtol=1e-6, atol=1e-6)
+        expected, found = (gradients(model, loss) for model, loss in zip(models, losses, strict=True))
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "given"), [("giou", set()), ("mpdiou", {"image_size"})])
+def test_one_graph_serves_every_number_of_pairs(name: str, given: set[str]) -> None:
+    """From 0 pairs to 300, and in training and evaluation, one graph is made; other layouts use it too."""
+    loss = build_loss(name)
+    assert loss.extras == given
+
+    def run() -> None:
+        for n in (0, 1, 2, 3, 4, 5, 6, 17, 300):
+            assert_like_eager(loss.train(n % 2 == 0), n)
+        pred, target = (boxes.t().contiguous().t() for boxes in random_pairs(loss, 8, dtype=torch.float32))
+        torch.testing.assert_close(
+            call_compiled(loss, pred, target, **extras(loss, target)), loss(pred, target, **extras(loss, target))
+        )
+
+    assert graphs_made(run) == 1
+
+
+def test_losses_do_not_use_up_each_others_graphs() -> None:
+    """Twelve losses of one kind with parameters of their own each get a graph, though torch keeps 8 a function."""
+
+    def run() -> None:
+        for k in range(12):
+            assert_like_eager(build_loss({"name": "iou", "eps": 10.0**-k}))
+
+    assert graphs_made(run) == 12
+
+
+def test_float64() -> None:
+    """In float64 the values and gradients are the eager ones to 1e-12."""
+    loss = build_loss("ciou")
+    pred, target = random_pairs(loss, 9)
+    leaves = [pred.clone().requires_grad_() for _ in range(2)]
+    values = [call_compiled(loss, leaves[0], target), loss(leaves[1], target)]
+    for value in values:
+        value.square().sum().backward()
+    torch.testing.assert_close(values[0], values[1], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(leaves[0].grad, leaves[1].grad, rtol=1e-12, atol=1e-12)
+
+
+def test_second_derivatives() -> None:
+    """Gradients of gradients are those of the formula."""
+    loss = build_loss("giou")
+    pred, target = random_pairs(loss, 6)
+    assert torch.autograd.gradgradcheck(lambda boxes: call_compiled(loss, boxes, target), (pred.requires_grad_(),))
+
+
+def test_without_gradient() -> None:
+    """Under no_grad, under inference_mode and for a prediction outside the graph, the values are the eager ones."""
+    loss = build_loss("diou")
+    pred, target = random_pairs(loss, 9)
+    expected = loss(pred, target)
+    with torch.no_grad():
+        torch.testing.assert_close(call_compiled(loss, pred, target), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(call_compiled(loss, pred, target), expected)
+    assert not call_compiled(loss, pred, target).requires_grad
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_are_compiled_too(duplicate: Callable[[nn.Module], nn.Module]) -> None:
+    """A copy and an unpickled model have the compiled loss, and the value of the first."""
+    model = inject(faster_rcnn(), {"roi_heads": GIOU})
+    expected = box_loss(model)
+    twin = duplicate(model)
+
+    def run() -> None:
+        assert box_loss(twin) == pytest.approx(expected, rel=1e-6)
+
+    assert graphs_made(run) == 1
+
+
+def test_torch_save() -> None:
+    """A saved whole model gives the same loss after loading."""
+    model = inject(faster_rcnn(), {"roi_heads": GIOU})
+    expected = box_loss(model)
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    assert box_loss(torch.load(file, weights_only=False)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_checkpoint_keys_are_those_of_the_eager_loss() -> None:
+    """Keys of the state_dict do not change, with a loss that has state either; state is updated and saved."""
+    for name in ("giou", "wiou"):
+        eager = inject(faster_rcnn(), {"roi_heads": name})
+        compiled = inject(faster_rcnn(), {"roi_heads": {"name": name, "compile": True}})
+        box_loss(compiled)
+        assert list(compiled.state_dict()) == list(eager.state_dict())
+    assert compiled.state_dict()["roi_heads.detloss.losses.0.iou_mean"] < 1
+
+
+def test_eject_restores_the_head() -> None:
+    """After eject the stock loss is back; after a new injection without compile nothing is compiled."""
+    model = inject(faster_rcnn(), {"roi_heads": GIOU})
+    box_loss(model)
+    assert box_loss(eject(model)) == box_loss(faster_rcnn())
+    inject(model, {"roi_heads": "ciou"})
+    assert graphs_made(lambda: box_loss(model)) == 0
+
+
+def test_a_loss_with_state_or_parameters_is_compiled_as_a_module() -> None:
+    """A running mean is updated as by the eager loss, a buffer is read as it is, and a parameter gets its gradient."""
+    assert [is_per_pair(build_loss(name)) for name in ("giou", "inner", "wiou", "unified")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    eager, compiled = build_loss({"name": "wiou", "momentum": 0.5}), build_loss({"name": "wiou", "momentum": 0.5})
+    for n in (9, 3, 20):
+        pred, target = random_pairs(eager, n, seed=n, dtype=torch.float32)
+        torch.testing.assert_close(call_compiled(compiled, pred, target), eager(pred, target), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(compiled.iou_mean, eager.iou_mean)
+    unified = build_loss("unified")
+    for progress in (0.0, 0.4, 1.0):
+        unified.progress.fill_(progress)
+        assert_like_eager(unified)
+    weighted = Weighted()
+    pred, target = random_pairs(weighted, 9, dtype=torch.float32)
+    call_compiled(weighted, pred, target).sum().backward()
+    torch.testing.assert_close(weighted.scale.grad, (pred - target).abs().sum(0))
+
+
+class Weighted(BoxRegressionLoss):
+    """L1 with a trained factor for each coordinate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return ((pred - target).abs() * self.scale).sum(-1)
+
+
+class Branching(BoxRegressionLoss):
+    """Looks at values, which no graph can hold."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        distance = (pred - target).abs().sum(-1)
+        return distance if distance.max().item() > 1 else distance.square()
+
+
+def test_a_loss_that_no_graph_can_hold_still_works() -> None:
+    """A loss with control flow on values gives the eager values and gradients."""
+    assert_like_eager(Branching())
+
+
+def test_threads() -> None:
+    """Four losses in eight threads at once, compiled there, each give their own values."""
+    losses = [build_loss(name) for name in ("giou", "diou", "iou", "smooth_l1")]
+    failures: list[BaseException] = []
+
+    def work(loss: BoxRegressionLoss) -> None:
+        try:
+            for _ in range(3):
+                assert_like_eager(loss)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the test reports it
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(loss,)) for loss in losses * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_within_a_compiled_training_step() -> None:
+    """Under torch.compile of the whole model, the compiled loss is part of it, and the loss is the eager one."""
+    torch.compiler.reset()
+    expected = box_loss(inject(faster_rcnn(), {"roi_heads": "giou"}))
+    model = inject(faster_rcnn(), {"roi_heads": GIOU})
+    assert box_loss(torch.compile(model, backend="aot_eager")) == pytest.approx(expected, rel=1e-5)
+
+
+DDP = """
+import sys
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+from tiny_detectors import batch, faster_rcnn, gradients, step
+from detloss import inject
+
+def work(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    losses = [{"name": name, "weight": 1.0, "compile": True} for name in ("giou", "wiou")]
+    model = DistributedDataParallel(inject(faster_rcnn(), {"roi_heads": losses}))
+    for counts in ((2, 1), (1, 2), (3, 1)):  # rank 1 has pairs, none, and pairs again
+        found = gradients(model, step(model, batch(rank, counts if rank == 0 or counts != (1, 2) else (0, 0))))
+    torch.save((found, model.module.roi_heads.detloss.losses[1].iou_mean), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    mp.start_processes(work, args=(sys.argv[1],), nprocs=2, start_method="spawn")
+"""
+
+
+def test_ddp(tmp_path: Path) -> None:
+    """Two gloo processes, one without any pair in one step, end with equal gradients and an equal running mean."""
+    (tmp_path / "ddp.py").write_text(DDP)
+    support = str(Path(__file__).parents[1] / "support")
+    environment = {"PYTHONPATH": support, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    subprocess.run([sys.executable, "ddp.py", str(tmp_path)], check=True, env=environment, cwd=tmp_path, timeout=300)
+    (first, first_mean), (second, second_mean) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert torch.equal(first_mean, second_mean)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(gradient, second[key]) for key, gradient in first.items())
+
+
+@pytest.mark.parametrize("missing", [{"PATH": ""}, {"CXX": "no-such-compiler"}], ids=["PATH", "CXX"])
+def test_without_a_compiler_the_message_says_what_to_do(
+    missing: dict[str, str], run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Where no compiler is found, the error names the loss and the device, what to install, and the switch."""
+    program = (
+        "import torch\n"
+        "from detloss import InjectionError, build_loss\n"
+        "from detloss.heads.compiled import call_compiled\n"
+        "try:\n"
+        "    call_compiled(build_loss('giou'), torch.rand(9, 4), torch.rand(9, 4))\n"
+        "except InjectionError as error:\n"
+        "    print(error)\n"
+    )
+    done = run_python("-c", program, TORCHINDUCTOR_CACHE_DIR=str(tmp_path), **missing)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("GIoULoss has compile: true, but torch.compile failed on cpu with")
+    assert "No working C++ compiler found" in done.stdout
+    assert "g++ or clang++" in done.stdout
+    assert done.stdout.endswith("Install what is missing, or set compile: false.\n")
+
+
+def test_nothing_is_compiled_unless_asked_for() -> None:
+    """By default no graph is made, and a compiled loss of one head leaves another head's loss eager."""
+    model = inject(faster_rcnn(), {"roi_heads": "giou", "rpn": "giou"})
+    assert graphs_made(lambda: box_loss(model)) == 0
+    terms = injected(inject(model, {"rpn": GIOU}))
+    assert [term.compile for head in ("roi_heads", "rpn") for term in terms[head].terms] == [False, True]
