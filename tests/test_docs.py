@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from tiny_detectors import faster_rcnn
 
-from detloss import load_config
+from detloss import injected, load_config
 from detloss.config import TRAIN_SECTIONS, ModelConfig
 from detloss.locate import read_document
 from detloss.models import check_model
@@ -36,6 +37,14 @@ def test_a_config_that_the_docs_show_is_valid(text: str, tmp_path: Path) -> None
 def test_a_config_beside_the_docs_is_valid(path: Path) -> None:
     """Every config file of the docs is one that `detloss train` would accept."""
     assert load_config(path, TrainConfig, check=check_model).losses
+
+
+def test_the_module_in_user_code_is_built_as_shown() -> None:
+    """The Python of the training page runs on a detector of the user's."""
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "training.md").read_text(encoding="utf-8"), re.DOTALL)
+    namespace: dict[str, object] = {"my_detector": faster_rcnn()}
+    exec(compile(block, "training.md", "exec"), namespace)
+    assert list(injected(namespace["module"])) == ["roi_heads"]
 
 
 def test_there_are_configs_to_check() -> None:

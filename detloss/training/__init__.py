@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detloss.training.checkpoints import Interrupted
-    from detloss.training.config import TrainConfig
+    from detloss.training.config import FitConfig, TrainConfig
     from detloss.training.data import CocoDataset, DetectionDataset, collate
     from detloss.training.evaluation import evaluate_boxes
     from detloss.training.module import DetectionModule
@@ -22,6 +22,7 @@ __all__ = [
     "CocoDataset",
     "DetectionDataset",
     "DetectionModule",
+    "FitConfig",
     "Interrupted",
     "ShapesDataset",
     "TrainConfig",
@@ -35,7 +36,7 @@ __all__ = [
 
 _HOME = {
     "checkpoints": ("Interrupted",),
-    "config": ("TrainConfig",),
+    "config": ("FitConfig", "TrainConfig"),
     "data": ("CocoDataset", "DetectionDataset", "collate"),
     "evaluation": ("evaluate_boxes",),
     "module": ("DetectionModule",),
