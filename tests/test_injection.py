@@ -9,13 +9,12 @@ import logging
 import pickle
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
-from tiny_detectors import BUILDERS, batch, faster_rcnn, gradients, keypoint_rcnn, step
+from tiny_detectors import BUILDERS, batch, faster_rcnn, step
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads
 
@@ -246,90 +245,6 @@ def test_the_state_of_a_loss_is_saved_and_may_be_missing() -> None:
     assert torch.equal(other.state_dict()[key], saved[key])
     other.load_state_dict(faster_rcnn().state_dict())
     assert torch.equal(other.state_dict()[key], saved[key])
-
-
-def test_threads_do_not_mix_their_matches() -> None:
-    """One model in four threads at once gives each thread the gradient of its own batch."""
-    model = inject(keypoint_rcnn(), GIOU).train()
-    # Batches without background proposals to sample are rare, so sampling is made exhaustive: no random choice is left.
-    model.roi_heads.fg_bg_sampler.batch_size_per_image = 10_000
-    model.rpn.fg_bg_sampler.batch_size_per_image = 10_000
-    data = [batch(seed, counts=(seed % 3 + 1,)) for seed in range(4)]
-    expected = [model(*one)["loss_box_reg"].item() for one in data]
-    found: dict[int, set[float]] = {}
-
-    def run(index: int) -> None:
-        found[index] = {
-            model(data[index][0], [dict(t) for t in data[index][1]])["loss_box_reg"].item() for _ in range(5)
-        }
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(expected)) == 4
-    assert [found[index] for index in range(4)] == [{value} for value in expected]
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # the tracer of torch.compile trips over warnings of its own
-def test_torch_compile_gives_the_same_losses_and_gradients() -> None:
-    """The compiled training step of an injected model gives the losses and gradients of the eager one."""
-    model = inject(faster_rcnn(), GIOU)
-    compiled = torch.compile(model, backend="aot_eager")
-    for seed, counts in ((0, (3, 1)), (1, (2, 2)), (2, (0, 1))):
-        eager = step(model, batch(seed, counts))
-        expected = gradients(model, eager)
-        losses = step(compiled, batch(seed, counts))
-        found = gradients(model, losses)
-        for name, value in eager.items():
-            torch.testing.assert_close(losses[name], value, msg=name)
-        for name, gradient in expected.items():
-            torch.testing.assert_close(found[name], gradient, msg=name)
-
-
-DDP = """
-import os, sys
-import torch, torch.distributed as dist, torch.multiprocessing as mp
-from tiny_detectors import batch, faster_rcnn, step
-from detloss import inject
-
-def run(rank, folder):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    model = inject(faster_rcnn(), {"roi_heads": [{"name": "smooth_l1"}, {"name": "giou", "weight": 10}]})
-    parallel = torch.nn.parallel.DistributedDataParallel(model)
-    # The second process has no object at all in its first batch.
-    for number, counts in enumerate([(2, 1) if rank == 0 else (0, 0), (1, 2)]):
-        losses = step(parallel, batch(10 * rank + number, counts))
-        parallel.zero_grad()
-        sum(losses.values(), torch.zeros(())).backward()
-        torch.save({k: p.grad for k, p in model.named_parameters()}, f"{folder}/{number}-{rank}.pt")
-    dist.destroy_process_group()
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    mp.spawn(run, args=(sys.argv[1],), nprocs=2)
-"""
-
-
-@pytest.mark.slow
-def test_ddp_gives_every_parameter_the_same_gradient_on_both_ranks(tmp_path: Path) -> None:
-    """Two gloo processes, one of them without an object, end with equal gradients, the mean of both."""
-    (tmp_path / "ddp.py").write_text(DDP)
-    support = str(Path(__file__).parent / "support")
-    subprocess.run([sys.executable, str(tmp_path / "ddp.py"), str(tmp_path)], check=True, env={"PYTHONPATH": support})
-    losses = {"roi_heads": [{"name": "smooth_l1"}, {"name": "giou", "weight": 10}]}
-    for number, counts in enumerate(([(2, 1), (0, 0)], [(1, 2), (1, 2)])):
-        first, second = (torch.load(tmp_path / f"{number}-{rank}.pt") for rank in range(2))
-        alone = []
-        for rank in range(2):
-            model = inject(faster_rcnn(), losses)
-            alone.append(gradients(model, step(model, batch(10 * rank + number, counts[rank]))))
-        assert first.keys() == alone[0].keys()
-        for name, gradient in first.items():
-            assert torch.equal(gradient, second[name]), name
-            torch.testing.assert_close(gradient, (alone[0][name] + alone[1][name]) / 2, msg=name)
 
 
 def test_the_torchvision_of_this_test_is_the_real_one() -> None:
