@@ -47,6 +47,17 @@ def test_the_module_in_user_code_is_built_as_shown() -> None:
     assert list(injected(namespace["module"])) == ["roi_heads"]
 
 
+def test_a_model_is_built_from_a_file_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python of the config page builds the model of the file that stands above it."""
+    page = (DOCS / "config.md").read_text(encoding="utf-8")
+    config, code = re.findall(r"```(?:yaml|python)\n(.*?)```", page, re.DOTALL)[:2]
+    (tmp_path / "model.yaml").write_text(config, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    exec(compile(code, "config.md", "exec"), namespace)
+    assert "roi_heads: 10 * giou(" in str(injected(namespace["model"]))
+
+
 def test_there_are_configs_to_check() -> None:
     """The parametrised tests above have found the docs."""
     assert len(SHOWN) >= 3
