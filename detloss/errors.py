@@ -6,13 +6,18 @@
     ├── PluginError                 a plugin: who, what was expected, what was found, what to do
     │   ├── UnknownPluginError      no installed plugin has this name; near names are given
     │   ├── PluginConflictError     two packages claim one name; both are named
+    │   ├── PluginNotAllowedError   DETLOSS_PLUGINS leaves the plugin out
     │   └── PluginLoadError         the selected plugin cannot be imported, or is no loss
+    ├── AllowListError              DETLOSS_PLUGINS itself is wrong: it names what is not installed
     ├── LossDefinitionError         a loss class breaks the interface (raised when it is defined)
+    ├── ConformanceError            a loss fails a check of the conformance kit
     ├── ConfigError                 a config is wrong; lists every finding with file, line and key
     ├── InjectionError              a loss cannot go where it was sent
     │   ├── HeadNotFoundError       the model has no such head
     │   └── AlreadyPatchedError     something else already replaced the head's loss
-    └── DataError                   a data set cannot be read or used
+    ├── DataError                   a data set cannot be read or used
+    ├── NonFiniteError              a loss or a gradient became NaN or infinite in training
+    └── ScaffoldError               a new plugin package cannot be written or updated
 
 Each of them is a plain exception with a message that says what to do next; what a program may want to read
 (names, packages, findings) is an attribute as well.
@@ -56,12 +61,24 @@ class PluginConflictError(PluginError):
     """More than one package claims this name."""
 
 
+class PluginNotAllowedError(PluginError):
+    """The plugin is installed, and ``DETLOSS_PLUGINS`` leaves it out."""
+
+
 class PluginLoadError(PluginError):
     """The plugin was selected, and importing it failed or gave something that is no plugin."""
 
 
+class AllowListError(DetlossError, ValueError):
+    """``DETLOSS_PLUGINS`` names a package or a plugin that is not installed, or cannot be read."""
+
+
 class LossDefinitionError(DetlossError, TypeError):
     """A loss class breaks the interface."""
+
+
+class ConformanceError(DetlossError, AssertionError):
+    """A loss fails a check of the conformance kit."""
 
 
 class ConfigError(DetlossError, ValueError):
@@ -88,6 +105,14 @@ class AlreadyPatchedError(InjectionError):
 
 class DataError(DetlossError):
     """A data set cannot be read or used."""
+
+
+class NonFiniteError(DetlossError, ArithmeticError):
+    """A loss or a gradient became NaN or infinite in training."""
+
+
+class ScaffoldError(DetlossError):
+    """A new plugin package cannot be written or updated."""
 
 
 def _rebuild_plugin_error(cls: type[PluginError], message: str, name: str, package: str | None) -> PluginError:

@@ -19,8 +19,8 @@ from typer.core import TyperGroup
 
 from detloss import __version__
 
-COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate")
-"""In the order of help: what there is, then what to do with it."""
+COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate", "check")
+"""In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
 
 
 class _Commands(TyperGroup):

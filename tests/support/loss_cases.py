@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detloss import build_loss, find_plugins
+from detloss import find_plugins
 from detloss.loss import BoxRegressionLoss
 
 # Where the defaults are not the whole loss: other modes, and bases that have fewer invariances than the default one.
@@ -41,8 +41,6 @@ def case_id(case: dict[str, Any]) -> str:
 
 every_case = pytest.mark.parametrize("case", CASES, ids=case_id)
 every_loss = pytest.mark.parametrize("name", NAMES)
-boxes_case = pytest.mark.parametrize("case", [c for c in CASES if build_loss(c).space == "boxes"], ids=case_id)
-both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 
 def extras(loss: BoxRegressionLoss, target: Tensor) -> dict[str, Tensor]:

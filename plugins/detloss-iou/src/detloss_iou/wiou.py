@@ -81,7 +81,8 @@ class WIoULoss(BoxRegressionLoss):
 
     def __init__(self, config: Config | None = None, **params: object) -> None:
         super().__init__(config, **params)
-        if self.config.version > 1:
+        self.batch_dependent = self.config.version > 1
+        if self.batch_dependent:
             self.register_buffer("iou_mean", torch.tensor(1.0))
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ __all__ = ["L1Loss"]
 
 
 class L1Loss(BoxRegressionLoss):
-    """L1: ``|d|`` summed over the four deltas.
+    """L1: ``|d|`` summed over the four deltas (least absolute deviations: Boscovich, 1757).
 
     Formula::
 

@@ -1,0 +1,168 @@
+"""`detloss check NAME`: whether a loss keeps what every loss promises."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from detloss.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detloss.loss import LossSpec
+    from detloss.testing import Report
+
+
+def command(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A loss, as `detloss list` names it, or package:name.", metavar="NAME", show_default=False),
+    ] = None,
+    *,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter of the loss; repeatable. The value is YAML."),
+    ] = None,
+    exceptions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--except",
+            metavar="CHECK=REASON",
+            help="Why the loss cannot pass a check; repeatable. It fails once the check passes.",
+        ),
+    ] = None,
+    list_checks: Annotated[bool, typer.Option("--list", help="List the checks instead; no loss is needed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
+) -> None:
+    """Check that a loss keeps what every loss promises, such as finite gradients for boxes without area.
+
+    Runs every check of the conformance kit, on the CPU, and ends with 1 if one fails. The loss's package is imported
+    for this.
+    """
+    if list_checks:
+        _list_checks(as_json)
+        return
+    if name is None:
+        raise typer.BadParameter("Name a loss (`detloss list` shows them), or list the checks with --list.")
+    # What a loss prints must not end up in the JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        report = _checked(name, overrides or [], _declared(exceptions or []))
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
+
+        _print(stdout(), report)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _checked(name: str, overrides: list[str], exceptions: dict[str, str]) -> Report:
+    from rich.markup import escape  # noqa: PLC0415 - help needs none of it
+    from rich.progress import track  # noqa: PLC0415
+
+    from detloss.cli.output import stderr  # noqa: PLC0415
+    from detloss.testing import CHECKS, Report  # noqa: PLC0415
+    from detloss.testing.report import check_exceptions, results  # noqa: PLC0415
+    from detloss.testing.subject import subject_of  # noqa: PLC0415
+
+    try:
+        check_exceptions(exceptions)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    subject = subject_of(_spec(name, overrides) if overrides else name)
+    console = stderr()
+    bar = track(
+        results(subject, exceptions),
+        f"Checking {escape(subject.who)}",
+        total=len(CHECKS),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    return Report(subject.who, tuple(bar))
+
+
+def _declared(exceptions: list[str]) -> dict[str, str]:
+    declared = {}
+    for each in exceptions:
+        check, sign, reason = each.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"An exception is CHECK=REASON, found {each!r}.")
+        declared[check.strip()] = reason
+    return declared
+
+
+def _spec(name: str, overrides: list[str]) -> LossSpec:
+    """Return the spec of a loss with parameters as `--set` gives them, read like those of a config."""
+    from detloss.config import load_config  # noqa: PLC0415 - help needs none of it
+    from detloss.findings import config_error, findings_of  # noqa: PLC0415
+
+    at = "losses.roi_heads"  # any head: a loss has the same parameters in all of them
+    try:
+        config = load_config(
+            {"model": "any", "losses": {"roi_heads": name}}, overrides=[f"{at}.{override}" for override in overrides]
+        )
+    except ConfigError as error:
+        found = [replace(each, key=each.key.removeprefix(at).lstrip(".")) for each in findings_of(error)]
+        raise config_error(found) from None
+    (spec,) = config.losses["roi_heads"]
+    return spec
+
+
+def _list_checks(as_json: bool) -> None:
+    from detloss.testing import CHECKS  # noqa: PLC0415 - help needs none of it
+
+    if as_json:
+        print(json.dumps([{"check": check.name, "proves": check.proves} for check in CHECKS], indent=2))
+        return
+    from rich.text import Text  # noqa: PLC0415 - `--json` has no use for rich
+
+    from detloss.cli.output import plain, stdout  # noqa: PLC0415
+
+    out = stdout()
+    table = _table("check", "what it proves")
+    for check in CHECKS:
+        table.add_row(check.name, Text(plain(check.proves)))
+    out.print(table)
+    out.print(f"\n{len(CHECKS)} checks", highlight=False)
+
+
+def _print(out: Console, report: Report) -> None:
+    from rich.text import Text  # noqa: PLC0415 - as in `command`
+
+    from detloss.cli.output import plain  # noqa: PLC0415
+
+    table = _table("check", "outcome", "what it proves, or what is wrong")
+    for result in report.results:
+        word, style = _OUTCOMES[result.outcome]
+        said = plain(result.message or result.check.proves)
+        table.add_row(result.check.name, Text(word, style), Text(said, style if result.outcome == "failed" else ""))
+    out.print(Text(report.loss, "bold"))
+    out.print(table)
+    out.print(Text(f"\n{report.summary}", "bold" if report.passed else "bold red"))
+
+
+def _table(name: str, *headings: str) -> Any:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    table.add_column(name, style="bold cyan", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+_OUTCOMES = {
+    "passed": ("passed", "green"),
+    "failed": ("FAILED", "red"),
+    "excepted": ("excepted", "yellow"),
+    "not_applicable": ("n/a", "dim"),
+}

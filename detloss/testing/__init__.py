@@ -1,0 +1,18 @@
+"""The conformance kit: what every loss promises, as checks that its author can run.
+
+In a plugin's tests, one parametrised line::
+
+    @pytest.mark.parametrize("check", CHECKS, ids=str)
+    def test_conformance(check):
+        check.run("my_loss")
+
+Or all at once: ``print(check_loss("my_loss"))``, and on the command line ``detloss check my_loss``.
+"""
+
+from __future__ import annotations
+
+from detloss.testing.check import Check, Result
+from detloss.testing.checks import CHECKS
+from detloss.testing.report import Report, check_loss
+
+__all__ = ["CHECKS", "Check", "Report", "Result", "check_loss"]

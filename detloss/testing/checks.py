@@ -1,0 +1,52 @@
+"""All checks, in the order in which they run: from what is cheap and says most to what takes a training."""
+
+from __future__ import annotations
+
+from detloss.testing import definition, degenerate, gradients, heads, state, transforms, values
+from detloss.testing.check import Check
+
+__all__ = ["CHECKS"]
+
+CHECKS: tuple[Check, ...] = tuple(
+    map(
+        Check,
+        (
+            definition.docstring,
+            definition.citation,
+            definition.config_strict,
+            definition.config_extra,
+            definition.config_finite,
+            definition.config_frozen,
+            definition.recommended_weights,
+            definition.requirement,
+            values.shape,
+            values.dtype,
+            values.empty,
+            values.batch_order,
+            values.batch_size,
+            values.batch_dependence,
+            values.determinism,
+            values.minimum,
+            values.value_range,
+            values.invariances,
+            degenerate.finite_value,
+            degenerate.finite_gradient,
+            degenerate.rows_unchanged,
+            degenerate.inverted_boxes,
+            degenerate.mismatched_shapes,
+            gradients.gradient,
+            gradients.inputs_unchanged,
+            gradients.target_gradient,
+            state.state_in_buffers,
+            state.state_dict,
+            state.deep_copy,
+            state.pickling,
+            transforms.vmap,
+            transforms.meta_device,
+            transforms.torch_compile,
+            heads.half_precision,
+            heads.training,
+        ),
+    )
+)
+"""What every loss promises; ``docs/contract.md`` has the table."""

@@ -1,0 +1,207 @@
+"""Checks of the class itself: its Config, what it says of its source, its weights and its package."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
+from pydantic import ValidationError
+
+from detloss import __version__
+from detloss.loss import LossConfig
+from detloss.metadata import normalized
+from detloss.registry import HEAD_GROUP, find_plugins
+from detloss.testing.trial import DoesNotApply, Trial
+
+__all__ = [
+    "citation",
+    "config_extra",
+    "config_finite",
+    "config_frozen",
+    "config_strict",
+    "docstring",
+    "recommended_weights",
+    "requirement",
+    "requirement_line",
+]
+
+LONGEST_SUMMARY = 120
+"""Characters of a first line: `detloss list` shows it beside the name."""
+LEAST_WEIGHT, GREATEST_WEIGHT = 1e-3, 1e3
+"""Published weights lie between 0.05 (GIoU in YOLOv5) and 12 (DIoU in an R-CNN): beyond these bounds it is a slip."""
+
+
+def config_extra(trial: Trial) -> None:
+    """Config refuses a parameter that it does not have."""
+    config = trial.subject.config
+    name = "no_such_parameter"
+    trial.expect(
+        not _accepts(config, {name: 1}),
+        f"an error for the unknown parameter {name!r}",
+        "that it is accepted",
+        f"A typing error would pass unseen. {_LEAVE}",
+    )
+
+
+def config_strict(trial: Trial) -> None:
+    """Config converts nothing: text is no number, and a number is no text."""
+    config = trial.subject.config
+    trial.expect(bool(config.model_config.get("strict")), "a strict Config", "strict=False", _LEAVE)
+    for name, value in config:
+        # A number where text stands, text where anything else stands; neither may be what the field takes.
+        wrong: object = "1" if isinstance(value, bool | int | float) else 1
+        trial.expect(
+            not _accepts(config, {name: wrong}),
+            f"an error for {name}={wrong!r}",
+            "that it is accepted",
+            f"{name} takes {value!r}, and a value of another type is a mistake. {_LEAVE}",
+        )
+
+
+def config_finite(trial: Trial) -> None:
+    """Config refuses NaN and infinity."""
+    config = trial.subject.config
+    for name in ("nan", "inf"):
+        found = config.model_config.get("allow_inf_nan")
+        trial.expect(found is False, f"a Config that refuses {name}", f"allow_inf_nan={found!r}", _LEAVE)
+    for name in type(config).model_fields:
+        for value in (math.nan, math.inf, -math.inf):
+            trial.expect(
+                not _accepts(config, {name: value}),
+                f"an error for {name}={value}",
+                "that it is accepted",
+                f"Every box would get a loss of NaN or infinity. {_LEAVE}",
+            )
+
+
+def config_frozen(trial: Trial) -> None:
+    """Config cannot be changed after it is made."""
+    config = trial.subject.config.model_copy()
+    trial.expect(bool(config.model_config.get("frozen")), "a frozen Config", "frozen=False", _LEAVE)
+    for name, value in config:
+        try:
+            setattr(config, name, value)
+        except (ValidationError, TypeError, AttributeError):
+            found = "an error"
+        else:
+            found = "none"
+        trial.expect(
+            found == "an error",
+            f"an error for setting {name}",
+            found,
+            f"A loss is what its config says, for as long as it lives. {_LEAVE}",
+        )
+
+
+def docstring(trial: Trial) -> None:
+    """The class docstring begins with one line that says what the loss is."""
+    first, _, _ = inspect.cleandoc(trial.subject.cls.__doc__ or "").partition("\n")
+    trial.expect(
+        bool(first),
+        "a docstring on the class",
+        "none",
+        'Write `"""Name: the formula (Author et al., Venue Year, arXiv id)."""` as the first line.',
+    )
+    trial.expect(
+        first.endswith(".") and len(first) <= LONGEST_SUMMARY and len(first.split()) > 2,
+        f"a first line that is a sentence of at most {LONGEST_SUMMARY} characters and ends with a full stop",
+        repr(first),
+        "`detloss list` shows this line and no other: what is computed, in one line.",
+    )
+
+
+def citation(trial: Trial) -> None:
+    """The class docstring names its source: an arXiv id, a DOI, or (Author, Venue Year)."""
+    text = inspect.cleandoc(trial.subject.cls.__doc__ or "")
+    trial.expect(
+        _SOURCE.search(text) is not None,
+        "a source in the class docstring",
+        "none",
+        "Write `arXiv 1902.09630`, `doi:10.1109/...` or `(Author et al., Venue 2024)`, so that a reader finds the "
+        "formula where it comes from; where it is your own, name yourself and the year.",
+    )
+
+
+def recommended_weights(trial: Trial) -> None:
+    """Recommended weights are for heads that there are, and are numbers that a config could hold."""
+    weights: Any = trial.subject.cls.recommended_weights
+    heads = sorted({plugin.name for plugin in find_plugins(HEAD_GROUP)})
+    trial.expect(hasattr(weights, "items"), "a mapping of head names to weights", repr(weights), "Write a dict.")
+    for head, weight in weights.items():
+        trial.expect(
+            head in heads, f"head names among {', '.join(heads)}", repr(head), "`detloss list --heads` shows them."
+        )
+        trial.expect(
+            isinstance(weight, int | float)
+            and not isinstance(weight, bool)
+            and LEAST_WEIGHT <= weight <= GREATEST_WEIGHT,
+            f"a weight between {LEAST_WEIGHT:g} and {GREATEST_WEIGHT:g} for {head}",
+            repr(weight),
+            "`detloss calibrate` measures which weight pulls as hard as the head's own loss.",
+        )
+
+
+def requirement(trial: Trial) -> None:
+    """The package requires the detloss it was written for, and none with breaking changes."""
+    plugin = trial.subject.plugin
+    if plugin is None or plugin.distribution is None:
+        raise DoesNotApply("No installed package has this class, so nothing states a requirement.")
+    line = requirement_line()
+    advice = f'Write "{line}" among the dependencies of {plugin.package}.'
+    lines = [(text, parsed) for text in plugin.distribution.requires if (parsed := _of_detloss(text)) is not None]
+    trial.expect(bool(lines), f"{plugin.package} to require detloss", "no requirement", advice)
+    release = Version(__version__)
+    breaking = _next_breaking(release)
+    for text, parsed in lines:
+        trial.expect(
+            not any(parsed.specifier.contains(old, prereleases=True) for old in ("0", "0.0.0.dev0")),
+            "a lower bound on detloss",
+            repr(text),
+            advice,
+        )
+        later = (breaking, f"{breaking}.1", f"{release.major + 1}.0", f"{release.major + 2}.1", "9999")
+        trial.expect(
+            not any(parsed.specifier.contains(one, prereleases=True) for one in later),
+            f"an upper bound on detloss, below {breaking}",
+            repr(text),
+            f"{advice} The version after may change what a loss must do.",
+        )
+
+
+def requirement_line(version: str = __version__) -> str:
+    """Return what a plugin written for a detloss requires: this minor version or later, no breaking change."""
+    release = Version(version)
+    return f"detloss>={release.major}.{release.minor},<{_next_breaking(release)}"
+
+
+def _next_breaking(release: Version) -> str:
+    return f"0.{release.minor + 1}" if release.major == 0 else str(release.major + 1)
+
+
+def _of_detloss(text: str) -> Requirement | None:
+    try:
+        parsed = Requirement(text)
+    except InvalidRequirement:
+        return None
+    applies = parsed.marker is None or parsed.marker.evaluate({"extra": ""})
+    return parsed if applies and normalized(parsed.name) == "detloss" else None
+
+
+def _accepts(config: LossConfig, changed: dict[str, object]) -> bool:
+    """Tell whether a Config takes other values beside its own."""
+    own = {name: value for name, value in config if name not in changed}
+    try:
+        type(config).model_validate({**own, **changed})
+    except Exception:  # noqa: BLE001 - a validator of the loss's own may refuse it in its own way
+        return False
+    return True
+
+
+_LEAVE = "Derive Config from detloss.LossConfig and leave its settings, and those of its fields, as they are."
+_SOURCE = re.compile(
+    r"arXiv[:\s]\s*\d{4}\.\d{4,5}|\b10\.\d{4,9}/\S+|\([^()]*[A-Z][^()]*\b(?:1[6-9]|20)\d\d\b[^()]*\)", re.IGNORECASE
+)

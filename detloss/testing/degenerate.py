@@ -1,0 +1,153 @@
+"""Checks with boxes that a formula does not think of: without area, inverted, far away, of the wrong number."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from detloss.loss import BoxRegressionLoss
+from detloss.testing.trial import DoesNotApply, Trial, pair_at, same, shown
+
+__all__ = ["DEGENERATE", "finite_gradient", "finite_value", "inverted_boxes", "mismatched_shapes", "rows_unchanged"]
+
+DEGENERATE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "identical": ((10, 20, 110, 70), (10, 20, 110, 70)),
+    "nested, one centre": ((20, 20, 40, 40), (10, 10, 50, 50)),
+    "touching sides": ((0, 0, 10, 10), (10, 0, 20, 10)),
+    "touching corners": ((0, 0, 10, 10), (10, 10, 20, 20)),
+    "pred a point": ((15, 15, 15, 15), (10, 10, 20, 20)),
+    "pred without width": ((15, 10, 15, 20), (10, 10, 20, 20)),
+    "pred without height": ((10, 15, 20, 15), (10, 10, 20, 20)),
+    "target a point": ((10, 10, 20, 20), (15, 15, 15, 15)),
+    "target without height": ((10, 10, 20, 20), (10, 15, 20, 15)),
+    "both the same point": ((15, 15, 15, 15), (15, 15, 15, 15)),
+    "two points": ((0, 0, 0, 0), (15, 15, 15, 15)),
+    "both at 0": ((0, 0, 0, 0), (0, 0, 0, 0)),
+    "pred inverted": ((20, 20, 10, 10), (10, 10, 20, 20)),
+    "pred inverted in x": ((20, 10, 10, 20), (10, 10, 20, 20)),
+    "target inverted": ((10, 10, 20, 20), (20, 20, 10, 10)),
+    "both inverted": ((20, 20, 10, 10), (20, 20, 10, 10)),
+    "tiny": ((0, 0, 1e-6, 1e-6), (0, 0, 2e-6, 1e-6)),
+    "tiny and far": ((1e5, 0, 1e5, 1e-6), (0, 0, 1e-6, 1e-6)),
+    "far apart": ((0, 0, 10, 10), (1e6, 1e6, 1e6 + 10, 1e6 + 10)),
+    "pred enormous": ((-1e19, -1e19, 1e19, 1e19), (10, 10, 20, 20)),
+    "pred at 1e19": ((1e19, 1e19, 1e19, 1e19), (10, 10, 20, 20)),
+    "target enormous": ((10, 10, 20, 20), (-1e19, -1e19, 1e19, 1e19)),
+    "both enormous": ((-1e19, -1e19, 1e19, 1e19), (-1e19, -1e19, 1e19, 1e19)),
+    "pred inverted at 1e19": ((1e19, 1e19, -1e19, -1e19), (10, 10, 20, 20)),
+}
+"""Kind -> prediction and target; of a loss on deltas, the same numbers are merely large deltas."""
+
+DTYPES = (torch.float32, torch.float64)
+ROWS, PLACE = 9, 4
+"""How many ordinary pairs a degenerate one stands among, and where."""
+
+
+def finite_value(trial: Trial) -> None:
+    """Every degenerate pair has a finite value."""
+    for loss, pred, target in _degenerate(trial):
+        value = trial.values(loss, pred, target)
+        trial.expect_each(
+            torch.isfinite(value),
+            "a finite value",
+            value,
+            "Add an eps to denominators and to the arguments of logarithms, and bound coordinates before they are "
+            "squared: `detloss.boxes.pair_boxes` does.",
+            where=partial(_degenerate_pair, pred, target),
+        )
+
+
+def finite_gradient(trial: Trial) -> None:
+    """Every degenerate pair has a finite gradient."""
+    for loss, pred, target in _degenerate(trial):
+        _, gradient = trial.values_and_gradient(loss, pred, target)
+        trial.expect_each(
+            torch.isfinite(gradient),
+            "a finite gradient",
+            gradient,
+            "A root has an infinite slope at 0, and a `where` does not stop the NaN of the branch that it leaves out: "
+            "add an eps inside the root or the denominator, or use `detloss.boxes.distance`.",
+            where=partial(_degenerate_pair, pred, target),
+        )
+
+
+def rows_unchanged(trial: Trial) -> None:
+    """A degenerate pair changes no bit of the values and gradients of the others."""
+    others = torch.arange(ROWS) != PLACE
+    for dtype in DTYPES:
+        ordinary_pred, ordinary_target = trial.pairs(ROWS, dtype=dtype)
+        for loss in trial.stages():
+            expected = trial.values_and_gradient(loss, ordinary_pred, ordinary_target)
+            for kind, (bad_pred, bad_target) in DEGENERATE.items():
+                pred, target = ordinary_pred.clone(), ordinary_target.clone()
+                pred[PLACE], target[PLACE] = pred.new_tensor(bad_pred), target.new_tensor(bad_target)
+                found = trial.values_and_gradient(loss, pred, target)
+                for what, got, wanted in zip(("value", "gradient"), found, expected, strict=True):
+                    trial.expect_each(
+                        same(got, wanted)[others],
+                        f"the {what} of a pair beside one that is degenerate ({kind}) to stay as it is",
+                        got[others],
+                        "One bad box must not spoil a batch: compute every pair by itself.",
+                        beside=wanted[others],
+                    )
+
+
+def inverted_boxes(trial: Trial) -> None:
+    """An inverted prediction, wherever it lies, scores no better than a box that misses the target."""
+    if trial.subject.cls.space == "deltas":
+        raise DoesNotApply("It works on deltas, and deltas cannot be inverted.")
+    target = torch.tensor([300.0, 300, 400, 400])
+    inverted = torch.tensor([[400.0, 400, 300, 300], [400, 300, 300, 400], [300, 400, 400, 300], [351, 351, 349, 349]])
+    missing = torch.tensor(
+        [[0.0, 0, 100, 100], [900, 700, 1000, 800], [401, 300, 501, 400], [0, 0, 1000, 299], [10, 10, 11, 11]]
+    )
+    for loss in trial.stages():
+        worst = trial.values(loss, missing, target.repeat(len(missing), 1)).max()
+        value = trial.values(loss, inverted, target.repeat(len(inverted), 1))
+        trial.expect_each(
+            ~(value < worst),
+            f"at least {shown(worst)}, the most of some boxes that miss the target",
+            value,
+            "An inverted box has no area, but its centre or corners may lie well: add the largest value where "
+            "`detloss.boxes.inverted(pred)`.",
+            where=partial(pair_at, inverted, target.expand_as(inverted)),
+        )
+
+
+def mismatched_shapes(trial: Trial) -> None:
+    """Predictions and targets of different number are an error, not a result."""
+    pred, target = trial.pairs(5)
+    for loss in trial.stages():
+        for n, m in ((3, 2), (2, 3), (5, 4)):
+            found = "no error"
+            with warnings.catch_warnings():
+                # Torch's own losses warn of the shapes before they fail on them.
+                warnings.simplefilter("ignore")
+                try:
+                    value = trial.call(loss, pred[:n].clone(), target[:m].clone(), trial.extras(target[:m]))
+                    found = f"a result of shape {tuple(value.shape)}"
+                except Exception:  # noqa: BLE001 - any error will do
+                    found = ""
+            trial.expect(
+                not found,
+                f"an error for {n} predictions and {m} targets",
+                found,
+                "Do not cut or repeat either to fit; the operations of torch refuse them by themselves.",
+            )
+
+
+def _degenerate(trial: Trial) -> Iterator[tuple[BoxRegressionLoss, Tensor, Tensor]]:
+    for dtype in DTYPES:
+        pred = torch.tensor([pair[0] for pair in DEGENERATE.values()], dtype=dtype)
+        target = torch.tensor([pair[1] for pair in DEGENERATE.values()], dtype=dtype)
+        for loss in trial.stages():
+            yield loss, pred, target
+
+
+def _degenerate_pair(pred: Tensor, target: Tensor, row: int) -> str:
+    dtype = str(pred.dtype).removeprefix("torch.")
+    return f"{list(DEGENERATE)[row]!r} ({pair_at(pred, target, row)}, {dtype})"

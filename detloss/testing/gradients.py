@@ -1,0 +1,118 @@
+"""Checks of what a loss differentiates, and of what it does to the boxes that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from detloss.testing.trial import Trial, pair_at, scale
+
+__all__ = ["gradient", "inputs_unchanged", "target_gradient"]
+
+STEP = 1e-6
+"""Step of the differences, in px or without unit; rounding of float64 then costs about 1e-10 of the value."""
+RELATIVE, ABSOLUTE = 1e-4, 1e-7
+"""How far gradient and difference may lie apart; the second is relative to the largest value."""
+
+
+def gradient(trial: Trial) -> None:
+    """The gradient agrees with central finite differences, with what the loss detaches held constant."""
+    for loss in trial.stages():
+        pred, target = trial.pairs(32)
+        extras = trial.extras(target)
+        constants = _Constants()
+        asked = pred.clone().requires_grad_()
+        with constants:
+            value = trial.call(loss, asked, target.clone(), extras)
+        (found,) = torch.autograd.grad(value.sum(), asked)
+        slack = ABSOLUTE * scale(value)
+        for column, coordinate in enumerate(("x1", "y1", "x2", "y2") if loss.space == "boxes" else "xywh"):
+            beside = []
+            for sign in (1, -1):
+                moved = pred.clone()
+                moved[:, column] += sign * STEP
+                with constants.replayed():
+                    beside.append(trial.call(loss, moved, target.clone(), extras).reshape(-1))
+            difference = ((beside[0] - beside[1]) / (2 * STEP)).detach()
+            got = found[:, column]
+            trial.expect_each(
+                torch.isclose(got, difference, rtol=RELATIVE, atol=slack) | ~difference.isfinite(),
+                f"the gradient of finite differences in {coordinate}",
+                got,
+                "A backward written by hand is wrong, or a step hides from autograd (`item()`, numpy).",
+                beside=difference,
+                where=partial(pair_at, pred, target),
+            )
+
+
+def inputs_unchanged(trial: Trial) -> None:
+    """Neither the boxes nor what the head supplies besides is written to."""
+    for loss in (trial.fresh(), *trial.stages()):
+        pred, target = trial.pairs(8)
+        extras = trial.extras(target)
+        given = {"pred": pred.requires_grad_(), "target": target, **extras}
+        before = {name: tensor.detach().clone() for name, tensor in given.items()}
+        versions = {name: tensor._version for name, tensor in given.items()}
+        value = trial.call(loss, pred, target, extras)
+        torch.autograd.grad(value.sum(), pred, allow_unused=True)
+        for name, tensor in given.items():
+            trial.expect(
+                tensor._version == versions[name] and torch.equal(tensor, before[name]),
+                f"{name} to be left as it is",
+                "that forward wrote to it",
+                "Another loss of the head reads the same tensors: use operations without a trailing `_`.",
+            )
+
+
+def target_gradient(trial: Trial) -> None:
+    """No gradient flows into the target: it asks for none before, during and after."""
+    for loss in (trial.fresh(), *trial.stages()):
+        pred, target = trial.pairs(8)
+        extras = trial.extras(target)
+        value = trial.call(loss, pred.requires_grad_(), target, extras)
+        torch.autograd.backward(value.sum())
+        for name, tensor in {"target": target, **extras}.items():
+            trial.expect(
+                not tensor.requires_grad and tensor.grad is None,
+                f"a {name} without gradient",
+                f"that {name}.requires_grad is {tensor.requires_grad}",
+                f"Take `{name}` as a constant: do not call `requires_grad_()` on it.",
+            )
+
+
+class _Constants(TorchFunctionMode):
+    """Keeps what a loss takes out of the graph, so that it is the same when the loss is evaluated beside the point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Any] = []
+        self.replay: Iterator[Any] | None = None
+        self.without_gradients = False
+
+    def replayed(self) -> _Constants:
+        self.replay = iter(self.kept)
+        return self
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch._C._set_grad_enabled:
+            # The forward of an autograd.Function runs without gradients too, and does not call this.
+            self.without_gradients = not args[0]
+        is_constant = func is Tensor.detach or func == _DATA or (self.without_gradients and not _sets(func))
+        if is_constant and self.replay is not None:
+            return next(self.replay)
+        result = func(*args, **(kwargs or {}))
+        if is_constant:
+            self.kept.append(result)
+        return result
+
+
+def _sets(func: Any) -> bool:
+    return func is torch._C._set_grad_enabled
+
+
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]  # what `tensor.data` calls

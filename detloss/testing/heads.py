@@ -1,0 +1,144 @@
+"""Checks of a loss where it is used: in a head's half precision, and in the training of a detector."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+from detloss.heads.losses import HeadLosses, Matches, Term
+from detloss.injection import inject
+from detloss.loss import BoxRegressionLoss
+from detloss.testing.trial import IMAGE_SIZE, Trial, shown
+
+__all__ = ["half_precision", "training"]
+
+SIDE = 600.0
+"""Side in pixels of the largest box in half precision, whose area (360 000) no float16 holds."""
+CLOSE = 1e-3
+"""Relative difference between a loss of half-precision deltas and of the same numbers in float32."""
+STEPS, RATE, KEPT = 24, 0.01, 0.98
+"""Steps of the tiny training, its learning rate, and the share of the first loss that may be left at its end: so small
+a detector gets 4 to 90 % off, by the published losses."""
+SIZE = 64
+"""Side in pixels of the pictures that the tiny detector sees."""
+
+
+def half_precision(trial: Trial) -> None:
+    """In a head under float16, bfloat16 or autocast, with boxes of 600 px, the loss and its gradient are finite."""
+    for loss in trial.stages():
+        for dtype in (torch.float16, torch.bfloat16):
+            matches, deltas = _matches(dtype)
+            found = _in_head(loss, matches)
+            trial.expect(
+                bool(torch.isfinite(found)), f"a finite loss in {dtype}", shown(found), "Its values overflow float32."
+            )
+            (gradient,) = torch.autograd.grad(found, deltas)
+            trial.expect_each(
+                torch.isfinite(gradient),
+                f"a finite gradient in {dtype}",
+                gradient,
+                "float16 ends at 65 504: a loss in square pixels, or with a large factor, does not fit. Divide by an "
+                "area or a diagonal, and leave factors to the head's weight.",
+            )
+            same_numbers, _ = _matches(torch.float32, deltas)
+            wanted = _in_head(loss, same_numbers)
+            _expect_same(trial, found, wanted, f"the loss of the same numbers in float32 for {dtype}")
+        matches, _ = _matches(torch.float32)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = _in_head(loss, matches)
+        _expect_same(trial, found, _in_head(loss, matches), "the same loss under autocast")
+
+
+def training(trial: Trial) -> None:
+    """A tiny RetinaNet with the loss in its head trains for some steps, and the loss falls."""
+    torch.default_generator.manual_seed(0)
+    model, (images, targets) = _tiny_retinanet().train(), _pictures()
+
+    def box_loss() -> Tensor:
+        losses = model(images, [dict(target) for target in targets])
+        value: Tensor = losses["bbox_regression"]
+        return value
+
+    # The first and the last loss are those of new instances: a loss that divides by its running mean never falls.
+    inject(model, {"retinanet": trial.fresh()})
+    first = box_loss().detach()
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        loss = box_loss()
+        trial.expect(bool(loss.isfinite()), f"a finite loss in step {step}", shown(loss), _DIRECTION)
+        torch.autograd.backward(loss)
+        optimizer.step()
+    inject(model, {"retinanet": trial.fresh()})
+    last = box_loss().detach()
+    trial.expect(
+        bool(last < KEPT * first),
+        f"the loss to fall below {shown(KEPT * first)} in {STEPS} steps of training",
+        f"{shown(first)} before and {shown(last)} after them",
+        _DIRECTION,
+    )
+
+
+def _in_head(loss: BoxRegressionLoss, matches: Matches) -> Tensor:
+    torch.default_generator.manual_seed(0)
+    total: Tensor = HeadLosses("roi_heads", [Term("loss", 1.0)], [loss])(matches)
+    return total
+
+
+def _expect_same(trial: Trial, found: Tensor, wanted: Tensor, expected: str) -> None:
+    advice = "Compute in the dtype of the boxes, and look neither at autocast nor at the default dtype."
+    trial.expect_close(found.detach().reshape(1), wanted.detach().reshape(1), CLOSE, expected, advice)
+
+
+def _matches(dtype: torch.dtype, deltas: Tensor | None = None) -> tuple[Matches, Tensor]:
+    """Return what a head with pairs of 30 to 600 px hands over, and its leaf: the deltas in ``dtype``."""
+    n, generator, coder = 16, torch.Generator().manual_seed(0), BoxCoder((1.0, 1.0, 1.0, 1.0))
+    size = torch.linspace(30, SIDE, n).unsqueeze(1).repeat(1, 2)
+    corner = 100 * torch.rand(n, 2, generator=generator)
+    anchors = torch.cat([corner, corner + size], dim=1)
+    target = torch.cat([corner + 0.1 * size, corner + size * (0.9 + 0.3 * torch.rand(n, 2, generator=generator))], 1)
+    encoded = coder.encode_single(target, anchors)
+    if deltas is None:
+        deltas = encoded + 0.2 * torch.randn(n, 4, generator=generator)
+    leaf = deltas.detach().to(dtype).requires_grad_()
+    matches = Matches(
+        pred_deltas=leaf,
+        target_boxes=target,
+        anchors=anchors,
+        decode=coder.decode_single,
+        target_deltas=lambda: encoded,
+        image_size=lambda: torch.tensor(IMAGE_SIZE).expand(n, 2),
+        stock_divisor=float(n),
+        stock_loss=leaf.float().abs().mean(),
+        head_output=leaf,
+    )
+    return matches, leaf
+
+
+def _tiny_retinanet() -> RetinaNet:
+    """Return torchvision's own detector on a backbone of two convolutions, stride 4."""
+    convolution = partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
+    backbone = nn.Sequential(convolution(3, 8), nn.ReLU(), convolution(8, 8), nn.ReLU())
+    backbone.out_channels = 8  # type: ignore[assignment]  # what torchvision reads, and torch types as a module
+    anchors = AnchorGenerator(((16, 24, 32),), ((0.5, 1.0, 2.0),))
+    return RetinaNet(backbone, num_classes=2, anchor_generator=anchors, min_size=SIZE, max_size=SIZE)
+
+
+def _pictures() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Return two pictures of light rectangles on a dark ground, with their boxes."""
+    images, targets = [], []
+    for boxes in (((6, 8, 30, 28), (36, 30, 58, 60)), ((20, 10, 44, 40),)):
+        image = torch.full((3, SIZE, SIZE), 0.1)
+        for x1, y1, x2, y2 in boxes:
+            image[:, y1:y2, x1:x2] = 0.9
+        images.append(image)
+        targets.append({"boxes": torch.tensor(boxes, dtype=torch.float32), "labels": torch.ones(len(boxes)).long()})
+    return images, targets
+
+
+_DIRECTION = "Its gradient is zero, too large or points the wrong way for boxes that overlap their target by half."

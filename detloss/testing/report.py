@@ -1,0 +1,154 @@
+"""What a loss comes to under all checks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+from detloss.errors import ConformanceError
+from detloss.testing.check import Outcome, Result
+from detloss.testing.checks import CHECKS
+from detloss.testing.subject import Subject, SubjectLike, subject_of
+
+__all__ = ["Report", "check_exceptions", "check_loss", "results"]
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of all checks of one loss; printed, a table in plain text.
+
+    Attributes:
+        loss: The loss, with the parameters that are not the defaults.
+        results: One for each of `CHECKS`, in that order.
+    """
+
+    loss: str
+    results: tuple[Result, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check ran, and none failed."""
+        return not self.missing and all(result.ok for result in self.results)
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """The results that failed."""
+        return tuple(result for result in self.results if not result.ok)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of checks that did not run: a report without all of them is no pass."""
+        ran = Counter(result.check.name for result in self.results)
+        return tuple(check.name for check in CHECKS if ran[check.name] != 1)
+
+    @property
+    def summary(self) -> str:
+        """The count: how many checks and comparisons were made, and how they ended."""
+        outcomes = Counter(result.outcome for result in self.results)
+        ended = [f"{count} {words}" for outcome, words in _ENDED.items() if (count := outcomes[outcome])]
+        ended += [f"{len(self.missing)} did not run once ({', '.join(self.missing)})"] if self.missing else []
+        comparisons = f"{sum(result.comparisons for result in self.results):,}".replace(",", " ")
+        return f"{len(self.results)} checks, {comparisons} comparisons: {', '.join(ended)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as data that JSON can hold."""
+        return {
+            "loss": self.loss,
+            "passed": self.passed,
+            "summary": self.summary,
+            "missing": list(self.missing),
+            "results": [
+                {
+                    "check": result.check.name,
+                    "proves": result.check.proves,
+                    "outcome": result.outcome,
+                    "message": result.message,
+                    "comparisons": result.comparisons,
+                }
+                for result in self.results
+            ],
+        }
+
+    def raise_for_failures(self) -> None:
+        """Raise what failed, all of it in one error.
+
+        Raises:
+            ConformanceError: A check failed or did not run.
+        """
+        if self.passed:
+            return
+        lines = [f"  {result.check.name}: {result.message}" for result in self.failures]
+        raise ConformanceError("\n".join([f"{self.loss}: {self.summary}", *lines]))
+
+    def __str__(self) -> str:
+        width = max((len(result.check.name) for result in self.results), default=0)
+        lines = [
+            f"  {_MARKS[result.outcome]:8}{result.check.name:{width}}  {result.message or result.check.proves}"
+            for result in self.results
+        ]
+        return "\n".join([self.loss, *lines, self.summary])
+
+
+def check_loss(loss: SubjectLike, exceptions: Mapping[str, str] = _NONE) -> Report:
+    """Run all checks on one loss.
+
+    Args:
+        loss: Its name, its spec, its class or an instance. Instances are built anew; a given one is not touched.
+        exceptions: Check -> why this loss cannot pass it. Such a check must fail: one that passes fails the report.
+
+    Raises:
+        PluginError: A name does not stand for one loss that can be loaded.
+        ConfigError: A parameter is wrong.
+        ValueError: An exception names no check or gives no reason.
+    """
+    subject = subject_of(loss)
+    return Report(subject.who, tuple(results(subject, exceptions)))
+
+
+def results(subject: Subject, exceptions: Mapping[str, str] = _NONE) -> Iterator[Result]:
+    """Yield the result of each check as it ends."""
+    check_exceptions(exceptions)
+    for check in CHECKS:
+        result = check.apply(subject)
+        yield result if check.name not in exceptions else _excepted(result, exceptions[check.name])
+
+
+def check_exceptions(exceptions: Mapping[str, str]) -> None:
+    """Refuse exceptions that say nothing.
+
+    Raises:
+        ValueError: One names no check or gives no reason.
+    """
+    names = [check.name for check in CHECKS]
+    for name, reason in exceptions.items():
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            advice = f"Did you mean {near[0]!r}?" if near else f"The checks are {', '.join(names)}."
+            raise ValueError(f"An exception is declared for {name!r}, which is no check. {advice}")
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValueError(
+                f"The exception for {name!r} gives no reason, found {reason!r}. Say why this loss cannot pass."
+            )
+
+
+def _excepted(result: Result, reason: str) -> Result:
+    if result.outcome == "failed":
+        return Result(result.check, "excepted", reason, result.comparisons, result.error)
+    found = "it passes" if result.outcome == "passed" else "it does not apply"
+    message = f"It is declared an exception ({reason}), but {found}. Remove the exception."
+    return Result(result.check, "failed", message, result.comparisons)
+
+
+_ENDED: Mapping[Outcome, str] = {
+    "passed": "passed",
+    "failed": "failed",
+    "excepted": "failed as declared",
+    "not_applicable": "not applicable",
+}
+_MARKS: Mapping[Outcome, str] = {"passed": "ok", "failed": "FAILED", "excepted": "except", "not_applicable": "n/a"}

@@ -1,0 +1,130 @@
+"""Checks of what a loss remembers, and whether copies of it remember the same."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from detloss.loss import BoxRegressionLoss
+from detloss.testing.trial import Trial
+
+__all__ = ["deep_copy", "pickling", "state_dict", "state_in_buffers"]
+
+STEPS = 3
+"""How many training steps a loss takes before it is copied."""
+
+
+def state_in_buffers(trial: Trial) -> None:
+    """What a loss remembers is in buffers: a call changes no attribute, and there are no parameters."""
+    loss = trial.fresh()
+    trial.expect(
+        not list(loss.parameters()),
+        "no parameters",
+        ", ".join(name for name, _ in loss.named_parameters()),
+        "No optimizer is told of a loss's parameters: use `register_buffer`, or a field of Config.",
+    )
+    for path, value in _attributes(loss):
+        trial.expect(
+            not isinstance(value, torch.Tensor),
+            "tensors in buffers",
+            f"the attribute {path}",
+            "It would not be saved, moved or resumed: use `self.register_buffer(...)`.",
+        )
+    before = {path: repr(value) for path, value in _attributes(loss)}
+    _train(trial, loss)
+    after = {path: repr(value) for path, value in _attributes(loss)}
+    for path in before | after:
+        trial.expect(
+            before.get(path) == after.get(path),
+            "a call to change nothing but buffers",
+            f"{path} changed from {before.get(path, 'nothing'):.80} to {after.get(path, 'nothing'):.80}",
+            "It would not be saved, resumed or synchronised: keep it in `self.register_buffer(...)`, of the instance.",
+        )
+
+
+def state_dict(trial: Trial) -> None:
+    """A loss that loads the state_dict of a trained one has all of its buffers."""
+    loss, loaded = trial.fresh(), trial.fresh()
+    _train(trial, loss)
+    loaded.load_state_dict(loss.state_dict())
+    found, wanted = dict(loaded.named_buffers()), dict(loss.named_buffers())
+    trial.expect(found.keys() == wanted.keys(), f"the buffers {sorted(wanted)}", sorted(found), "Register all of them.")
+    for name, buffer in wanted.items():
+        trial.expect(
+            torch.equal(found[name], buffer),
+            f"the buffer {name} after loading to be {buffer.tolist()!s:.80}",
+            f"{found[name].tolist()!s:.80}",
+            "A buffer is saved unless it is registered with `persistent=False`: training would resume without it.",
+        )
+
+
+def deep_copy(trial: Trial) -> None:
+    """A deep copy has the same parameters, state and values, and goes its own way from there."""
+    loss = trial.fresh()
+    _train(trial, loss)
+    _expect_twin(trial, loss, copy.deepcopy(loss), "a deep copy")
+
+
+def pickling(trial: Trial) -> None:
+    """An unpickled loss has the same parameters, state and values."""
+    loss = trial.fresh()
+    _train(trial, loss)
+    try:
+        data = pickle.dumps(loss)
+    except Exception as error:  # noqa: BLE001 - __getstate__ and __reduce__ are the loss's own
+        trial.expect(
+            False,
+            "a loss that can be pickled, as processes of a job and `torch.save(model)` need",
+            f"{type(error).__name__}: {error}",
+            "Hold no lambda, open file, lock or local class; choose functions in forward, by name.",
+        )
+    _expect_twin(trial, loss, pickle.loads(data), "an unpickled loss")
+
+
+def _expect_twin(trial: Trial, loss: BoxRegressionLoss, twin: BoxRegressionLoss, what: str) -> None:
+    advice = "Leave copying to `nn.Module`, or hand over everything in `__deepcopy__` and `__getstate__`."
+    trial.expect(type(twin) is type(loss) and twin is not loss, f"{what} of its own", f"{twin!r:.80}", advice)
+    trial.expect(twin.config == loss.config, f"the parameters {loss.config!r}", repr(twin.config), advice)
+    found, wanted = dict(twin.named_buffers()), dict(loss.named_buffers())
+    trial.expect(found.keys() == wanted.keys(), f"{what} with buffers {sorted(wanted)}", sorted(found), advice)
+    for name, buffer in wanted.items():
+        trial.expect(
+            torch.equal(found[name], buffer) and found[name].data_ptr() != buffer.data_ptr(),
+            f"a buffer {name} of its own with {buffer.tolist()!s:.80}",
+            f"{found[name].tolist()!s:.80}{' in shared memory' * (found[name].data_ptr() == buffer.data_ptr())}",
+            advice,
+        )
+    pred, target = trial.pairs(8)
+    trial.expect_close(
+        trial.values(twin.eval(), pred, target),
+        trial.values(loss.eval(), pred, target),
+        0.0,
+        f"{what} to give the same values",
+        advice,
+    )
+
+
+def _train(trial: Trial, loss: BoxRegressionLoss) -> None:
+    for seed in range(STEPS):
+        trial.values_and_gradient(loss, *trial.pairs(8, seed=seed))
+
+
+def _attributes(loss: BoxRegressionLoss) -> Iterator[tuple[str, object]]:
+    """Yield path and value of what an instance, the modules within it and their classes hold, buffers aside."""
+    for name, module in loss.named_modules():
+        path = f"self.{name}" if name else "self"
+        for key, value in vars(module).items():
+            if key not in _MODULE_OWN and not isinstance(value, nn.Module):
+                yield f"{path}.{key}", value
+        if isinstance(module, BoxRegressionLoss):
+            for key, value in vars(type(module)).items():
+                if not key.startswith("__") and not key.startswith("_abc"):
+                    yield f"{type(module).__name__}.{key}", value
+
+
+_MODULE_OWN = frozenset(vars(nn.Module()))
+"""What every module holds: buffers, modules and hooks."""

@@ -1,0 +1,86 @@
+"""Checks under what torch does to a function: compilers, vmap, meta tensors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from types import FunctionType
+
+import torch
+from torch import Tensor
+
+from detloss.loss import BoxRegressionLoss
+from detloss.testing.trial import Trial
+
+__all__ = ["meta_device", "torch_compile", "vmap"]
+
+BACKEND = "aot_eager"
+"""It traces forward and backward, all that a compiler would get, and runs the trace as it is: a tenth of the time of
+inductor, and what fails is the loss's doing rather than a compiler's."""
+COMPILED = 1e-4
+"""Relative difference of compiled float32 results."""
+ROUNDING = 1e-9
+"""Relative difference of two float64 results that are the same number computed in another order."""
+
+
+def torch_compile(trial: Trial) -> None:
+    """Under torch.compile the loss is one graph for every batch size, with the same values and gradients."""
+    trial.advice = "Decide with `torch.where`, not with `if` on a value, and call nothing that is not torch's."
+    warnings.simplefilter("ignore")  # the tracer warns of its own doing
+    for loss in trial.stages():
+        compiled = _compiled(loss)
+        for n in (7, 12):
+            pred, target = trial.pairs(n, seed=n, dtype=torch.float32)
+            found = trial.values_and_gradient(compiled, pred, target)
+            wanted = trial.values_and_gradient(loss, pred, target)
+            for what, got, expected in zip(("values", "gradients"), found, wanted, strict=True):
+                trial.expect_close(got, expected, COMPILED, f"the same {what} when compiled", trial.advice)
+
+
+def vmap(trial: Trial) -> None:
+    """Under torch.func.vmap, values and gradients are those of the batches one by one."""
+    trial.advice = (
+        "Compute out of place: `torch.where` instead of a mask or an `if`, and no writing into what `torch.zeros` made."
+    )
+    warnings.filterwarnings("ignore", "There is a performance drop")  # slow under vmap, and right
+    pred, target = (boxes.reshape(3, 5, 4) for boxes in trial.pairs(15))
+    for loss in trial.stages():
+        total = _total(trial, loss)
+        for what, function in (("value", total), ("gradient", torch.func.grad(total))):
+            one_by_one = torch.stack([function(p, t) for p, t in zip(pred, target, strict=True)])
+            # Random numbers are the matter of another check.
+            together = torch.vmap(function, randomness="different")(pred, target)
+            trial.expect_close(together, one_by_one, ROUNDING, f"the same {what} under vmap", trial.advice)
+
+
+def meta_device(trial: Trial) -> None:
+    """On the meta device the loss gives the shape of its value: it looks at no value to decide what to do."""
+    trial.advice = (
+        "Make every tensor on the device of the boxes (`pred.new_zeros(...)`, or a buffer), and look at no value: "
+        "`torch.where` instead of a mask or an `if`."
+    )
+    for n in (7, 3):
+        loss = trial.fresh().eval().to("meta")
+        boxes = torch.empty(n, 4, device="meta")
+        value = trial.call(loss, boxes, boxes.clone())
+        trial.expect(
+            (value.numel(), value.device.type) == (n, "meta"),
+            f"{n} values on the meta device",
+            f"{value.numel()} on {value.device}",
+            trial.advice,
+        )
+
+
+def _compiled(loss: BoxRegressionLoss) -> Callable[..., Tensor]:
+    def function(pred: Tensor, target: Tensor, **extras: Tensor) -> Tensor:
+        value: Tensor = loss(pred, target, **extras)
+        return value
+
+    # torch keeps the graphs with the code object, at most 8 of them: each loss gets a code object of its own.
+    own = FunctionType(function.__code__.replace(), function.__globals__, "loss", None, function.__closure__)
+    compiled: Callable[..., Tensor] = torch.compile(own, fullgraph=True, dynamic=True, backend=BACKEND)
+    return compiled
+
+
+def _total(trial: Trial, loss: BoxRegressionLoss) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda pred, target: trial.call(loss, pred, target).sum()

@@ -1,0 +1,213 @@
+"""One try of one check: builds the loss, feeds it as a head does, and counts what is compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from detloss.errors import ConformanceError
+from detloss.loss import BoxRegressionLoss
+from detloss.testing.subject import Subject
+
+__all__ = ["PAIRWISE", "DoesNotApply", "Trial", "pair_at", "pairs", "same", "scale", "shown"]
+
+IMAGE_SIZE = (800.0, 1000.0)
+"""Height and width in pixels of the network input that the pairs are said to lie in."""
+SHORTEST, LONGEST = 4.0, 300.0
+"""Sides in pixels of the boxes of `pairs`."""
+
+Pair = tuple[Tensor, Tensor]
+
+
+class DoesNotApply(Exception):  # noqa: N818 - it is no error: the report shows its reason
+    """A promise has no meaning for this loss; its text says why."""
+
+
+class Trial:
+    """What a check works with.
+
+    Attributes:
+        subject: The loss that is checked.
+        comparisons: How many values were compared with what they must be; a check that compares nothing fails.
+        advice: What to do where the loss raises an error under this check; a whole sentence, or empty.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.comparisons = 0
+        self.advice = ""
+
+    def fresh(self) -> BoxRegressionLoss:
+        """Return a new instance, as a head gets it: in training mode."""
+        try:
+            return self.subject.cls(self.subject.config)
+        except TypeError as error:
+            raise ConformanceError(
+                f"Expected {self.subject.cls.__name__}(config) to make a loss, found TypeError: {error}. Leave "
+                "__init__ out, or begin it with `def __init__(self, config=None, **params)` and "
+                "`super().__init__(config, **params)`."
+            ) from error
+
+    def stages(self) -> Iterator[BoxRegressionLoss]:
+        """Yield the loss in evaluation mode, and, where it has a buffer ``progress``, also as training ends."""
+        loss = self.fresh().eval()
+        yield loss
+        if (progress := dict(loss.named_buffers()).get("progress")) is not None:
+            progress.fill_(1.0)
+            yield loss
+
+    def pairs(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pair:
+        """Return `pairs` of the loss's space."""
+        return pairs(self.subject.cls.space, n, seed, dtype)
+
+    def extras(self, target: Tensor) -> dict[str, Tensor]:
+        """Return what a head would supply beside the boxes, for a target of shape ``(..., 4)``."""
+        anchor = target.new_tensor((100.0, 100.0, 200.0, 180.0)).expand(target.shape)
+        given = {
+            "image_size": target.new_tensor(IMAGE_SIZE).expand(*target.shape[:-1], 2),
+            "anchors": target if self.subject.cls.space == "boxes" else anchor,
+        }
+        return {name: given[name].detach().clone() for name in self.subject.cls.extras}
+
+    def call(
+        self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Call the loss itself, always with the same random numbers: only one check is about those."""
+        torch.default_generator.manual_seed(0)
+        value = loss(pred, target, **(self.extras(target) if extras is None else extras))
+        if not isinstance(value, Tensor):
+            self.expect(False, "a tensor from forward", f"{value!r:.80}", "Return the values, one a pair.")
+        return value
+
+    def values(
+        self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Return the values alone, ``(N,)``; what the loss does to its inputs, it does to copies."""
+        value = self.call(loss, pred.detach().clone(), target.detach().clone(), extras)
+        return self._one_a_pair(value, pred).detach()
+
+    def values_and_gradient(self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor) -> Pair:
+        """Return the values ``(N,)`` and the gradient of their sum with respect to the prediction ``(N, 4)``."""
+        pred = pred.detach().clone().requires_grad_()
+        value = self.call(loss, pred, target.detach().clone())
+        return self._one_a_pair(value, pred).detach(), torch.autograd.grad(value.sum(), pred)[0]
+
+    def expect(self, ok: bool, expected: str, found: object, advice: str) -> None:
+        """Compare once.
+
+        Args:
+            ok: Whether the promise holds.
+            expected: What it promises.
+            found: What there is instead.
+            advice: What to do about it; a whole sentence.
+
+        Raises:
+            ConformanceError: It does not hold.
+        """
+        self.comparisons += 1
+        if not ok:
+            raise ConformanceError(f"Expected {expected}, found {found}. {advice}")
+
+    def expect_each(
+        self,
+        ok: Tensor,
+        expected: str,
+        found: Tensor,
+        advice: str,
+        *,
+        beside: Tensor | None = None,
+        where: Callable[[int], str] = "pair {}".format,
+    ) -> None:
+        """Compare row by row; the message is about the first row that is wrong.
+
+        Args:
+            ok: ``(N,)`` or ``(N, ...)`` booleans: whether the promise holds.
+            expected: What it promises.
+            found: ``(N,)`` or ``(N, ...)`` what there is.
+            advice: What to do about it; a whole sentence.
+            beside: Of the shape of ``found``: what that was compared with.
+            where: Names a row.
+
+        Raises:
+            ConformanceError: It does not hold in some row.
+        """
+        self.comparisons += ok.numel()
+        rows = ok.reshape(len(ok), math.prod(ok.shape[1:])).all(dim=1)
+        if rows.all():
+            return
+        row = int((~rows).nonzero()[0, 0])
+        compared = "" if beside is None else f" beside {shown(beside[row])}"
+        raise ConformanceError(f"Expected {expected}, found {shown(found[row])}{compared} in {where(row)}. {advice}")
+
+    def expect_close(self, got: Tensor, wanted: Tensor, tolerance: float, expected: str, advice: str) -> None:
+        """Compare two results number by number, ``tolerance`` being relative to the largest of them or to 1."""
+        if got.shape != wanted.shape:
+            self.expect(False, expected, f"shape {tuple(got.shape)} beside {tuple(wanted.shape)}", advice)
+        got, wanted = got.double(), wanted.double()
+        slack = tolerance * scale(wanted)
+        ok = same(got, wanted) | ((got - wanted).abs() <= slack)
+        self.expect_each(ok, expected, got, advice, beside=wanted)
+
+    def _one_a_pair(self, value: Tensor, pred: Tensor) -> Tensor:
+        # As a row: whether a batch of one keeps its shape is the matter of one check only.
+        if value.numel() != pred.shape[:-1].numel():
+            self.expect(False, f"{len(pred)} values for {len(pred)} pairs", f"shape {tuple(value.shape)}", PAIRWISE)
+        return value.reshape(-1)
+
+
+PAIRWISE = (
+    "Return one value a pair: sum over the last dimension only, and leave the mean to the head (`squeeze()` without a "
+    "dimension drops the batch of one)."
+)
+"""What to do about a wrong shape."""
+
+
+def pairs(space: str, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pair:
+    """Return N pairs without anything degenerate; every other prediction is near its target, the rest are anywhere.
+
+    Args:
+        space: Boxes have sides of 4 to 300 px; deltas are normally distributed around 0.
+        n: How many.
+        seed: Of the generator.
+        dtype: What is returned; the numbers are the same up to rounding.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    every_other = (torch.arange(n) % 2 == 0).unsqueeze(1)
+    normal = torch.randn(2, n, 4, generator=generator, dtype=torch.float64)
+    if space == "deltas":
+        pred, target = torch.where(every_other, normal[1] + 0.3 * normal[0], normal[0]), normal[1]
+        return pred.to(dtype), target.to(dtype)
+    uniform = torch.rand(2, n, 4, generator=generator, dtype=torch.float64)
+    corner, size = 300 * uniform[..., :2], SHORTEST * (LONGEST / SHORTEST) ** uniform[..., 2:]
+    near_corner = corner[1] + 0.15 * size[1] * normal[0, :, :2]
+    near_size = size[1] * (0.2 * normal[0, :, 2:]).exp()
+    pred_corner = torch.where(every_other, near_corner, corner[0])
+    pred_size = torch.where(every_other, near_size, size[0])
+    pred = torch.cat([pred_corner, pred_corner + pred_size], dim=1)
+    target = torch.cat([corner[1], corner[1] + size[1]], dim=1)
+    return pred.to(dtype), target.to(dtype)
+
+
+def same(first: Tensor, second: Tensor) -> Tensor:
+    """Tell number by number what is the same; so is NaN, for whether values are finite is the matter of two checks."""
+    return (first == second) | (first.isnan() & second.isnan())
+
+
+def scale(values: Tensor) -> float:
+    """Return the largest finite size among some values, at least 1: what a tolerance is relative to."""
+    finite = torch.where(values.isfinite(), values.detach().abs(), 0.0)
+    return float(finite.max().clamp(min=1.0))
+
+
+def shown(values: Tensor) -> str:
+    """Return numbers as a message shows them."""
+    numbers = [f"{number:.6g}" for number in values.detach().reshape(-1).tolist()]
+    return numbers[0] if len(numbers) == 1 else f"[{', '.join(numbers)}]"
+
+
+def pair_at(pred: Tensor, target: Tensor, row: int) -> str:
+    """Return one pair as a message shows it."""
+    return f"pred {shown(pred[row])}, target {shown(target[row])}"

@@ -1,0 +1,231 @@
+"""Checks of the values: their shape, what they depend on, and what the class declares of them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from detloss.loss import Invariance
+from detloss.testing.trial import PAIRWISE, Trial, same, scale
+
+__all__ = [
+    "batch_dependence",
+    "batch_order",
+    "batch_size",
+    "determinism",
+    "dtype",
+    "empty",
+    "invariances",
+    "minimum",
+    "shape",
+    "value_range",
+]
+
+ROUNDING = 1e-9
+"""Relative difference of two float64 results that are the same number computed in another order."""
+EPS = 1e-5
+"""Relative difference that a loss's own eps may make: 1e-7 px² beside the 16 px² of the smallest box, with room."""
+FLOAT32 = 1e-3
+"""Relative difference of a float32 result from float64: a coordinate of 600 px is kept to 3e-5 px."""
+
+
+def shape(trial: Trial) -> None:
+    """N pairs give N values, of shape (N,), for a single pair too."""
+    for loss in trial.stages():
+        for n in (1, 2, 7):
+            pred, target = trial.pairs(n)
+            found = tuple(trial.call(loss, pred, target).shape)
+            trial.expect(
+                found == (n,),
+                f"shape ({n},) for {n} pairs",
+                found,
+                PAIRWISE,
+            )
+
+
+def dtype(trial: Trial) -> None:
+    """The values have the dtype of the boxes, and float32 agrees with float64."""
+    for loss in trial.stages():
+        found = {}
+        for kind in (torch.float32, torch.float64):
+            pred, target = trial.pairs(64, dtype=kind)
+            value = trial.call(loss, pred, target).detach()
+            trial.expect(
+                value.dtype == kind,
+                f"{kind} values for {kind} boxes",
+                value.dtype,
+                "Make constants with `pred.new_tensor(...)` or write them as Python numbers.",
+            )
+            found[kind] = value.reshape(-1)
+        trial.expect_close(
+            found[torch.float32],
+            found[torch.float64],
+            FLOAT32,
+            "the same values in float32 as in float64",
+            "Something is lost in float32: avoid differences of large numbers, and squares of areas.",
+        )
+
+
+def empty(trial: Trial) -> None:
+    """No pairs give no values, still connected to the prediction, while training too."""
+    trial.advice = "A step may have no match: compute as for any other N, without `max()` over the pairs."
+    for loss in (trial.fresh(), *trial.stages()):
+        for kind in (torch.float32, torch.float64):
+            pred = torch.zeros(0, 4, dtype=kind, requires_grad=True)
+            value = trial.call(loss, pred, torch.zeros(0, 4, dtype=kind))
+            trial.expect(
+                value.numel() == 0 and value.requires_grad,
+                "no values, with a gradient into the prediction",
+                f"{value.numel()} values, {'with' if value.requires_grad else 'without'} a gradient",
+                trial.advice,
+            )
+            (gradient,) = torch.autograd.grad(value.sum(), pred)
+            trial.expect(gradient.shape == (0, 4), "a gradient of shape (0, 4)", tuple(gradient.shape), trial.advice)
+
+
+def batch_order(trial: Trial) -> None:
+    """The order of the pairs does not matter to the value of any of them."""
+    pred, target = trial.pairs(33)
+    order = torch.randperm(33, generator=torch.Generator().manual_seed(1))
+    for loss in trial.stages():
+        trial.expect_close(
+            trial.values(loss, pred[order], target[order]),
+            trial.values(loss, pred, target)[order],
+            ROUNDING,
+            "the same values in another order",
+            "Nothing may depend on a pair's place in the batch.",
+        )
+
+
+def batch_size(trial: Trial) -> None:
+    """In evaluation mode a pair has the same value in a batch of any size."""
+    pred, target = trial.pairs(33)
+    for loss in trial.stages():
+        together = trial.values(loss, pred, target)
+        for n in (1, 2, 16):
+            trial.expect_close(
+                trial.values(loss, pred[:n], target[:n]),
+                together[:n],
+                ROUNDING,
+                f"the same values in a batch of {n} as in one of 33",
+                "In evaluation mode every pair stands by itself: no mean, maximum or count over the batch.",
+            )
+
+
+def batch_dependence(trial: Trial) -> None:
+    """While training, the value of a pair depends on the other pairs exactly if batch_dependent says so."""
+    pred, target = trial.pairs(32)
+    together = trial.values(trial.fresh(), pred, target)
+    depends = 0.0
+    for n in (1, 5):
+        alone = trial.values(trial.fresh(), pred[:n], target[:n])
+        depends = max(depends, float((alone - together[:n]).abs().max()) / scale(together))
+    declared = trial.fresh().batch_dependent
+    trial.expect(
+        (depends > ROUNDING) is declared,
+        f"a value that {'changes' if declared else 'does not change'} with the other pairs, as batch_dependent = "
+        f"{declared} says",
+        f"a change of {depends:.3g}",
+        f"Set `batch_dependent = {not declared}` on the class or, where a parameter decides it, on the instance: heads "
+        "go by it when there is no pair, and when they compile a loss.",
+    )
+
+
+def determinism(trial: Trial) -> None:
+    """The same boxes give the same values and gradients, bit for bit, whatever random numbers were drawn before."""
+    for kind in (torch.float32, torch.float64):
+        loss = trial.fresh().eval()
+        pred, target = trial.pairs(33, dtype=kind)
+        runs = []
+        for seed in (1, 2):
+            torch.default_generator.manual_seed(seed)
+            asked = pred.clone().requires_grad_()
+            value = loss(asked, target.clone(), **trial.extras(target)).reshape(-1)
+            runs.append((value.detach(), torch.autograd.grad(value.sum(), asked)[0]))
+        for what, first, second in zip(("value", "gradient"), *runs, strict=True):
+            trial.expect_each(
+                same(first, second),
+                f"the same {what} when called again",
+                second,
+                "A loss draws no random numbers and remembers nothing in evaluation mode.",
+                beside=first,
+            )
+
+
+def minimum(trial: Trial) -> None:
+    """Identical boxes have the declared minimum, and no pair scores better than they do."""
+    declared = trial.subject.cls.minimum
+    for loss in trial.stages():
+        pred, target = trial.pairs(256)
+        value, identical = trial.values(loss, pred, target), trial.values(loss, target, target)
+        slack = EPS * scale(value)
+        if declared is not None:
+            trial.expect_each(
+                (identical - declared).abs() <= slack,
+                f"the declared minimum {declared:g} at identical boxes",
+                identical,
+                "Subtract what is left over, or declare what it is: `minimum = None` where parameters decide it.",
+            )
+        trial.expect_each(
+            value >= identical - slack,
+            "no pair to score better than the target itself",
+            value,
+            "Training would move predictions away from their targets: look for a wrong sign.",
+            beside=identical,
+        )
+
+
+def value_range(trial: Trial) -> None:
+    """Every value lies in the declared range."""
+    bounds = trial.subject.cls.value_range
+    is_range = isinstance(bounds, tuple) and len(bounds) == 2 and bounds[0] < bounds[1]
+    trial.expect(is_range, "value_range = (low, high)", bounds, "Write two numbers, the smaller one first.")
+    low, high = bounds
+    for loss in trial.stages():
+        for seed in range(4):
+            value = trial.values(loss, *trial.pairs(256, seed=seed))
+            slack = EPS * scale(value)
+            trial.expect_each(
+                (value >= low - slack) & (value <= high + slack) | ~value.isfinite(),
+                f"values in the declared range [{low:g}, {high:g}]",
+                value,
+                "Correct `value_range` or the formula; the range holds for all parameters and all valid boxes.",
+            )
+
+
+def invariances(trial: Trial) -> None:
+    """Every declared invariance leaves every value unchanged."""
+    declared, known = trial.subject.cls.invariances, get_args(Invariance)
+    unknown = sorted(set(declared) - set(known))
+    trial.expect(not unknown, f"invariances among {', '.join(known)}", ", ".join(unknown), "Correct the name.")
+    pred, target = trial.pairs(128)
+    for loss in trial.stages():
+        before = trial.values(loss, pred, target)
+        for kind in sorted(declared):
+            moved_pred, moved_target = _moved(kind, pred, target)
+            # Exchanged boxes keep their anchors, all others are moved with them.
+            extras = trial.extras(target if kind == "symmetry" else moved_target)
+            trial.expect_close(
+                trial.values(loss, moved_pred, moved_target, extras),
+                before,
+                EPS,
+                f"no change under {kind}",
+                f"Take {kind!r} out of `invariances`, or correct the formula.",
+            )
+
+
+def _moved(kind: str, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    # Factors above 1, so that what a loss's eps adds to an area only counts for less.
+    x, y = 3.0, 1.5
+    by = pred.new_tensor((x, y, x, y))
+    match kind:
+        case "translation":
+            return pred + 40 * by, target + 40 * by
+        case "scale":
+            return pred * x, target * x
+        case "axis_scale":
+            return pred * by, target * by
+        case _:
+            return target, pred

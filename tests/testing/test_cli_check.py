@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from detloss.testing import CHECKS
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def infinite(packages: Any) -> None:
+    """An installed package with a loss that is infinite for some boxes."""
+    requires = ("detloss>=0.1,<0.2",)
+    packages.add("bad-losses", losses={"infinite": "bad_losses:Infinite"}, requires=requires)
+
+
+def test_a_loss_that_passes(run_detloss: Run):
+    """A sound loss is a table of every check and the count, and exit status 0."""
+    code, out, err = run_detloss("check", "giou")
+    assert (code, err) == (0, "")
+    for check in CHECKS:
+        (line,) = (line for line in out.splitlines() if line.split()[:1] == [check.name])
+        assert line.split()[1] == "passed"
+    assert out.rstrip().endswith(f"{len(CHECKS)} passed")
+
+
+def test_a_loss_that_fails(run_detloss: Run, infinite: None):
+    """A failed check shows its message, and the exit status is 1."""
+    code, out, _ = run_detloss("check", "infinite")
+    assert code == 1
+    (line,) = (line for line in out.splitlines() if "FAILED" in line)
+    assert line.startswith("finite_value")
+    assert "found inf in 'pred a point'" in line
+    assert out.rstrip().endswith("1 failed")
+
+
+def test_json(run_detloss: Run, infinite: None):
+    """With --json the report is the whole of stdout, and the exit status tells the outcome."""
+    code, out, _ = run_detloss("check", "bad-losses:infinite", "--json")
+    report = json.loads(out)
+    assert (code, report["loss"], report["passed"]) == (1, "infinite", False)
+    assert [each["check"] for each in report["results"]] == [check.name for check in CHECKS]
+
+
+def test_json_stays_clean(run_detloss: Run, packages: Any):
+    """What a loss prints goes to stderr, and the JSON stays whole."""
+    module = """
+        from bad_losses import giou
+        from detloss.loss import BoxRegressionLoss
+
+        print("imported")
+
+        class Chatty(BoxRegressionLoss):
+            "GIoU that talks (Nobody, 2024)."
+
+            def __init__(self, config=None, **params):
+                super().__init__(config, **params)
+                print("made")
+
+            def forward(self, pred, target):
+                return giou(pred, target)
+    """
+    requires = ("detloss>=0.1,<0.2",)
+    packages.add("chatty", losses={"chatty": "chatty:Chatty"}, modules={"chatty.py": module}, requires=requires)
+    code, out, err = run_detloss("check", "chatty", "--json")
+    assert (code, json.loads(out)["passed"]) == (0, True), out
+    assert "imported" in err
+    assert "made" in err
+
+
+def test_parameters_are_set_as_in_a_config(run_detloss: Run):
+    """--set gives the loss parameters, nested ones too, and the report names them."""
+    _, out, _ = run_detloss("check", "inner", "--set", "base=ciou", "--set", "ratio=1.25", "--json")
+    assert json.loads(out)["loss"] == "inner(base={'name': 'ciou'}, ratio=1.25)"
+
+
+def test_a_wrong_parameter_is_named(run_detloss: Run):
+    """A mistyped parameter is an error with the near name."""
+    code, _, err = run_detloss("check", "inner", "--set", "ration=1.25")
+    assert code == 1
+    assert "ration: unknown key; did you mean 'ratio'?" in err
+    assert "losses" not in err
+
+
+def test_an_exception_needs_a_reason_and_a_failure(run_detloss: Run, infinite: None):
+    """--except turns the failure that it names into an excepted check; without need of it, it fails."""
+    code, out, _ = run_detloss("check", "infinite", "--except", "finite_value=The paper has it so.")
+    (line,) = (line for line in out.splitlines() if line.startswith("finite_value"))
+    assert (code, line.split()[1]) == (0, "excepted")
+    assert "The paper has it so." in line
+    code, out, _ = run_detloss("check", "giou", "--except", "finite_value=The paper has it so.")
+    assert code == 1
+    assert "but it passes. Remove the exception." in out
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("finite_value", "An exception is CHECK=REASON, found 'finite_value'"),
+        ("finite_value=", "gives no reason"),
+        ("finite_valeu=why", "Did you mean 'finite_value'?"),
+    ],
+)
+def test_a_wrong_exception_is_wrong_usage(run_detloss: Run, option: str, message: str):
+    """An exception without a reason, or for no check, ends with 2 before anything runs."""
+    code, out, err = run_detloss("check", "giou", "--except", option)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.replace("│", " ").split())
+
+
+def test_an_unknown_loss(run_detloss: Run):
+    """An unknown name is an error with near names."""
+    code, out, err = run_detloss("check", "giuo")
+    assert (code, out) == (1, "")
+    assert "Did you mean 'giou'?" in err
+
+
+def test_no_loss_is_wrong_usage(run_detloss: Run):
+    """Without a loss the command says what it takes."""
+    code, _, err = run_detloss("check")
+    assert code == 2
+    assert "--list" in err
+
+
+def test_list(run_detloss: Run):
+    """--list shows every check with what it proves, and needs no loss."""
+    code, out, _ = run_detloss("check", "--list")
+    assert code == 0
+    for check in CHECKS:
+        assert any(line.split() == [check.name, *check.proves.split()] for line in out.splitlines())
+    assert out.rstrip().endswith(f"{len(CHECKS)} checks")
+    _, out, _ = run_detloss("check", "--list", "--json")
+    assert json.loads(out) == [{"check": check.name, "proves": check.proves} for check in CHECKS]
