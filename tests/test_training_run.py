@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from runs import STEPS_PER_EPOCH, TINY, assert_same_run, config_file, weights
 
 from detloss.errors import ConfigError, DataError
 from detloss.training import Interrupted, ShapesDataset, TrainConfig, load_trained, train
@@ -25,55 +26,9 @@ from detloss.training.checkpoints import write_whole
 from detloss.training.config import ShapesConfig
 from detloss.training.report import MetricsFile, read_metrics
 
-STEPS_PER_EPOCH = 6
-TINY: dict[str, Any] = {
-    "model": "fasterrcnn",
-    "backbone": "mobilenet_v2",
-    "losses": {"roi_heads": "giou"},
-    "options": {
-        "min_size": 64,
-        "max_size": 64,
-        "box_batch_size_per_image": 8,
-        "rpn_pre_nms_top_n_train": 50,
-        "rpn_post_nms_top_n_train": 20,
-        "box_detections_per_img": 5,
-    },
-    "data": {"shapes": {"train": 2 * STEPS_PER_EPOCH, "val": 3, "size": 64}},
-    "train": {
-        "epochs": 2,
-        "batch_size": 2,
-        "optimizer": "sgd",
-        "lr": 1.0e-3,
-        "log_every": 1,
-        "accelerator": "cpu",
-        "devices": 1,
-        "pictures": 2,
-    },
-}
-
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-W", "error", "-m", "detloss", "train", *arguments]
-
-
-def config_file(folder: Path, **sections: dict[str, Any]) -> Path:
-    merged = {**TINY, **{key: {**TINY[key], **value} for key, value in sections.items()}}
-    file = folder / "tiny.yaml"
-    file.write_text(yaml.safe_dump(merged))
-    return file
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
-    return state
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    expected, found = weights(first), weights(second)
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(value, found[key]) for key, value in expected.items())
-    for name in ("metrics.jsonl", "metrics.json", "predictions.json", "predictions.png", "config.yaml"):
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from detloss.errors import InjectionError
 from detloss.heads.compiled import call_compiled
 from detloss.loss import BoxRegressionLoss, Space
 
-__all__ = ["HeadLosses", "Matches", "Term"]
+__all__ = ["HeadLosses", "Matches", "Pairs", "Term"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,35 @@ class Term:
     """Whether `torch.compile` computes the loss."""
 
 
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """What one loss was given in one training step, outside of the graph."""
+
+    head: str
+    term: Term
+    loss: BoxRegressionLoss
+    pred: Tensor
+    """``(N, 4)`` in the loss's space."""
+    target: Tensor
+    """``(N, 4)`` in the loss's space."""
+    extras: Mapping[str, Tensor]
+    """What else the loss asked for."""
+    state: Mapping[str, Tensor]
+    """The loss's own state before it was called, as in its ``state_dict``."""
+
+
 class HeadLosses(nn.Module):
     """The weighted sum of the losses of one head.
 
     It is a submodule of the head, so that a loss with state is moved, saved and synchronised like any other module;
     losses without state add no key to the head's ``state_dict``.
+
+    Attributes:
+        kept: Where somebody puts a list here, every training step adds what each loss was given; a copy of the module,
+            by `copy.deepcopy` or pickle, keeps nothing.
     """
+
+    kept: list[Pairs] | None = None
 
     def __init__(self, head: str, terms: Sequence[Term], losses: Sequence[BoxRegressionLoss]) -> None:
         super().__init__()
@@ -80,6 +103,7 @@ class HeadLosses(nn.Module):
 
     def parts(self, matches: Matches) -> list[Tensor]:
         """Return each loss of the step before its weight, summed over the pairs and normalised; scalars."""
+        self._check_pairs(matches)
         deltas = _at_least_float32(matches.pred_deltas)
         parts = []
         with _without_autocast(deltas.device):
@@ -89,7 +113,12 @@ class HeadLosses(nn.Module):
                 if len(matches) == 0 and not loss.batch_dependent:
                     continue
                 compute = functools.partial(call_compiled, loss) if term.compile else loss
-                values = compute(*inputs.pair(loss.space), **{name: inputs.extra(name) for name in loss.extras})
+                pred, target = inputs.pair(loss.space)
+                extras = {name: inputs.extra(name) for name in loss.extras}
+                if self.kept is not None and self.training:
+                    state = {name: value.clone() for name, value in loss.state_dict().items()}
+                    self.kept.append(Pairs(self.head, term, loss, pred.detach(), target, extras, state))
+                values = compute(pred, target, **extras)
                 self._check(term, values, len(matches))
                 parts.append((values / _divisor(term, matches)).sum())
         return parts
@@ -106,12 +135,26 @@ class HeadLosses(nn.Module):
             for term, loss in zip(self.terms, self.each(), strict=True)
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is kept: it belongs to a step of this very module."""
+        return {name: value for name, value in self.__dict__.items() if name != "kept"}
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Keep the state of the losses as it is where a checkpoint has none: it may come from a plain model."""
         if not any(key.startswith(prefix) for key in state_dict):
             for key, value in self.state_dict(keep_vars=True).items():
                 state_dict[prefix + key] = value
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _check_pairs(self, matches: Matches) -> None:
+        # One target for five predictions would be broadcast without a word.
+        shapes = {name: tuple(getattr(matches, name).shape) for name in ("pred_deltas", "target_boxes", "anchors")}
+        if set(shapes.values()) != {(len(matches), 4)}:
+            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise InjectionError(
+                f"{self.head}: a step compares pairs, so these must all be ({len(matches)}, 4), and they are {found}. "
+                "The head's adapter matched them wrongly."
+            )
 
     def _check(self, term: Term, values: Tensor, count: int) -> None:
         if values.shape != (count,):
@@ -161,6 +204,7 @@ def _divisor(term: Term, matches: Matches) -> float | Tensor:
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    if torch.is_autocast_enabled(device.type):
+    # The meta device, for one, has no autocast.
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from detloss.training.config import FitConfig, TrainConfig
     from detloss.training.data import CocoDataset, DetectionDataset, collate
     from detloss.training.evaluation import evaluate_boxes
+    from detloss.training.guard import Guard
     from detloss.training.module import DetectionModule
     from detloss.training.run import TrainResult, load_trained, train
     from detloss.training.shapes import ShapesDataset
@@ -23,6 +24,7 @@ __all__ = [
     "DetectionDataset",
     "DetectionModule",
     "FitConfig",
+    "Guard",
     "Interrupted",
     "ShapesDataset",
     "TrainConfig",
@@ -39,6 +41,7 @@ _HOME = {
     "config": ("FitConfig", "TrainConfig"),
     "data": ("CocoDataset", "DetectionDataset", "collate"),
     "evaluation": ("evaluate_boxes",),
+    "guard": ("Guard",),
     "module": ("DetectionModule",),
     "run": ("TrainResult", "load_trained", "train"),
     "shapes": ("ShapesDataset",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from detloss.config import ModelConfig
 
@@ -123,6 +123,8 @@ class FitConfig(_Section):
     """Fractions of all steps at which `step` divides the learning rate by 10 (COCO's 1x: 8 and 11 of 12 epochs)."""
     clip: float | None = Field(None, gt=0)
     """Greatest norm of the gradient; null does not clip."""
+    guard: Literal["raise", "skip", "off"] = "raise"
+    """What becomes of a step whose loss or gradient is NaN or infinite: an error, left out, or nothing is looked at."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are summed before a step."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] = "32-true"
@@ -149,6 +151,12 @@ class FitConfig(_Section):
     """Validation pictures drawn with predictions beside ground truth."""
     loggers: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = []
     """Further loggers of Lightning; metrics.jsonl is always written."""
+
+    @field_validator("guard", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        # YAML 1.1 reads the bare word `off` as false.
+        return "off" if value is False else value
 
 
 class TrainConfig(ModelConfig):

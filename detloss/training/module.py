@@ -114,12 +114,15 @@ class DetectionModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The config's optimizer and learning-rate schedule, which moves every step."""
         groups = _parameter_groups(self.model, self.config.weight_decay)
+        # One kernel for all parameters, which skips a step on the device where the guard tells it to; the gradient
+        # scaler of 16-bit floats must come between its steps.
+        fused = self.config.precision != "16-mixed"
         optimizer: torch.optim.Optimizer
         if self.config.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum)
+            optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum, fused=fused)
+            _start_momentum(optimizer)
         else:
-            # One kernel for all parameters; the gradient scaler of 16-bit floats must come between its steps.
-            optimizer = torch.optim.AdamW(groups, lr=self.config.lr, fused=self.config.precision != "16-mixed")
+            optimizer = torch.optim.AdamW(groups, lr=self.config.lr, fused=fused)
         schedule = LambdaLR(optimizer, lambda step: _learning_rate_factor(self.config, self._fraction(step)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -190,6 +193,17 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
                 (no_decay if name == "bias" or isinstance(module, _NO_DECAY) else decay).append(parameter)
     groups = [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def _start_momentum(optimizer: torch.optim.SGD) -> None:
+    """Give every parameter a momentum of zero, which makes the first step torch's own: 0 * momentum + gradient.
+
+    Left to itself, fused SGD allocates the momentum in its first step and does not fill it where it skips that step,
+    and it cannot take a parameter whose first gradient comes later than that of others.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _learning_rate_factor(config: FitConfig, done: float) -> float:

@@ -16,9 +16,17 @@ from detloss.training.config import TrainConfig, as_plain
 from detloss.training.data import DetectionDataset
 from detloss.training.evaluation import Detections
 
-__all__ = ["final_metrics", "write_predictions", "write_start", "write_text"]
+__all__ = ["final_metrics", "holds_files", "write_predictions", "write_start", "write_text"]
 
 log = logging.getLogger(__name__)
+
+_PARTS = "*.part.*"
+"""The files that `write_whole` writes before it puts them in their places."""
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether a folder holds more than what a run left half written that was killed before its first file was whole."""
+    return any(not file.match(_PARTS) for file in folder.iterdir())
 
 
 def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, DetectionDataset]) -> None:
@@ -30,7 +38,7 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
         datasets: Data sets by split.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.glob("*.part.*"):
+    for part in folder.glob(_PARTS):
         part.unlink()
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
         (folder / "metrics.jsonl").unlink(missing_ok=True)

@@ -18,8 +18,9 @@ from detloss.training.checkpoints import write_whole
 from detloss.training.data import DetectionDataset
 from detloss.training.drawing import draw_predictions
 from detloss.training.module import DetectionModule
+from detloss.training.outputs import write_predictions
 
-__all__ = ["LogProgress", "MetricsFile", "PredictionPictures", "read_metrics"]
+__all__ = ["LogProgress", "MetricsFile", "PredictionPictures", "Predictions", "read_metrics"]
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +55,20 @@ class MetricsFile(pl.Callback):
         if trainer.is_global_zero and stepped and trainer.global_step % self.every == 0:
             losses = {f"train/{name}": float(value) for name, value in outputs["losses"].items()}
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            self._append(trainer, {**losses, "train/loss": sum(losses.values()), "train/lr": rate})
+            self.append(trainer, {**losses, "train/loss": sum(losses.values()), "train/lr": rate})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the evaluation's numbers."""
         if trainer.is_global_zero and not trainer.sanity_checking and isinstance(pl_module, DetectionModule):
-            self._append(trainer, {f"val/{name}": value for name, value in pl_module.metrics.items()})
+            self.append(trainer, {f"val/{name}": value for name, value in pl_module.metrics.items()})
 
-    def _append(self, trainer: pl.Trainer, values: Mapping[str, float]) -> None:
+    def append(self, trainer: pl.Trainer, values: Mapping[str, float]) -> None:
+        """Write a line of the current epoch and step.
+
+        Args:
+            trainer: Knows both.
+            values: What else the line holds; null is written where a value is NaN or infinite.
+        """
         # JSON has no NaN and no infinity.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         line = {"epoch": trainer.current_epoch, "step": trainer.global_step, **finite}
@@ -99,6 +106,27 @@ class PredictionPictures(pl.Callback):
         if found:
             picture = draw_predictions(self.dataset, [pl_module.detections[index + 1] for index in found])
             write_whole(self.path, picture.save)
+
+
+class Predictions(pl.Callback):
+    """Writes the detections of the last epoch's evaluation as COCO results.
+
+    They are on disk before the last checkpoint is: a run that is killed between the two evaluates once more when it is
+    resumed, and one that is killed later has them.
+
+    Args:
+        path: The JSON file.
+        dataset: The validation data.
+    """
+
+    def __init__(self, path: Path, dataset: DetectionDataset) -> None:
+        self.path, self.dataset = path, dataset
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write them."""
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if trainer.is_global_zero and not trainer.sanity_checking and last and isinstance(pl_module, DetectionModule):
+            write_predictions(self.path, pl_module.detections.values(), self.dataset.annotations)
 
 
 class LogProgress(pl.Callback):

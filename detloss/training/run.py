@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from detloss.config import load_config
-from detloss.errors import ConfigError
+from detloss.errors import ConfigError, NonFiniteError
 from detloss.models import build_model
 from detloss.training.checkpoints import (
     Checkpoints,
@@ -25,7 +25,7 @@ from detloss.training.checkpoints import (
 from detloss.training.config import TrainConfig
 from detloss.training.loading import DetectionData
 from detloss.training.module import DetectionModule
-from detloss.training.outputs import final_metrics, write_predictions, write_start, write_text
+from detloss.training.outputs import final_metrics, holds_files, write_start, write_text
 from detloss.training.report import read_metrics
 from detloss.training.sources import Source, open_datasets, read_config, with_classes
 from detloss.training.trainer import Progress, build_trainer, quiet_lightning
@@ -70,6 +70,7 @@ def train(
         ConfigError: the config, or what it asks for, is wrong.
         DataError: the data cannot be read.
         Interrupted: Ctrl-C or SIGTERM; `resume` continues.
+        NonFiniteError: a loss or a gradient became NaN or infinite (`guard` in the section `train`).
     """
     folder, settings = _prepared(config, output, resume, overrides)
     datasets = open_datasets(settings)
@@ -89,6 +90,8 @@ def train(
             if checkpoints.stop_requested:
                 raise Interrupted(folder) from None
             raise
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}\n{_ways_on(folder)}") from None
         metrics = _final_metrics(folder, trainer, module, data)
         return TrainResult(folder, metrics, is_main=trainer.is_global_zero)
 
@@ -123,17 +126,26 @@ def _prepared(
     config = read_config(source, overrides)
     folder = Path(output or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}").resolve()
     # Lightning starts the other processes of this machine after the first has begun to write.
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0 and folder.exists() and any(folder.iterdir()):
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0 and folder.exists() and holds_files(folder):
         raise ConfigError(
             f"{folder} is not empty. Choose another output folder, or continue the run in it with `resume`."
         )
     return folder, config
 
 
+def _ways_on(folder: Path) -> str:
+    again = f"detloss train --resume {folder}"
+    start = "the last checkpoint" if (folder / "last.ckpt").exists() else "the start (there is no checkpoint yet)"
+    return (
+        f"To go on from {start}:\n"
+        f"  {again} --set train.guard=skip       leaves such steps out\n"
+        f"  {again} --set losses.HEAD=LOSS       takes another loss in a head that is named above\n"
+        f"  {again} --set train.lr=...           takes smaller steps, where the predictions themselves ran away"
+    )
+
+
 def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, data: DetectionData) -> dict[str, Any]:
-    """Evaluate on the test data, and write the final numbers and the last predictions."""
-    if trainer.is_global_zero and module.detections:
-        write_predictions(folder / "predictions.json", module.detections.values(), data.val.annotations)
+    """Evaluate on the test data, and write the final numbers."""
     test: dict[str, float] = {}
     if data.test is not None:
         trainer.test(module, data, ckpt_path=folder / "best.ckpt", verbose=False)

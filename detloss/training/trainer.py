@@ -18,7 +18,8 @@ from detloss.errors import ConfigError
 from detloss.training.checkpoints import AtomicCheckpointIO, Checkpoints, StepSeeds
 from detloss.training.config import FitConfig
 from detloss.training.data import DetectionDataset
-from detloss.training.report import LogProgress, MetricsFile, PredictionPictures
+from detloss.training.guard import Guard
+from detloss.training.report import LogProgress, MetricsFile, PredictionPictures, Predictions
 from detloss.training.weights import FarWeightWarning
 
 __all__ = ["Progress", "build_trainer", "quiet_lightning"]
@@ -41,12 +42,16 @@ def build_trainer(
     Raises:
         ConfigError: Lightning refuses a value, or a logger's package is not installed.
     """
+    metrics = MetricsFile(folder / "metrics.jsonl", fit.log_every)
     callbacks: list[pl.Callback] = [
         StepSeeds(fit.seed),
         _LastEpochEvaluated(fit.validate_every),
-        MetricsFile(folder / "metrics.jsonl", fit.log_every),
+        metrics,
         FarWeightWarning(),
+        Predictions(folder / "predictions.json", val),
     ]
+    if fit.guard != "off":
+        callbacks.append(Guard(fit.guard, metrics))
     if fit.pictures:
         callbacks.append(PredictionPictures(folder / "predictions.png", val, fit.pictures))
     if progress == "bar":

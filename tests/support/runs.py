@@ -1,0 +1,58 @@
+"""A run of `detloss train` that takes seconds, and when two runs are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+STEPS_PER_EPOCH = 6
+TINY: dict[str, Any] = {
+    "model": "fasterrcnn",
+    "backbone": "mobilenet_v2",
+    "losses": {"roi_heads": "giou"},
+    "options": {
+        "min_size": 64,
+        "max_size": 64,
+        "box_batch_size_per_image": 8,
+        "rpn_pre_nms_top_n_train": 50,
+        "rpn_post_nms_top_n_train": 20,
+        "box_detections_per_img": 5,
+    },
+    "data": {"shapes": {"train": 2 * STEPS_PER_EPOCH, "val": 3, "size": 64}},
+    "train": {
+        "epochs": 2,
+        "batch_size": 2,
+        "optimizer": "sgd",
+        "lr": 1.0e-3,
+        "log_every": 1,
+        "accelerator": "cpu",
+        "devices": 1,
+        "pictures": 2,
+    },
+}
+
+
+def config_file(folder: Path, **sections: dict[str, Any]) -> Path:
+    """`TINY` with other values in its sections, as a file in `folder`."""
+    merged = {**TINY, **{key: {**TINY[key], **value} for key, value in sections.items()}}
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(merged))
+    return file
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights in a run's last checkpoint."""
+    state: dict[str, torch.Tensor] = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """Fail unless two runs have the same weights, and the same bytes in all other files."""
+    expected, found = weights(first), weights(second)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    for name in ("metrics.jsonl", "metrics.json", "predictions.json", "predictions.png", "config.yaml"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
