@@ -13,7 +13,7 @@ PACKAGE = Path(detloss.__file__).parent
 
 LAYERS = (
     ("errors", "boxes", "metadata", "source"),
-    ("loss", "entry_points", "findings"),
+    ("loss", "entry_points", "findings", "allow_list"),
     ("discovery", "scanner", "heads"),
     ("loading", "locate"),
     ("registry",),
@@ -21,7 +21,7 @@ LAYERS = (
     ("config",),
     ("injection",),
     ("models", "calibration"),
-    ("training", "testing"),
+    ("training", "testing", "scaffold", "doctor"),
     ("cli",),
     ("__main__",),
 )
@@ -30,11 +30,12 @@ LAYERS = (
 UPWARD = {("discovery", "loading"): "a plugin loads itself, inside the method that does it"}
 
 ONLY_IN = {
-    "torchvision": ("heads", "models", "training"),
+    "torchvision": ("heads", "models", "training", "testing"),
     "rich": ("cli", "training"),
     "typer": ("cli",),
     "pytorch_lightning": ("training",),
     "hotcoco": ("training",),
+    "copier": ("scaffold",),
     "entrypoints": ("entry_points",),
 }
 
@@ -96,7 +97,7 @@ def test_the_core_names_no_plugin() -> None:
 
 def test_the_registry_is_light() -> None:
     """What finds plugins imports neither torch nor pydantic with the file."""
-    light = ("errors", "metadata", "source", "entry_points", "discovery", "registry")
+    light = ("errors", "metadata", "source", "entry_points", "allow_list", "discovery", "registry")
     heavy = {module for part, module, with_file in imports() if part in light and with_file}
     assert not {module.partition(".")[0] for module in heavy} & {"torch", "torchvision", "pydantic", "packaging"}
 

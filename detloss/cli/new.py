@@ -1,0 +1,172 @@
+"""`detloss new`: write a plugin package, or bring one up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from detloss.errors import ScaffoldError
+
+
+def command(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="What configs are to call the loss: power_iou, say. With --update: the package's folder."),
+    ] = None,
+    *,
+    title: Annotated[
+        str | None, typer.Option("--title", help="What the loss is called in the paper.", show_default=False)
+    ] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option("--paper", help="The citation: 'He et al., NeurIPS 2021, arXiv 2110.13675'.", show_default=False),
+    ] = None,
+    space: Annotated[
+        Literal["boxes", "deltas"] | None,
+        typer.Option("--space", help="What it compares: boxes in pixels, or the head's deltas.", show_default=False),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME=DEFAULT",
+            help="A parameter, with bounds if you like: alpha=3.0:gt=0,le=10. Repeat it for more.",
+            show_default=False,
+        ),
+    ] = None,
+    author: Annotated[str | None, typer.Option("--author", help="Who holds the licence.", show_default=False)] = None,
+    license_: Annotated[
+        Literal["MIT", "BSD-3-Clause", "Apache-2.0"] | None,
+        typer.Option("--licence", "--license", help="The licence, whose whole text is written.", show_default=False),
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class-name", help="By default made of the name: PowerIoULoss.", show_default=False)
+    ] = None,
+    package: Annotated[
+        str | None, typer.Option("--package", help="By default detloss- and the name.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write; by default the package's name.", show_default=False),
+    ] = None,
+    no_input: Annotated[
+        bool, typer.Option("--no-input", help="Ask nothing: what is not given gets a default.")
+    ] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Bring the improvements of a later template into a package, keeping its edits."),
+    ] = False,
+) -> None:
+    """Write a complete plugin package: a loss that runs, its tests, README, licence and CI.
+
+    On a terminal it asks for what is not given. The package passes ruff, mypy and its own tests as it is; what is
+    left to do is the formula. Nothing that exists is overwritten.
+
+    [bold]Examples[/bold]
+
+    detloss new power_iou
+
+    detloss new power_iou --title "Power IoU" --parameter alpha=3.0 --licence MIT --no-input
+
+    detloss new --update detloss-power-iou
+    """
+    answers = {
+        "title": title,
+        "paper": paper,
+        "space": space,
+        "parameters": None if parameters is None else " ".join(parameters),
+        "author": author,
+        "license": license_,
+        "class_name": class_name,
+        "distribution": package,
+    }
+    given = {key: value for key, value in answers.items() if value is not None}
+    if update:
+        if given or output is not None:
+            raise typer.BadParameter(
+                "--update takes the package's folder and nothing else: detloss new --update FOLDER"
+            )
+        _update(Path(name or "."))
+    else:
+        ask = not no_input and sys.stdin.isatty()
+        if not ask:
+            _check_given(name, given, no_input)
+        _write(typer.prompt("Name of the loss in configs") if name is None else name, output, given, ask)
+
+
+def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> None:
+    """Refuse to guess, without a terminal, what only the author knows; `--no-input` says that a guess will do."""
+    if no_input:
+        missing = ["NAME"] * (name is None)
+        advice = "Write what configs are to call the loss: detloss new power_iou --no-input"
+    else:
+        missing = ["NAME"] * (name is None) + [option for key, option in _ASKED.items() if key not in given]
+        advice = "Write them out, or --no-input to take the defaults."
+    if missing:
+        raise typer.BadParameter(
+            f"There is no terminal to ask on, or --no-input, and {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not given. {advice}"
+        )
+
+
+def _write(name: str, output: Path | None, given: dict[str, Any], ask: bool) -> None:
+    from detloss.cli.output import stdout  # noqa: PLC0415 - help needs none of it
+    from detloss.scaffold import refresh_repository, write_plugin  # noqa: PLC0415
+
+    folder, files = write_plugin(name, output, given, ask=ask)
+    with contextlib.suppress(ScaffoldError):
+        # For `copier update`. Our own `--update` makes it by itself, and says what is wrong.
+        refresh_repository()
+    out = stdout()
+    out.print(f"Wrote {folder}", markup=False, highlight=False, soft_wrap=True)
+    width = max(map(len, files))
+    for file in sorted(files, key=lambda file: (file.startswith("."), file)):
+        out.print(f"  {file:<{width}}  {_meaning(file)}".rstrip(), markup=False, highlight=False, soft_wrap=True)
+    place = f'"{folder}"' if " " in str(folder) else folder
+    out.print(
+        f"\nNext, write the formula in its place, and\n  cd {place}\n  pip install --editable '.[test]'\n"
+        f"  detloss check {name}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _update(folder: Path) -> None:
+    from detloss.cli.output import stdout  # noqa: PLC0415 - as above
+    from detloss.scaffold import update_plugin  # noqa: PLC0415
+
+    done = update_plugin(folder)
+    out = stdout()
+    if not done.changed:
+        out.print(f"{folder} is up to date: it has the template's newest version, {done.after}.", highlight=False)
+        return
+    out.print(f"Updated {folder} from the template's {done.before} to {done.after}:", markup=False, highlight=False)
+    for file in done.changed:
+        note = "  changed by you and by the template: choose" if file in done.conflicts else ""
+        out.print(f"  {file}{note}", markup=False, highlight=False, soft_wrap=True)
+    out.print("\nLook at it with `git diff`, then commit.", highlight=False)
+
+
+def _meaning(file: str) -> str:
+    return next((meaning for end, meaning in _MEANINGS.items() if file.startswith(end) or file.endswith(end)), "")
+
+
+_ASKED = {"title": "--title", "paper": "--paper", "space": "--space", "parameters": "--parameter"}
+"""Question -> option, of what has no default that could be right."""
+
+_MEANINGS = {
+    "__init__.py": "the loss: write the formula here",
+    "py.typed": "says to type checkers that the package has types",
+    "tests/": "the conformance kit, and a value worked out by hand",
+    "pyproject.toml": "the name that configs use, and what the package needs",
+    "README.md": "what it is, and how it is used",
+    "LICENSE": "the licence",
+    ".github/": "the same tests on GitHub",
+    ".copier-answers.yml": "for `detloss new --update`",
+}

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test a home folder of its own, and an empty current folder."""
+    for name in ("home", "work"):
+        (tmp_path / name).mkdir()
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "home"
+
+
+def answers(folder: str) -> dict[str, Any]:
+    return yaml.safe_load(Path(folder, ".copier-answers.yml").read_text(encoding="utf-8"))
+
+
+def test_defaults(run_detloss: Run) -> None:
+    """With --no-input a name is enough; every file is listed with its meaning, and then the next three commands."""
+    code, out, err = run_detloss("new", "power_iou", "--no-input")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "Wrote detloss-power-iou"
+    listed = [line.split()[0] for line in lines[1:] if line.startswith("  ")][:-3]
+    found = [path.relative_to("detloss-power-iou").as_posix() for path in Path("detloss-power-iou").rglob("*")]
+    assert sorted(listed) == sorted(path for path in found if Path("detloss-power-iou", path).is_file())
+    assert lines[-3:] == ["  cd detloss-power-iou", "  pip install --editable '.[test]'", "  detloss check power_iou"]
+    assert answers("detloss-power-iou")["title"] == "Power IoU"
+
+
+def test_every_answer_has_an_option(run_detloss: Run) -> None:
+    """What the template asks can all be given as options, and is what the package is made of."""
+    code, out, _ = run_detloss(
+        "new", "power_iou", "--title", "Power \u201cIoU\u201d", "--paper", "He et al., NeurIPS 2021, arXiv 2110.13675",
+        "--space", "deltas", "--parameter", "alpha=3.0", "-p", "beta=0:ge=0,le=1", "--author", "Ada",
+        "--license", "MIT", "--class-name", "PowerLoss", "--package", "ada-losses", "--output", "with space",
+        "--no-input",
+    )  # fmt: skip
+    assert code == 0
+    assert 'cd "with space"' in out
+    given = answers("with space")
+    assert {
+        key: given[key] for key in ("loss", "title", "space", "parameters", "author", "license", "distribution")
+    } == {
+        "loss": "power_iou",
+        "title": "Power \u201cIoU\u201d",
+        "space": "deltas",
+        "parameters": "alpha=3.0 beta=0:ge=0,le=1",
+        "author": "Ada",
+        "license": "MIT",
+        "distribution": "ada-losses",
+    }
+    source = Path("with space/src/ada_losses/__init__.py").read_text(encoding="utf-8")
+    assert "class PowerLoss(BoxRegressionLoss):" in source
+    assert "arXiv 2110.13675" in source
+    assert "MIT License" in Path("with space/LICENSE").read_text()
+
+
+def test_british_spelling(run_detloss: Run) -> None:
+    """--licence is --license."""
+    assert run_detloss("new", "power_iou", "--licence", "Apache-2.0", "--no-input")[0] == 0
+    assert answers("detloss-power-iou")["license"] == "Apache-2.0"
+
+
+def test_without_a_terminal_nothing_is_guessed(run_python: Callable[..., Any]) -> None:
+    """Where nobody can be asked, what only the author knows is named by its options, and nothing is written."""
+    done = run_python("-m", "detloss", "new", "power_iou", "--title", "Power IoU", COLUMNS="200")
+    assert done.returncode == 2
+    assert "--paper, --space, --parameter are not given" in " ".join(done.stderr.split())
+    assert "--no-input" in done.stderr
+    done = run_python("-m", "detloss", "new", "--no-input", COLUMNS="200")
+    assert done.returncode == 2
+    assert "NAME is not given" in done.stderr
+    assert not list(Path().iterdir())
+    everything = ("--title", "Power IoU", "--paper", "Nobody, 2024", "--space", "boxes", "--parameter", "alpha=3.0")
+    assert run_python("-m", "detloss", "new", "power_iou", *everything).returncode == 0
+
+
+def test_errors_say_what_to_do(run_detloss: Run) -> None:
+    """A taken name, a wrong parameter and a folder that is not empty end with 1 and one message each."""
+    code, out, err = run_detloss("new", "giou", "--no-input")
+    assert (code, out) == (1, "")
+    assert "There is a loss 'giou' already, of the installed package detloss-iou" in err
+    code, _, err = run_detloss("new", "power_iou", "--parameter", "lambda=1", "--no-input")
+    assert code == 1
+    assert err.startswith("Error: parameters: lambda is a word of Python's own")
+    run_detloss("new", "power_iou", "--no-input")
+    code, _, err = run_detloss("new", "power_iou", "--no-input")
+    assert code == 1
+    assert "The folder detloss-power-iou is not empty" in err
+    assert run_detloss("new", "power_iou", "--space", "pixels")[0] == 2
+
+
+def test_an_update_from_the_command_line(run_detloss: Run) -> None:
+    """--update takes a folder, says that it is up to date, and refuses answers."""
+    run_detloss("new", "power_iou", "--no-input")
+    code, _, err = run_detloss("new", "--update", "detloss-power-iou")
+    assert code == 1
+    assert "git init && git add --all && git commit" in err
+    for command in (
+        ("init", "--quiet"),
+        ("add", "--all"),
+        ("-c", "user.name=A", "-c", "user.email=a@b", "commit", "--quiet", "--message", "First"),
+    ):
+        subprocess.run(["git", *command], cwd="detloss-power-iou", check=True)
+    code, out, _ = run_detloss("new", "--update", "detloss-power-iou")
+    assert (code, out) == (0, "detloss-power-iou is up to date: it has the template's newest version, v1.\n")
+    code, _, err = run_detloss("new", "--update", "detloss-power-iou", "--title", "x")
+    assert code == 2
+    assert "nothing else" in err
+
+
+def test_help_teaches(run_detloss: Run) -> None:
+    """The help says what is written and shows commands to copy."""
+    code, out, _ = run_detloss("new", "--help")
+    assert code == 0
+    assert "Write a complete plugin package" in out
+    assert "detloss new power_iou --title" in out
+    assert "detloss new --update detloss-power-iou" in out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a pseudo-terminal is a thing of POSIX")
+def test_questions_on_a_terminal(home: Path) -> None:
+    """On a terminal it asks for what is not given, asks again after a wrong answer, and offers the defaults."""
+    del home
+    leader, follower = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "detloss", "new", "power_iou", "--paper", "Nobody, 2024", "--author", "Ada"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "50"},
+        close_fds=True,
+    )
+    os.close(follower)
+    screen = Screen(leader)
+    screen.wait_for("Title")
+    screen.type(" (mine)\r")
+    screen.wait_for("Name of the class")
+    screen.type("\r")
+    screen.wait_for("What the loss compares")
+    screen.type("\x1b[B\r")  # one down: deltas
+    screen.wait_for("Parameters, separated by spaces")
+    screen.type("alpha=x\r")
+    screen.wait_for("write NAME=")
+    screen.type("\x7f3.0\r")  # a backspace
+    screen.wait_for("Licence")
+    screen.type("\x1b[A\r")  # one up: MIT
+    assert child.wait(timeout=30) == 0, screen.seen
+    os.close(leader)
+    given = answers("detloss-power-iou")
+    found = {key: given[key] for key in ("title", "class_name", "paper", "space", "parameters", "author", "license")}
+    assert found == {
+        "title": "Power IoU (mine)",
+        "class_name": "PowerIoULoss",
+        "paper": "Nobody, 2024",
+        "space": "deltas",
+        "parameters": "alpha=3.0",
+        "author": "Ada",
+        "license": "MIT",
+    }
+
+
+class Screen:
+    """What a program has written to a terminal, of which this end is ``leader``."""
+
+    def __init__(self, leader: int) -> None:
+        self.leader = leader
+        self.seen = ""
+        os.set_blocking(leader, False)
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + 30
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"{text!r} did not come: {self.seen!r}"
+            try:
+                self.seen += os.read(self.leader, 65536).decode(errors="replace")
+            except BlockingIOError:
+                time.sleep(0.05)
+        # The prompt asks the terminal where its cursor is, and takes no keys before it is answered or has given up.
+        if "\x1b[6n" in self.seen:
+            os.write(self.leader, b"\x1b[1;1R")
+        self.seen = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self.leader, keys.encode())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("space", "parameter"), [("boxes", "alpha=3.0"), ("deltas", "beta=0.5")])
+def test_a_written_package_passes_its_own_tests(
+    fresh_environment: Any, tmp_path: Path, space: str, parameter: str
+) -> None:
+    """Installed with `pip install --editable`, it is listed, and all of its tests pass: the kit and the value."""
+    name = f"own_{space}"
+    folder = tmp_path / "package"
+    done = fresh_environment.run(
+        "detloss", "new", name, "--space", space, "--parameter", parameter, "--output", str(folder), "--no-input"
+    )
+    assert done.returncode == 0, done.stderr
+    options = ("--no-deps", "--no-index", "--no-build-isolation")
+    done = fresh_environment.run("python", "-m", "pip", "install", *options, "--editable", str(folder))
+    assert done.returncode == 0, done.stderr
+    listed = fresh_environment.run("detloss", "list").stdout
+    assert f"\n{name} " in listed
+    done = fresh_environment.run("python", "-m", "pytest", "-q", "-W", "error", str(folder), f"--rootdir={folder}")
+    assert done.returncode == 0, done.stdout + done.stderr
