@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from detloss.entry_points import read_group
-from detloss.metadata import Distribution, Problem, printable, unmet
+from detloss.allow_list import VARIABLE, AllowList, read_allow_list
+from detloss.entry_points import Reading, read_group
+from detloss.errors import AllowListError
+from detloss.metadata import Distribution, Problem, normalized, printable, unmet
 
 if TYPE_CHECKING:
     from detloss.loss import BoxRegressionLoss
@@ -101,11 +103,15 @@ class Scan:
 
     Attributes:
         plugins: Sorted by name, then package, so that nothing depends on the order of ``sys.path``.
-        problems: What was left out or cannot work, and why; sorted by path and line.
+        problems: What was refused or cannot work, and why; sorted by path and line.
+        left_out: Plugins that ``DETLOSS_PLUGINS`` does not allow; sorted likewise.
+        allow_list_error: What is wrong with ``DETLOSS_PLUGINS`` itself, which then allows nothing; a problem as well.
     """
 
     plugins: tuple[Plugin, ...]
     problems: tuple[Problem, ...]
+    left_out: tuple[Plugin, ...] = ()
+    allow_list_error: AllowListError | None = None
 
     @property
     def conflicts(self) -> dict[str, tuple[Plugin, ...]]:
@@ -120,8 +126,9 @@ def scan(group: str = LOSS_GROUP, path: Iterable[object] | None = None) -> Scan:
         group: `LOSS_GROUP` or `HEAD_GROUP`.
         path: Folders and archives to search instead of ``sys.path``.
     """
+    path = None if path is None else list(path)
     reading = read_group(group, path)
-    plugins = [
+    claims = [
         Plugin(
             name=entry.name,
             group=group,
@@ -134,11 +141,33 @@ def scan(group: str = LOSS_GROUP, path: Iterable[object] | None = None) -> Scan:
         )
         for entry in reading.entries
     ]
+    try:
+        allow_list, wrong = _allow_list(group, reading, path), None
+    except AllowListError as error:
+        allow_list, wrong = AllowList(), error
+    plugins = [one for one in claims if allow_list is None or allow_list.allows(one.package, one.name)]
     problems = [*reading.problems, *_unmet_problems(plugins, reading.installed)]
+    if wrong is not None:
+        problems.append(Problem(str(wrong), "", VARIABLE))
     return Scan(
         tuple(sorted(plugins)),
         tuple(sorted(problems, key=lambda one: (one.path, one.line or 0, one.message))),
+        tuple(sorted(set(claims) - set(plugins))),
+        wrong,
     )
+
+
+def _allow_list(group: str, reading: Reading, path: list[object] | None) -> AllowList | None:
+    allow_list = read_allow_list()
+    if allow_list is not None:
+        # An entry may be about the other group's plugins: only both together say what is a slip.
+        others = read_group(LOSS_GROUP if group == HEAD_GROUP else HEAD_GROUP, path)
+        offers: dict[str, set[str]] = {}
+        for entry in [*reading.entries, *others.entries]:
+            offers.setdefault(entry.distro.key, set()).add(entry.name)
+        faulty = {normalized(problem.package) for problem in [*reading.problems, *others.problems]}
+        allow_list.check(offers, reading.installed.keys(), faulty)
+    return allow_list
 
 
 def _by_name(plugins: Iterable[Plugin]) -> dict[str, tuple[Plugin, ...]]:

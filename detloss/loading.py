@@ -16,6 +16,9 @@ from detloss.discovery import LOSS_GROUP, Plugin
 from detloss.errors import PluginLoadError
 from detloss.metadata import printable, unmet
 
+NOT_IMPORTED = "Nothing of it was imported."
+"""What the error says of a package that was built for another detloss."""
+
 
 def load_class(plugin: Plugin) -> Any:
     """Import the target of a plugin.
@@ -31,7 +34,7 @@ def load_class(plugin: Plugin) -> Any:
         raise
     except BaseException as error:
         # SystemExit is no `Exception`, and a plugin that calls sys.exit must not end the program without a word.
-        raise _error(plugin, _import_failure(plugin, error)) from error
+        raise load_error(plugin, import_failure(plugin, error)) from error
     target = _attribute(plugin, module)
     (check_loss_class if plugin.group == LOSS_GROUP else _check_head_class)(plugin, target)
     return target
@@ -47,12 +50,12 @@ def check_loss_class(plugin: Plugin, target: object) -> None:
 
     if not isinstance(target, type):
         what = f"an instance of {type(target).__name__}" if not callable(target) else f"a {type(target).__name__}"
-        raise _error(plugin, f"its target is {what}, and must be a class derived from detloss.BoxRegressionLoss.")
+        raise load_error(plugin, f"its target is {what}, and must be a class derived from detloss.BoxRegressionLoss.")
     if not issubclass(target, BoxRegressionLoss):
         bases = ", ".join(base.__name__ for base in target.__bases__)
         missing = [name for name in ("space", "Config", "forward") if not hasattr(target, name)]
         and_lacks = f" and lacks {', '.join(missing)}" if missing else ""
-        raise _error(
+        raise load_error(
             plugin,
             f"its target is the class {target.__qualname__}({bases}), which does not derive from "
             f"detloss.BoxRegressionLoss{and_lacks}. "
@@ -60,49 +63,17 @@ def check_loss_class(plugin: Plugin, target: object) -> None:
         )
     if inspect.isabstract(target):
         missing = sorted(target.__abstractmethods__)
-        raise _error(plugin, f"{target.__qualname__} is abstract: it lacks {', '.join(missing)}.")
+        raise load_error(plugin, f"{target.__qualname__} is abstract: it lacks {', '.join(missing)}.")
     if lax := _laxness(target.Config):
-        raise _error(
+        raise load_error(
             plugin,
             f"{target.__qualname__}.Config {lax}, so that a mistake in a config would pass unseen. Derive it from "
             "detloss.LossConfig and leave its settings as they are.",
         )
 
 
-def _check_head_class(plugin: Plugin, target: object) -> None:
-    """Refuse a target that is no head adapter of the name that it is installed under."""
-    from detloss.heads.base import HeadAdapter  # noqa: PLC0415 - it imports torch
-
-    if not (isinstance(target, type) and issubclass(target, HeadAdapter)):
-        what = f"the class {target.__qualname__}" if isinstance(target, type) else f"a {type(target).__name__}"
-        raise _error(plugin, f"its target is {what}, and must be a class derived from detloss.heads.base.HeadAdapter.")
-    if missing := [name for name in ("head_name", "adapts") if not hasattr(target, name)]:
-        raise _error(plugin, f"{target.__qualname__} does not say {' and '.join(missing)}.")
-    if target.head_name != plugin.name:
-        raise _error(
-            plugin,
-            f"{target.__qualname__}.head_name is {target.head_name!r}. Write the name of the entry point there: a "
-            "config, `eject` and recommended weights all mean the same name.",
-        )
-
-
-def _check_requirement(plugin: Plugin) -> None:
-    """Refuse before the import a package that says it was built for another detloss."""
-    from detloss import __version__  # noqa: PLC0415 - the package imports this module
-
-    requires = () if plugin.distribution is None else plugin.distribution.requires
-    ours = [line for line in requires if line.lower().startswith("detloss")]
-    # Packages that offer losses may require one another: only what is compared here counts, the rest `list` reports.
-    for requirement, version in unmet(ours, {"detloss": __version__}):
-        if version is not None:
-            raise _error(
-                plugin,
-                f"it requires {requirement}, and this is detloss {version}. Nothing of it was imported. "
-                f"Install versions that fit: `python -m pip install --upgrade {plugin.package} detloss`.",
-            )
-
-
-def _import_failure(plugin: Plugin, error: BaseException) -> str:
+def import_failure(plugin: Plugin, error: BaseException) -> str:
+    """Say why the import of a plugin failed, where in its own package, and what to do."""
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if f"{plugin.module}.".startswith(f"{error.name}."):
             return f"its module {plugin.module!r} is not there.{_near_modules(error.name)} Reinstall {plugin.package}."
@@ -119,10 +90,59 @@ def _import_failure(plugin: Plugin, error: BaseException) -> str:
         what = f"its import ended the program with sys.exit({error.code!r})"
     else:
         text = printable(" ".join(str(error).split()))
+        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
         what = f"its import raised {type(error).__name__}{f': {text}' if text else ''}"
     return (
         f"{what}{_place(plugin, error)}. The fault is the package's: tell its authors, or uninstall {plugin.package}."
     )
+
+
+def load_error(plugin: Plugin, what: str) -> PluginLoadError:
+    """Return the error that says why a plugin cannot be used, in words that go on from ``cannot be used:``."""
+    kind = "loss" if plugin.group == LOSS_GROUP else "head"
+    whose = f"{plugin.package} {plugin.version}".strip()
+    return PluginLoadError(
+        f"The {kind} {plugin.name!r} of {whose} cannot be used: {what}", name=plugin.name, package=plugin.package
+    )
+
+
+def _check_head_class(plugin: Plugin, target: object) -> None:
+    """Refuse a target that is no head adapter of the name that it is installed under."""
+    from detloss.heads.base import HeadAdapter  # noqa: PLC0415 - it imports torch
+
+    if not (isinstance(target, type) and issubclass(target, HeadAdapter)):
+        what = f"the class {target.__qualname__}" if isinstance(target, type) else f"a {type(target).__name__}"
+        raise load_error(
+            plugin, f"its target is {what}, and must be a class derived from detloss.heads.base.HeadAdapter."
+        )
+    if missing := [name for name in ("head_name", "adapts") if not hasattr(target, name)]:
+        raise load_error(plugin, f"{target.__qualname__} does not say {' and '.join(missing)}.")
+    if target.head_name != plugin.name:
+        raise load_error(
+            plugin,
+            f"{target.__qualname__}.head_name is {target.head_name!r}. Write the name of the entry point there: a "
+            "config, `eject` and recommended weights all mean the same name.",
+        )
+
+
+def _check_requirement(plugin: Plugin) -> None:
+    """Refuse before the import a package that says it was built for another detloss."""
+    from detloss import __version__  # noqa: PLC0415 - the package imports this module
+
+    requires = () if plugin.distribution is None else plugin.distribution.requires
+    ours = [line for line in requires if line.lower().startswith("detloss")]
+    # Packages that offer losses may require one another: only what is compared here counts, the rest `list` reports.
+    for requirement, version in unmet(ours, {"detloss": __version__}):
+        if version is not None:
+            raise load_error(
+                plugin,
+                f"it requires {requirement}, and this is detloss {version}. {NOT_IMPORTED} "
+                f"Install versions that fit: `python -m pip install --upgrade {plugin.package} detloss`.",
+            )
+
+
+_LONGEST = 500
+"""Characters of a plugin's own error that are shown: one may have megabytes."""
 
 
 def _place(plugin: Plugin, error: BaseException) -> str:
@@ -162,11 +182,11 @@ def _attribute(plugin: Plugin, module: ModuleType) -> object:
         except AttributeError as error:
             near = get_close_matches(part, [name for name in dir(found) if not name.startswith("_")])
             hint = f" Near names: {', '.join(near)}." if near else ""
-            raise _error(
+            raise load_error(
                 plugin, f"{plugin.module} has no {plugin.attribute!r}.{hint} Update or reinstall {plugin.package}."
             ) from error
         except BaseException as error:  # a module's own __getattr__ may do anything
-            raise _error(plugin, _import_failure(plugin, error)) from error
+            raise load_error(plugin, import_failure(plugin, error)) from error
     return found
 
 
@@ -201,11 +221,3 @@ def _refusals(config: Any, values: dict[str, object], key: str) -> list[str]:
     except Exception as error:  # noqa: BLE001 - a validator of the plugin's own refused it in its own way
         return [type(error).__name__]
     return []
-
-
-def _error(plugin: Plugin, what: str) -> PluginLoadError:
-    kind = "loss" if plugin.group == LOSS_GROUP else "head"
-    whose = f"{plugin.package} {plugin.version}".strip()
-    return PluginLoadError(
-        f"The {kind} {plugin.name!r} of {whose} cannot be used: {what}", name=plugin.name, package=plugin.package
-    )

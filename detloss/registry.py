@@ -6,15 +6,17 @@ neither torch nor pydantic, keeps nothing between two calls, and treats every pa
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from detloss.allow_list import VARIABLE
 from detloss.discovery import HEAD_GROUP, LOSS_GROUP, REGISTERED, LoadedPlugin, Plugin, Scan, scan
 from detloss.entry_points import NAME_PATTERN
-from detloss.errors import PluginConflictError, UnknownPluginError
-from detloss.metadata import PACKAGE_PATTERN, Problem, normalized
+from detloss.errors import PluginConflictError, PluginNotAllowedError, UnknownPluginError
+from detloss.metadata import PACKAGE_PATTERN, Problem, clipped, normalized
 
 if TYPE_CHECKING:
     from detloss.loss import BoxRegressionLoss
@@ -37,8 +39,14 @@ _Loss = TypeVar("_Loss", bound="type[BoxRegressionLoss]")
 
 
 def find_plugins(group: str = LOSS_GROUP) -> tuple[Plugin, ...]:
-    """Return the plugins of a group, installed and registered, sorted by name, then package."""
-    return tuple(sorted([*scan(group).plugins, *(_registered.values() if group == LOSS_GROUP else ())]))
+    """Return the plugins of a group, installed and registered, sorted by name, then package.
+
+    Those that ``DETLOSS_PLUGINS`` leaves out are not among them.
+
+    Raises:
+        AllowListError: ``DETLOSS_PLUGINS`` is wrong.
+    """
+    return _plugins(_scan(group), group)
 
 
 def get_plugin(name: str, group: str = LOSS_GROUP) -> LoadedPlugin:
@@ -51,18 +59,17 @@ def get_plugin(name: str, group: str = LOSS_GROUP) -> LoadedPlugin:
     Raises:
         UnknownPluginError: No installed plugin has the name; near names are given and nothing is imported.
         PluginConflictError: More than one package claims the name.
+        PluginNotAllowedError: ``DETLOSS_PLUGINS`` leaves the plugin out; nothing of it is imported.
+        AllowListError: ``DETLOSS_PLUGINS`` is wrong.
         PluginLoadError: The plugin cannot be imported or is not what it claims to be.
     """
     _check_name(name, group)
-    package, _, bare = name.rpartition(":")
-    plugins = find_plugins(group)
-    claims = [
-        plugin
-        for plugin in plugins
-        if plugin.name == bare and (not package or normalized(plugin.package) == normalized(package))
-    ]
+    found = _scan(group)
+    plugins = _plugins(found, group)
+    claims = _claims(name, plugins)
     if not claims:
-        raise _unknown(name, group, plugins)
+        left_out = _claims(name, found.left_out)
+        raise _not_allowed(left_out) if left_out else _unknown(name, group, plugins)
     if len(claims) > 1:
         raise _conflict(claims)
     return claims[0].load()
@@ -119,6 +126,26 @@ def register(cls: Any = None, name: str | None = None) -> Any:
 _registered: dict[str, Plugin] = {}
 
 
+def _scan(group: str) -> Scan:
+    found = scan(group)
+    if found.allow_list_error is not None:
+        raise found.allow_list_error
+    return found
+
+
+def _plugins(found: Scan, group: str) -> tuple[Plugin, ...]:
+    return tuple(sorted([*found.plugins, *(_registered.values() if group == LOSS_GROUP else ())]))
+
+
+def _claims(name: str, plugins: tuple[Plugin, ...]) -> list[Plugin]:
+    package, _, bare = name.rpartition(":")
+    return [
+        plugin
+        for plugin in plugins
+        if plugin.name == bare and (not package or normalized(plugin.package) == normalized(package))
+    ]
+
+
 def _name_of(cls: object) -> str:
     words = getattr(cls, "__name__", "").removesuffix("Loss").replace("IoU", "IOU")
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
@@ -155,6 +182,18 @@ def _conflict(claims: list[Plugin]) -> PluginConflictError:
     else:
         advice = f"Write {' or '.join(repr(plugin.full_name) for plugin in claims)}, or uninstall one of them."
     return PluginConflictError(f"The {kind} {name!r} is claimed by {described}. {advice}", name=name)
+
+
+def _not_allowed(claims: list[Plugin]) -> PluginNotAllowedError:
+    kind, name = _kind(claims[0].group), claims[0].name
+    owners = " and ".join(f"{plugin.package} {plugin.version}" for plugin in claims)
+    choices = " or ".join(f"{plugin.full_name} (or {plugin.package}, for all of it)" for plugin in claims)
+    return PluginNotAllowedError(
+        f"The {kind} {name!r} of {owners} is installed, and {VARIABLE}='{clipped(os.environ.get(VARIABLE))}' leaves "
+        f"it out; nothing of it was imported. To allow it, add {choices} to {VARIABLE}.",
+        name=name,
+        package=claims[0].package,
+    )
 
 
 def _unknown(name: str, group: str, plugins: tuple[Plugin, ...]) -> UnknownPluginError:

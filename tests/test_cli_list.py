@@ -30,7 +30,7 @@ def test_markup_is_text(packages: Any, run_detloss: Run) -> None:
     assert "In [0, 1] and [bold]loud[/bold]." in run_detloss("list")[1]
 
 
-def test_conflict(packages: Any, run_detloss: Run) -> None:
+def test_row_05_listed_with_both_packages(packages: Any, run_detloss: Run) -> None:
     """A name that two packages claim is listed as what selects each, with the way to go on."""
     packages.add("aa", losses={"same": "m:C"})
     packages.add("bb", losses={"same": "m:C"})
@@ -43,7 +43,7 @@ def test_conflict(packages: Any, run_detloss: Run) -> None:
     assert "Conflict: 'same' is claimed by aa 1.0 and bb 1.0. Write aa:same or bb:same in a config" in out
 
 
-def test_problems(packages: Any, run_detloss: Run) -> None:
+def test_row_07_listed_with_file_and_line(packages: Any, run_detloss: Run) -> None:
     """What is wrong with a package is shown with its file and line, and everything else is still listed."""
     info = packages.add("torn", entry_points="[x]\ntorn\n")
     packages.add("plug", losses={"whole": "m:C"})
@@ -51,6 +51,44 @@ def test_problems(packages: Any, run_detloss: Run) -> None:
     assert code == 0
     assert f"Problem: {info / 'entry_points.txt'}:2: has a line that is no `name = module:Class`." in out
     assert "whole" in out
+
+
+def test_row_18_listed_with_the_pip_line(packages: Any, run_detloss: Run) -> None:
+    """A loss whose package lacks a requirement is listed, with the requirement and the line that installs it."""
+    packages.add("plug", losses={"needy": "m:C"}, requires=("absent-thing>=2",))
+    code, out, _ = run_detloss("list")
+    assert code == 0
+    assert any(line.split()[:1] == ["needy"] for line in out.splitlines())
+    assert "plug 1.0 requires absent-thing>=2, and it is not installed" in out
+    assert "`python -m pip install 'absent-thing>=2'`" in out
+
+
+def test_row_01_listed_without_its_import(packages: Any, run_python: Callable[..., Any]) -> None:
+    """`list` shows a plugin whose import fails like any other, and never imports it."""
+    packages.add("bomb", losses={"bomb": "bomb_i:B"}, modules={"bomb_i.py": "open('imported', 'w')\nraise OSError"})
+    done = run_python("-m", "detloss", "list", PYTHONPATH=str(packages.folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert any(line.split()[:1] == ["bomb"] for line in done.stdout.splitlines())
+    assert not list(packages.folder.rglob("imported"))
+
+
+def test_row_20_output_is_escaped(packages: Any, run_detloss: Run) -> None:
+    """Control characters in names, versions, summaries, requirements and targets never reach the terminal."""
+    info = packages.add(
+        "plug",
+        entry_points="[detloss.losses]\nfine = m:C\nred\x1b[31m = m:C\nother = m\x1b]0;title\x07:C\n",
+    )
+    (info / "METADATA").write_text(
+        "Name: plug\x1b[31m\nVersion: 1\x1b[2J\nSummary: clear\x1b[2J \u202e\nRequires-Dist: a\x1b[31m\n"
+        "Requires-Dist: absent; os_name != '\x1b'\n",
+        encoding="utf-8",
+    )
+    for options in ([], ["--json"]):
+        code, out, err = run_detloss("list", *options)
+        assert (code, err) == (0, "")
+        assert "fine" in out
+        assert "is refused" in out
+        assert all(line.isprintable() for line in out.splitlines())
 
 
 def test_json(packages: Any, loss_source: str, run_detloss: Run) -> None:
@@ -177,7 +215,7 @@ def test_terminal(columns: int) -> None:
         assert set(plugin.description.replace("`", "").split()) <= words
 
 
-def test_ascii_only_output(run_python: Callable[..., Any], packages: Any) -> None:
+def test_row_26_ascii_only_output(run_python: Callable[..., Any], packages: Any) -> None:
     """Where stdout cannot hold a character, its escape is printed, not a traceback."""
     packages.add("plug", losses={"square": "sq_m:A"}, modules={"sq_m.py": 'class A:\n    """d² √."""\n'})
     done = run_python(

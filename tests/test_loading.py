@@ -33,7 +33,7 @@ def load_error(packages: Any, target: str, modules: dict[str, str], **kwargs: An
     return message
 
 
-def test_raising_at_import(packages: Any) -> None:
+def test_row_02_selected_plugin_raises(packages: Any) -> None:
     """An error at import names plugin, package, version, and the deepest frame inside the plugin itself."""
     modules = {
         "acme_r/__init__.py": "from .deep import run\nrun()\n",
@@ -46,35 +46,35 @@ def test_raising_at_import(packages: Any) -> None:
 
 
 @pytest.mark.parametrize("code", ["3", "'stop'", ""])
-def test_sys_exit_at_import(packages: Any, code: str) -> None:
+def test_row_03_system_exit(packages: Any, code: str) -> None:
     """SystemExit at import is a load failure like any other."""
     message = load_error(packages, "acme_e:Loss", {"acme_e.py": f"import sys\nsys.exit({code})\n"})
     assert f"ended the program with sys.exit({code or None})" in message
     assert "acme_e.py:2" in message
 
 
-def test_keyboard_interrupt_passes(packages: Any) -> None:
+def test_row_03_keyboard_interrupt_passes(packages: Any) -> None:
     """Ctrl-C during an import is the user's, and passes."""
     packages.add("acme", losses={"acme": "acme_k:Loss"}, modules={"acme_k.py": "raise KeyboardInterrupt"})
     with pytest.raises(KeyboardInterrupt):
         get_plugin("acme")
 
 
-def test_syntax_error(packages: Any) -> None:
+def test_row_02_syntax_error(packages: Any) -> None:
     """A syntax error is located in the plugin's file."""
     message = load_error(packages, "acme_s:Loss", {"acme_s.py": "x = 1\nclass (\n"})
     assert "SyntaxError" in message
     assert "acme_s.py:2" in message
 
 
-def test_missing_dependency(packages: Any) -> None:
+def test_row_02_missing_dependency(packages: Any) -> None:
     """A module that the plugin needs and that is not installed is named, with the line that imports it."""
     message = load_error(packages, "acme_d:Loss", {"acme_d.py": "\nimport absent_dependency.inner\n"})
     assert "needs the module 'absent_dependency'" in message
     assert "acme_d.py:2" in message
 
 
-def test_faulty_metadata_of_another_package(packages: Any) -> None:
+def test_row_02_fault_of_another_package(packages: Any) -> None:
     """Where another package's metadata makes the import fail, the plugin is not blamed for it."""
     packages.add("latin", entry_points=b"[x]\n\xe9 = m:C\n")
     source = "from importlib import metadata\nlist(metadata.entry_points())\n"
@@ -83,19 +83,19 @@ def test_faulty_metadata_of_another_package(packages: Any) -> None:
     assert message.endswith("acme_o.py:2 in <module>. `detloss list` names its file.")
 
 
-def test_missing_module(packages: Any) -> None:
+def test_row_15_missing_module(packages: Any) -> None:
     """A target module that is not there is named with near names of its package."""
     modules = {"acme_m/__init__.py": "", "acme_m/losses.py": ""}
     message = load_error(packages, "acme_m.loses:Loss", modules)
     assert "its module 'acme_m.loses' is not there. Near names: acme_m.losses." in message
 
 
-def test_missing_top_module(packages: Any) -> None:
+def test_row_15_missing_package(packages: Any) -> None:
     """A target package that is not there at all is named."""
     assert "its module 'acme_absent' is not there." in load_error(packages, "acme_absent:Loss", {})
 
 
-def test_missing_attribute(packages: Any) -> None:
+def test_row_15_missing_attribute(packages: Any) -> None:
     """A target that the module does not have is named with near names."""
     message = load_error(packages, "acme_a:GaussLos", {"acme_a.py": "class GaussLoss: ..."})
     assert "acme_a has no 'GaussLos'. Near names: GaussLoss." in message
@@ -114,7 +114,7 @@ def test_missing_attribute(packages: Any) -> None:
     ],
     ids=["class", "module", "function", "value", "python module", "abstract"],
 )  # fmt: skip
-def test_no_loss(packages: Any, source: str, says: str) -> None:
+def test_row_16_target_is_no_loss(packages: Any, source: str, says: str) -> None:
     """A target that is no complete loss is described: what was found and what is missing."""
     assert says in load_error(packages, "acme_n:Loss", {"acme_n.py": source})
 
@@ -129,13 +129,13 @@ def test_no_loss(packages: Any, source: str, says: str) -> None:
     ],
     ids=["any", "allowed nan", "alias", "swallowing validator"],
 )
-def test_lax_config(packages: Any, config: str, says: str) -> None:
+def test_row_23_lax_config(packages: Any, config: str, says: str) -> None:
     """A loss whose Config lets an unknown key or a NaN through, by whatever means, is refused."""
     source = f"{HEADER}\nclass Loss(Base):\n    class Config(LossConfig):\n        {config}\n"
     assert f"Loss.Config {says}" in load_error(packages, "acme_l:Loss", {"acme_l.py": source})
 
 
-def test_lax_settings_are_refused_by_the_interface(packages: Any) -> None:
+def test_row_23_lax_settings(packages: Any) -> None:
     """A Config that allows extra keys fails when it is defined, and the load error says so."""
     config = "class Config(LossConfig):\n        model_config = ConfigDict(extra='allow')"
     source = f"{HEADER}\nclass Loss(Base):\n    {config}\n"
@@ -166,7 +166,7 @@ def test_strict_config(packages: Any, field: str) -> None:
 @pytest.mark.parametrize(
     "requirement", ["detloss>=99", "detloss<0.1", "Detloss[train] (>=99)", "detloss==99.*; python_version > '3'"]
 )
-def test_built_for_another_detloss(packages: Any, requirement: str) -> None:
+def test_row_17_built_for_another_detloss(packages: Any, requirement: str) -> None:
     """A package that requires another detloss is refused before its import, with both versions."""
     message = load_error(packages, "acme_v:Loss", {"acme_v.py": "raise RuntimeError"}, requires=(requirement,))
     assert "this is detloss 0.1.0" in message
@@ -202,7 +202,7 @@ ADAPTER = "from torch import nn\nfrom detloss.heads.base import HeadAdapter\ncla
         (f"{ADAPTER}head_name = 'acne'; adapts = nn.Linear", "Adapter.head_name is 'acne'. Write the name of the"),
     ],
 )
-def test_target_is_no_head_adapter(packages: Any, source: str, found: str) -> None:
+def test_row_16_target_is_no_head_adapter(packages: Any, source: str, found: str) -> None:
     """A head whose class is no adapter, or one for another name, is refused with what was found."""
     packages.add("acme", entry_points="[detloss.heads]\nacme = acme_h:Adapter\n", modules={"acme_h.py": source})
     with pytest.raises(PluginLoadError, match=r"^The head 'acme' of acme 1\.0 cannot be used: ") as caught:

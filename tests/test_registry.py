@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import Any
 
 import pytest
@@ -38,32 +39,35 @@ def test_find_plugins_is_sorted(packages: Any) -> None:
     assert found == ["zz:zz_a", "aa:zz_b", "zz:zz_b"]
 
 
-def test_one_bad_package_breaks_nobody(packages: Any, loss_source: str) -> None:
+def test_row_01_unselected_plugin_that_raises(packages: Any, loss_source: str) -> None:
     """A package that raises at import, and one whose file is malformed, leave the selected loss alone."""
     packages.add("bomb", losses={"bomb": "bomb_m:Bomb"}, modules={"bomb_m.py": "raise RuntimeError"})
     packages.add("torn", entry_points="torn")
     packages.add("far-losses", losses={"far": "far_b:FarLoss"}, modules={"far_b.py": loss_source})
     assert get_plugin("far").cls.__name__ == "FarLoss"
+    assert {"bomb", "far"} <= {plugin.name for plugin in find_plugins()}
+    assert "bomb_m" not in sys.modules
 
 
-def test_unknown_name(packages: Any) -> None:
+def test_row_19_unknown_name(packages: Any) -> None:
     """An unknown name is refused with near names of losses, and how to see them all; nothing is imported."""
-    packages.add("plug", losses={"quantum": "absent_m:C"})
+    packages.add("plug", losses={"quantum": "quantum_m:C"}, modules={"quantum_m.py": "raise RuntimeError"})
     with pytest.raises(
         UnknownPluginError, match=r"no loss 'quantun'\. Did you mean 'quantum'\?.*`detloss list`"
     ) as caught:
         get_plugin("quantun")
     assert caught.value.name == "quantun"
+    assert "quantum_m" not in sys.modules
 
 
-def test_unknown_name_of_another_case(packages: Any) -> None:
+def test_row_19_name_of_another_case(packages: Any) -> None:
     """A name in another case is no name, and the right one is proposed."""
     packages.add("plug", losses={"quantum": "absent_m:C"})
     with pytest.raises(UnknownPluginError, match=r"Did you mean 'quantum'\?"):
         get_plugin("Quantum")
 
 
-def test_a_package_name_for_a_loss_name(packages: Any) -> None:
+def test_row_19_package_name_for_a_loss_name(packages: Any) -> None:
     """Where the name of a package is given, or nearly, the losses that it offers are named."""
     packages.add("quantum-losses", losses={"qa": "m:C", "qb": "m:C"})
     with pytest.raises(UnknownPluginError, match="The package quantum-losses offers qa, qb"):
@@ -72,7 +76,7 @@ def test_a_package_name_for_a_loss_name(packages: Any) -> None:
         get_plugin("quantum_loses")
 
 
-def test_unknown_package_or_loss_of_it(packages: Any) -> None:
+def test_row_19_unknown_package_or_loss_of_it(packages: Any) -> None:
     """``package:name`` with an unknown package names near packages; with an unknown loss, the package's own."""
     packages.add("quantum-losses", losses={"qa": "m:C"})
     with pytest.raises(UnknownPluginError, match="near names are quantum-losses"):
@@ -86,7 +90,7 @@ def test_unknown_package_or_loss_of_it(packages: Any) -> None:
     ["os.system", "os:system.x", "../x", "", " giou", "giou\n", "a:b:c", ":x", "x:", "\x1b[31m", "x" * 10_000, 3, None],
     ids=lambda name: ascii(name)[:12],
 )
-def test_impossible_name(name: Any) -> None:
+def test_row_20_impossible_name(name: Any) -> None:
     """What can be no name, such as an import path, is refused by its form with a short, escaped message."""
     with pytest.raises(UnknownPluginError, match="cannot be the name of a loss") as caught:
         get_plugin(name)
@@ -95,7 +99,7 @@ def test_impossible_name(name: Any) -> None:
 
 
 @pytest.mark.parametrize("order", [("aa", "bb"), ("bb", "aa")])
-def test_conflict(packages: Any, loss_source: str, order: tuple[str, str]) -> None:
+def test_row_05_one_name_two_packages(packages: Any, loss_source: str, order: tuple[str, str]) -> None:
     """A name that two packages claim is refused with both named; ``package:name`` selects, however it is spelled."""
     for package in order:
         packages.add(
@@ -111,14 +115,20 @@ def test_conflict(packages: Any, loss_source: str, order: tuple[str, str]) -> No
     assert get_plugin("aa_losses:far").cls.__module__ == "far_aa"
 
 
-def test_no_first_party_privilege(packages: Any) -> None:
+def test_row_06_first_party_name_taken(packages: Any) -> None:
     """A package that takes the name of an installed loss makes a conflict, never a silent winner."""
-    installed = find_plugins()
-    if not installed:
-        pytest.skip("no loss is installed")
-    packages.add("taker", losses={installed[0].name: "m:C"})
-    with pytest.raises(PluginConflictError, match=r"taker 1\.0"):
-        get_plugin(installed[0].name)
+    packages.add("taker", losses={"giou": "m:C"})
+    with pytest.raises(PluginConflictError, match=r"detloss-iou .* and taker 1\.0"):
+        get_plugin("giou")
+    assert get_plugin("detloss-iou:giou").cls.__name__ == "GIoULoss"
+
+
+def test_row_06_head_name_taken(packages: Any) -> None:
+    """A package that takes the name of one of detloss's own heads makes a conflict as well; `package:name` works."""
+    packages.add("taker", entry_points="[detloss.heads]\nroi_heads = m:C\n")
+    with pytest.raises(PluginConflictError, match=r"The head 'roi_heads' is claimed by detloss .* and taker 1\.0"):
+        get_plugin("roi_heads", HEAD_GROUP)
+    assert get_plugin("detloss:roi_heads", HEAD_GROUP).cls.__name__ == "RoIHeadsAdapter"
 
 
 HEAD_SOURCE = """

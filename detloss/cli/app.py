@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from detloss import __version__
 
-COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate", "new", "check")
+COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate", "new", "check", "doctor")
 """In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
 
 
@@ -65,6 +65,8 @@ detloss train config.yaml --set losses.roi_heads=giou — train your own
 detloss calibrate config.yaml — which weight a loss needs there
 
 detloss new my_iou — write a plugin package; then `detloss check my_iou` checks its loss
+
+detloss doctor — find out what is wrong with anything installed
 """
 )
 def _detloss(

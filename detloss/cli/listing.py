@@ -1,30 +1,41 @@
-"""What `detloss list` prints: found without importing torch, pydantic or any plugin."""
+"""What `detloss list` prints: found without importing torch, pydantic or any plugin into this process."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from detloss.allow_list import VARIABLE
 from detloss.discovery import HEAD_GROUP, LOSS_GROUP, Plugin, Scan, scan
 from detloss.metadata import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from detloss.doctor import Loading
 
-def print_list(*, heads: bool = False, as_json: bool = False) -> None:
-    """Print the installed losses or heads, the names that two packages claim, and what is wrong with any package."""
+
+def print_list(*, heads: bool = False, as_json: bool = False, check: bool = False) -> int:
+    """Print the installed losses or heads, the names that two packages claim, and what is wrong with any package.
+
+    With ``check`` each is loaded, apart from this process.
+
+    Returns:
+        The exit status: 1 where a checked plugin does not load.
+    """
     found = scan(HEAD_GROUP if heads else LOSS_GROUP)
+    loading = _load(found.plugins) if check else None
+    status = int(loading is not None and not all(outcome.loads for outcome in loading.outcomes))
     if as_json:
-        print(json.dumps(_as_data(found), indent=2))
-        return
+        print(json.dumps(_as_data(found, loading), indent=2))
+        return status
     from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
 
     out = stdout()
     if found.plugins:
-        out.print(_table(found))
+        out.print(_table(found, loading))
     elif heads:
         out.print("No head is installed: the metadata of detloss is missing. Install detloss again.", markup=False)
     else:
@@ -41,10 +52,39 @@ def print_list(*, heads: bool = False, as_json: bool = False) -> None:
         )
     for problem in found.problems:
         out.print(f"Problem: {problem}", markup=False, highlight=False)
+    if loading is not None:
+        for line in _why_not(loading):
+            out.print(line, markup=False, highlight=False)
+    if found.left_out and found.allow_list_error is None:
+        kind = ("head" if heads else "loss") if len(found.left_out) == 1 else "heads" if heads else "losses"
+        out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind} more.", markup=False, highlight=False)
+    return status
 
 
-def _as_data(found: Scan) -> dict[str, object]:
+def _load(plugins: tuple[Plugin, ...]) -> Loading:
+    from detloss.cli.diagnosis import progress  # noqa: PLC0415 - a plain listing has no use for it
+    from detloss.doctor import load_apart  # noqa: PLC0415
+
+    with progress() as update:
+        return load_apart(plugins, progress=update)
+
+
+def _why_not(loading: Loading) -> Iterator[str]:
+    for library in loading.libraries.values():
+        if not library.imported:
+            yield f"{library.name} cannot be imported: {library.error}. `detloss doctor` says more."
+    for outcome in loading.outcomes:
+        if outcome.error:
+            yield f"Problem: {outcome.error}"
+
+
+def _as_data(found: Scan, loading: Loading | None) -> dict[str, object]:
     conflicts = found.conflicts
+    checked: list[dict[str, object]] = [{} for _ in found.plugins]
+    if loading is not None:
+        from detloss.cli.diagnosis import loading_data  # noqa: PLC0415 - as in `_load`
+
+        checked = [loading_data(outcome) for outcome in loading.outcomes]
     return {
         "plugins": [
             {
@@ -57,14 +97,19 @@ def _as_data(found: Scan) -> dict[str, object]:
                 "attribute": plugin.attribute,
                 "location": plugin.location,
                 "conflict": plugin.name in conflicts,
+                **outcome,
             }
-            for plugin in found.plugins
+            for plugin, outcome in zip(found.plugins, checked, strict=True)
+        ],
+        "left_out": [
+            {"name": plugin.name, "package": plugin.package, "version": plugin.version, "location": plugin.location}
+            for plugin in found.left_out
         ],
         "problems": [asdict(problem) for problem in found.problems],
     }
 
 
-def _table(found: Scan) -> Table:
+def _table(found: Scan, loading: Loading | None) -> Table:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -82,6 +127,9 @@ def _table(found: Scan) -> Table:
     conflicts = found.conflicts
     if any(plugin.group == HEAD_GROUP for plugin in found.plugins):
         del columns["space"]
+    if loading is not None:
+        loads = {outcome.plugin: "yes" if outcome.loads else "no" for outcome in loading.outcomes}
+        columns["loads"] = lambda plugin: loads[plugin]
     for heading in columns:
         table.add_column(heading, style="bold cyan" if heading == "name" else None, overflow="fold")
     for plugin in found.plugins:

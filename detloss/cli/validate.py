@@ -68,7 +68,7 @@ def resolve(file: Path, overrides: list[str]) -> dict[str, Any]:
     for head, specs in config.losses.items():
         for spec in specs:
             resolved = check_spec(spec)
-            recommended = resolved.cls.recommended_weights.get(head)
+            recommended = resolved.cls.recommended_weights.get(head.rpartition(":")[2])
             weight, source = spec.weight, "config"
             if weight is None:
                 weight, source = (1.0, "default") if recommended is None else (recommended, "recommended")

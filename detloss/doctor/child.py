@@ -1,0 +1,179 @@
+"""What runs in the process that `detloss doctor` starts: it imports the libraries, then has each plugin imported.
+
+It reports to its stdout, one JSON object a line, before and after each step: where it hangs or dies, the reader knows
+at which step. What libraries print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from detloss.discovery import HEAD_GROUP, Plugin
+from detloss.doctor.trial import Process, Trial, fork, from_data, import_plugin, spawn
+from detloss.metadata import clipped, printable
+
+LIBRARIES = ("pydantic", "torch", "torchvision", "detloss")
+"""In the order of import; detloss, which needs pydantic and torch, stands for the interface of losses."""
+PLUGINS, OPERATORS = "plugins", "operators"
+"""The steps after them."""
+
+
+def main(request: dict[str, Any]) -> NoReturn:
+    """Do what the request of `detloss.doctor.apart` or `detloss.doctor.trial.spawn` says, and end the process."""
+    status = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        (_import_one if "one" in request else _import_all)(request)
+        status = 0
+    except Exception:  # noqa: BLE001 - whoever started this process shows the last line
+        traceback.print_exc()
+    finally:
+        # Without the second that Python takes to put away torch.
+        sys.stderr.flush()
+        os._exit(status)
+
+
+_NEEDS = {"torchvision": {"torch"}, "detloss": {"pydantic", "torch"}}
+
+
+def _import_one(request: dict[str, Any]) -> None:
+    import_module("detloss.loss")
+    if request["one"]["group"] == HEAD_GROUP:
+        import_module("detloss.heads.base")
+    for stream in (1, 2):
+        os.truncate(stream, 0)
+    import_plugin(from_data(request["one"]), Path(request["folder"]), request["timeout"])
+
+
+def _import_all(request: dict[str, Any]) -> None:
+    # Nobody else may write among the reports: libraries get stderr for their stdout.
+    reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def report(**what: object) -> None:
+        reports.write(json.dumps(what) + "\n")
+        reports.flush()
+
+    def start(trial: Trial) -> Process:
+        return fork(trial, reports.fileno()) if request["fork"] else spawn(trial)
+
+    there: set[str] = set()
+    for name in LIBRARIES:
+        if name not in request["skip"] and _NEEDS.get(name, set()) <= there and _import(name, there, report):
+            there.add(name)
+    plugins = [
+        (number, plugin)
+        for number, plugin in enumerate(map(from_data, request["plugins"]))
+        if "detloss" in there and (plugin.group != HEAD_GROUP or "torchvision" in there)
+    ]
+    report(event="importing", name=PLUGINS)
+    for number, outcome in _try(plugins, start, **request["limits"]):
+        report(event="plugin", number=number, **outcome)
+    if "torchvision" in there:
+        report(event="importing", name=OPERATORS)
+        report(event="operators", **_operators())
+    report(event="end")
+
+
+def _import(name: str, there: set[str], report: Callable[..., None]) -> bool:
+    report(event="importing", name=name)
+    try:
+        module = import_module("detloss.loss" if name == "detloss" else name)
+        if name == "pydantic":
+            # Its plugins are looked for when the first model is defined, not when it is imported.
+            module.create_model("Probe", value=(int, 0))
+        if name == "detloss" and "torchvision" in there:
+            import_module("detloss.heads.base")
+    except BaseException as error:  # noqa: BLE001 - a library may raise anything, SystemExit included
+        text = " ".join(str(error).split())
+        # The first frame is this one; importlib's say nothing about the library.
+        frames = [*traceback.walk_tb(error.__traceback__)][1:]
+        places = [f"{printable(frame.f_code.co_filename)}:{line}" for frame, line in frames if not _is_import(frame)]
+        report(
+            event="failed",
+            name=name,
+            missing=isinstance(error, ModuleNotFoundError) and error.name == name,
+            error=printable(f"{type(error).__name__}: {text}" if text else type(error).__name__),
+            place=places[-1] if places else "",
+            metadata=any(_module_of(frame).startswith("importlib.metadata") for frame, _ in frames),
+        )
+        return False
+    version = clipped(getattr(module, "__version__", ""))
+    report(event="imported", name=name, version=version)
+    return True
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+def _is_import(frame: FrameType) -> bool:
+    return _module_of(frame) in ("importlib", "importlib._bootstrap", "importlib._bootstrap_external")
+
+
+def _try(
+    plugins: list[tuple[int, Plugin]],
+    start: Callable[[Trial], Process],
+    *,
+    workers: int,
+    timeout: float,
+    allowance: float,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Import all plugins, a few at a time, and yield what came of each."""
+    parent, running = os.getppid(), dict[int, Trial]()
+    terminated = threading.Event()
+    # Only noted: Python drops an exception that a signal raises in some places, such as logging's part in a fork.
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    with tempfile.TemporaryDirectory(prefix="detloss-doctor-", ignore_cleanup_errors=True) as folder:
+        try:
+            while plugins or running:
+                while plugins and len(running) < workers:
+                    number, plugin = plugins.pop(0)
+                    place = Path(folder, str(number))
+                    place.mkdir()
+                    running[number] = Trial(plugin, place, timeout, allowance, start)
+                for number, trial in list(running.items()):
+                    if (outcome := trial.outcome()) is not None:
+                        del running[number]
+                        yield number, outcome
+                time.sleep(_POLL)
+                if terminated.is_set() or os.getppid() != parent:  # nobody wants to know any more
+                    raise SystemExit(1)
+        finally:
+            for trial in running.values():
+                trial.kill()
+                trial.process.wait()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+_POLL = 0.005
+"""Seconds between two looks at the running imports; they take about as long."""
+
+
+def _operators() -> dict[str, object]:
+    """Return what torch and torchvision can do here, each device's ``torchvision::nms`` tried on two boxes."""
+    torch, ops = import_module("torch"), import_module("torchvision.ops")
+    cuda = torch.cuda.is_available()
+    failures = {}
+    for device in ("cpu", "cuda") if cuda else ("cpu",):
+        try:
+            boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]], device=device)
+            kept = ops.nms(boxes, torch.tensor([0.5, 0.9], device=device), 0.5).tolist()
+            if kept != [1]:  # one of two equal boxes stays, the one with the higher score
+                failures[device] = f"keeps the boxes {kept}, not [1]"
+        except Exception as error:  # noqa: BLE001 - the operator may be missing, or compiled for something else
+            failures[device] = printable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else []
+    return {"failures": failures, "cuda": torch.version.cuda, "devices": devices}

@@ -1,0 +1,158 @@
+"""What plugins need around them: Python, libraries that fit together, compilers, CUDA."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from detloss import __version__
+from detloss.doctor.apart import ESCAPES, Library, Loading
+from detloss.doctor.finding import Finding
+from detloss.metadata import clipped, printable, unmet
+
+
+def describe(loading: Loading) -> dict[str, str]:
+    """Return versions by what they are of; empty where there is none."""
+    found = {"python": f"{platform.python_version()} ({sys.executable})", "detloss": __version__}
+    for name in ("pydantic", "torch", "torchvision"):
+        library = loading.libraries.get(name, Library(name))
+        found[name] = library.version or installed_version(name)
+        if found[name] and not library.imported:
+            found[name] += " (cannot be imported)"
+    compiler = cxx_compiler()
+    cuda = "not known: torch or torchvision cannot be imported"
+    if loading.operators:
+        devices = ", ".join(loading.operators["devices"]) or "no device"
+        cuda = f"{loading.operators['cuda'] or 'not in this torch'}; {devices}"
+    return found | {
+        "C++ compiler": _first_line(compiler) if compiler else "",
+        "triton": installed_version("triton"),
+        "CUDA": cuda,
+    }
+
+
+def library_findings(loading: Loading) -> Iterator[Finding]:
+    """Say which library cannot be imported, why, and which two do not fit together."""
+    for library in loading.libraries.values():
+        if library.error:
+            yield from _failure(library, loading)
+    mismatch = _mismatch()
+    for device, error in loading.operators.get("failures", {}).items():
+        what = f"its operator torchvision::nms does not work on {device}: {error}."
+        advice = " ".join(filter(None, (mismatch, _PAIR)))
+        yield Finding("library", "torchvision", f"{what} {advice}")
+    if mismatch and not loading.operators:
+        yield Finding("library", "torchvision", f"{mismatch} {_PAIR}")
+
+
+def compiler_findings(loading: Loading) -> Iterator[Finding]:
+    """Note which of the compilers that `compile: true` in a spec needs is missing."""
+    if cxx_compiler() is None:
+        name = os.environ.get("CXX")
+        what = f"CXX names {name!r}, which is no program" if name else f"{' and '.join(_COMPILERS)} are not on PATH"
+        message = f"{what}, and `compile: true` in a spec needs a C++ compiler on the CPU. Nothing else does."
+        yield Finding("compiler", "C++ compiler", message, wrong=False)
+    if loading.operators.get("devices") and not installed_version("triton"):
+        message = "is not installed, and `compile: true` in a spec needs it on a GPU: `python -m pip install triton`."
+        yield Finding("compiler", "triton", message, wrong=False)
+
+
+def cxx_compiler() -> str | None:
+    """Return the C++ compiler that torch.compile would use, or None."""
+    named = os.environ.get("CXX")
+    return next(filter(None, map(shutil.which, [named] if named else _COMPILERS)), None)
+
+
+def installed_version(package: str) -> str:
+    """Return the version of an installed package, without importing it; empty where there is none."""
+    try:
+        return clipped(metadata.version(package))
+    except Exception:  # noqa: BLE001 - foreign metadata fails in many ways, and this is an addition to other findings
+        return ""
+
+
+_COMPILERS = ("clang++", "g++") if sys.platform == "darwin" else ("g++", "clang++")
+_PAIR = "Install a pair that fits: `python -m pip install --upgrade torch torchvision`."
+
+
+def _failure(library: Library, loading: Loading) -> Iterator[Finding]:
+    name = library.name
+    if library.missing:
+        yield Finding("library", name, f"is not installed: `python -m pip install {name}`.")
+        return
+    if library.metadata:
+        escapes = " ".join(f"{variable}={value}" for variable, value in ESCAPES.items())
+        helps = "helps" if library.imported else "should help, and does not here"
+        message = (
+            f"cannot be imported ({clipped(library.error)}): it reads the metadata of all installed packages, as "
+            f"pydantic, torch and torchvision all do, and this file is broken. Mend or uninstall its package. "
+            f"Meanwhile {escapes} in the environment {helps}."
+        )
+        for file in [*map(str, _unreadable_metadata())] or [library.place]:
+            yield Finding("library", name, message, file)
+        return
+    path, _, line = library.place.rpartition(":")
+    if "torchvision::" in library.error:
+        advice = f"torch {loading.libraries['torch'].version} and torchvision do not fit. {_PAIR[:-1]}"
+    elif hidden := _hides(name):
+        advice = f"{hidden} is imported in place of the installed package: rename it or take its folder off the path"
+    else:
+        advice = f"Reinstall it: `python -m pip install --force-reinstall {name}`"
+    needed = "" if name == "torchvision" else " Until then no plugin can be loaded."
+    what = f"cannot be imported: {library.error[:_MAX_ERROR].rstrip('.')}."
+    yield Finding("library", name, f"{what} {advice}.{needed}", path, int(line) if line.isdigit() else None)
+
+
+_MAX_ERROR = 500
+"""Characters of a library's error that are shown; those of dynamic libraries run over many lines."""
+
+
+def _unreadable_metadata() -> Iterator[Path]:
+    """Yield the files that Python's own reader of entry points fails on."""
+    for distribution in metadata.distributions():
+        try:
+            list(distribution.entry_points)
+        except Exception:  # noqa: BLE001 - what it raises is what is looked for
+            yield Path(str(getattr(distribution, "_path", "")), "entry_points.txt")
+
+
+def _mismatch() -> str:
+    """Say which torch the installed torchvision requires, if another one is installed; else nothing."""
+    try:
+        lines = [line for line in metadata.requires("torchvision") or () if line.startswith("torch")]
+        wrong = [*unmet(lines, {"torch": metadata.version("torch")})]
+    except Exception:  # noqa: BLE001 - as in `installed_version`
+        return ""
+    return "".join(
+        f"torchvision {installed_version('torchvision')} requires {printable(line)}, and {version} is installed."
+        for line, version in wrong
+        if version is not None
+    )
+
+
+def _hides(name: str) -> str:
+    """Return the file that is imported as ``name`` if it is not the installed package's own; else nothing."""
+    try:
+        spec = find_spec(name)
+        origin = Path(str(spec.origin)) if spec else None
+        own = Path(str(metadata.distribution(name).locate_file(name)))
+    except Exception:  # noqa: BLE001 - as in `installed_version`
+        return ""
+    # An editable install has its files elsewhere.
+    return "" if origin is None or not own.exists() or origin.is_relative_to(own) else str(origin)
+
+
+def _first_line(program: str) -> str:
+    """Return the first line of what ``program --version`` says, and where the program is."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return program
+    return f"{clipped(done.stdout.partition(chr(10))[0])} ({program})"
