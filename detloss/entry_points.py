@@ -206,7 +206,8 @@ def _is_one_install(one: _Offer, other: _Offer) -> bool:
     """Tell whether two copies are the halves of one editable install: the egg-info beside the source is no ghost."""
     copies = (one.distribution, other.distribution)
     has_egg = any(copy.location.name.endswith(".egg-info") for copy in copies)
-    return has_egg and copies[0].version == copies[1].version and one.targets == other.targets
+    apart = str(copies[0].location.parent) != str(copies[1].location.parent)
+    return has_egg and apart and copies[0].version == copies[1].version and one.targets == other.targets
 
 
 def _hidden(loser: Distribution, winner: Distribution) -> Problem:

@@ -11,6 +11,7 @@ from typing import Any
 from detloss.errors import ConfigError
 
 __all__ = [
+    "MAX_SHOWN",
     "Finding",
     "KeyPath",
     "config_error",
@@ -18,12 +19,16 @@ __all__ = [
     "dotted",
     "findings_of",
     "found",
+    "is_secret",
     "near",
     "number_hint",
 ]
 
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of a config to a value."""
+
+MAX_SHOWN = 100
+"""Findings that a message lists: nobody reads more, and no loss is looked up after as many."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,10 @@ class Finding:
 def config_error(findings: Iterable[Finding]) -> ConfigError:
     """Return one error for all findings, in the order of the file."""
     ordered = tuple(sorted(findings, key=lambda f: (f.override, f.line or 0, f.column or 0)))
-    error = ConfigError("\n".join([_headline(ordered), *(f"  {finding}" for finding in ordered)]))
+    lines = [_headline(ordered), *(f"  {finding}" for finding in ordered[:MAX_SHOWN])]
+    if len(ordered) > MAX_SHOWN:
+        lines.append(f"  ... and at least {len(ordered) - MAX_SHOWN} more: mend these first")
+    error = ConfigError("\n".join(lines))
     # In __dict__, so that it is pickled with the exception.
     vars(error)["findings"] = ordered
     return error
@@ -88,8 +96,8 @@ def dotted(path: Sequence[str | int]) -> str:
 
 def found(path: Sequence[str | int], value: Any) -> str:
     """Write a value for a message: shortened, escaped, and not at all where its key may name a secret."""
-    if any(isinstance(part, str) and _SECRET.search(part) for part in path):
-        return f"a {type(value).__name__} (not shown, its key may name a secret)"
+    if is_secret(path, value):
+        return f"a {type(value).__name__} (not shown, it may be a secret)"
     if isinstance(value, dict | list | tuple):
         return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value)}"
     if value is None:
@@ -100,20 +108,47 @@ def found(path: Sequence[str | int], value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def number_hint(value: Any) -> str | None:
-    """Return how to write a number that YAML 1.1 reads as text (``1e-3``), or None where the value is none."""
-    match = _EXPONENT.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+def is_secret(path: Sequence[str | int], value: Any) -> bool:
+    """Tell whether a value may be a secret: by a key on its way, or because it looks like one of the common kinds."""
+    by_key = any(isinstance(part, str) and _SECRET_KEY.search(part) for part in path)
+    return by_key or (isinstance(value, str) and _SECRET_VALUE.search(value) is not None)
+
+
+def number_hint(value: Any, *, yaml: bool = True) -> str | None:
+    """Return how to write a number that was read as text, or None where the value is none.
+
+    Args:
+        value: What was read.
+        yaml: Whether it was read from YAML, whose version 1.1 takes ``1e-3`` for text; in TOML and JSON text is quoted.
+    """
+    if not isinstance(value, str):
         return None
-    mantissa, exponent = match["mantissa"], match["exponent"]
-    mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
-    return f"YAML reads {value} as text; write {mantissa}e{exponent if exponent[0] in '+-' else f'+{exponent}'}"
+    match = _EXPONENT.fullmatch(value) if yaml else None
+    if match is not None:
+        mantissa, exponent = match["mantissa"], match["exponent"]
+        mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
+        return f"YAML reads {value} as text; write {mantissa}e{exponent if exponent[0] in '+-' else f'+{exponent}'}"
+    if yaml and (match := _OCTAL.fullmatch(value)):
+        return f"YAML reads a number that begins with 0 as octal; write {match['sign']}{match['rest']}"
+    if yaml and _SEXAGESIMAL.fullmatch(value):
+        return "YAML reads a number with : in base 60; write it as one decimal number"
+    return "write the number without quotes" if _NUMBER.fullmatch(value) else None
 
 
 _SHOWN = 60  # characters of a value in a message: enough to recognise it
-_SECRET = re.compile(r"secret|token|passw|credential|private|(api|access)_?key|auth", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"secret|token|passw|passphrase|pwd|credential|private|(api|access|signing)[_-]?key|auth|bearer|cookie",
+    re.IGNORECASE,
+)
+# user:password@host, the prefixes of issued keys (Hugging Face, GitHub, OpenAI, AWS, Slack, GitLab), JWT, PEM.
+_SECRET_VALUE = re.compile(
+    r"//[^/\s:]*:[^/\s]*@|\b(hf_|gh[oprsu]_|github_pat_|sk-|AKIA|xox[abprs]-|glpat-|eyJ)\w{8}|-----BEGIN"
+)
 # What YAML 1.2 and JSON read as a float, but YAML 1.1 (PyYAML) does not: no dot, or an exponent without a sign.
-_EXPONENT = re.compile(r"(?P<mantissa>[-+]?\d+(?:\.\d*)?)[eE](?P<exponent>[-+]?\d+)")
+_EXPONENT = re.compile(r"(?P<mantissa>[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+))[eE](?P<exponent>[-+]?\d+)")
+_OCTAL = re.compile(r"(?P<sign>[-+]?)0[0_]*(?P<rest>\d[\d_]*)")
+_SEXAGESIMAL = re.compile(r"[-+]?\d[\d_]*(?::[0-5]?\d)+(?:\.\d*)?")
+_NUMBER = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def _headline(findings: Sequence[Finding]) -> str:

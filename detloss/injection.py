@@ -53,13 +53,15 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
         PluginError: a loss or head name cannot be resolved to one installed plugin.
         ConfigError: a parameter of a loss is wrong.
     """
-    planned = []
+    planned: list[tuple[nn.Module, type[HeadAdapter], HeadLosses]] = []
     for head, given in losses.items():
         adapter = _adapter(head)
         module = _find(model, adapter)
         if found := adapter.patches(module):
             raise AlreadyPatchedError(f"{head}: detloss will not combine its losses with what is there: {found[0]}.")
-        planned.append((module, adapter, _losses(head, given)))
+        if any(module is other for other, *_ in planned):
+            raise InjectionError(f"{head}: the losses of this head are given twice. Sum them in one list.")
+        planned.append((module, adapter, _losses(adapter.head_name, given)))
     for module, adapter, head_losses in planned:
         _take_out(module)
         module.__class__ = adapted(adapter, type(module))

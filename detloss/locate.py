@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from detloss.errors import ConfigError
-from detloss.findings import Finding, KeyPath, config_error, dotted, found
-from detloss.scanner import Places, scan_json, scan_toml
+from detloss.findings import Finding, KeyPath, config_error, dotted, found, is_secret, number_hint
+from detloss.metadata import printable
+from detloss.scanner import MAX_DEPTH, Places, TooDeepError, scan_json, scan_toml
 
-__all__ = ["Document", "Position", "read_document", "read_yaml"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "TOO_MANY", "Document", "Position", "read_document", "read_yaml"]
 
 
 class Position(NamedTuple):
@@ -70,7 +71,15 @@ class Document:
         if at is None and not override:
             at = places.get(path) or next((self.values[part] for part in above if part in self.values), None)
         line, column = at or (None, None)
-        self.findings.append(Finding(message, dotted(path), self.file, line, column, near, override))
+        # A validator of a plugin's may say anything, values of the config among it.
+        self.findings.append(Finding(printable(message), dotted(path), self.file, line, column, near, override))
+
+    def hint(self, path: KeyPath, value: Any) -> str | None:
+        """Return how to write a value that YAML or its quotes turned into another type, or None."""
+        if is_secret(path, value):
+            return None
+        is_yaml = self.file is None or path in self.overridden or not self.file.lower().endswith((".toml", ".json"))
+        return number_hint(value, yaml=is_yaml)
 
 
 def read_document(path: Path) -> Document:
@@ -117,6 +126,10 @@ def read_yaml(text: str, document: Document) -> None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = "; ".join(str(part) for part in (error.context, error.problem) if part)
+        # A password that begins with *, & or ! is read as one of these: its text must not be in the message.
+        message = re.sub(
+            r"(alias|anchor|handle) '.*?'($|;)", r"\1 (for text that begins with *, & or ! use quotes)\2", message
+        )
         raise _refused(document, message, _position(mark) if mark else None) from error
     except yaml.reader.ReaderError as error:
         at = _place_of(text)(error.position)
@@ -125,24 +138,28 @@ def read_yaml(text: str, document: Document) -> None:
 
 
 MAX_BYTES = 1 << 18  # 256 KiB: a thousand times what a config has, little enough to parse at once
-MAX_DEPTH = 32  # levels of nesting: a config has 5, wrappers of wrappers a few more
-MAX_VALUES = 10_000  # keys and values after aliases are followed: what keeps an alias bomb small
+MAX_VALUES = 10_000  # values after aliases are followed: what keeps an alias bomb small
+TOO_MANY = f"more than {MAX_VALUES} values once aliases are followed: write them out"
 
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which refuses tags and depth while it composes: before anything is built."""
 
     depth = 0
+    count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise yaml.MarkedYAMLError(
-                problem=f"the YAML tag {event.tag!r}: a config is plain data, remove the tag",
+                problem="a YAML tag: a config is plain data; remove it, or put text that begins with ! in quotes",
                 problem_mark=event.start_mark,
             )
         if self.depth > MAX_DEPTH:
             raise _too_deep(event.start_mark)
+        if self.count > 2 * MAX_VALUES:  # keys are nodes too
+            raise yaml.MarkedYAMLError(problem=TOO_MANY, problem_mark=event.start_mark)
+        self.count += 1
         self.depth += 1
         try:
             return super().compose_node(parent, index)
@@ -161,10 +178,7 @@ class _Plain:
     def value(self, node: yaml.Node, path: KeyPath, depth: int) -> Any:
         self.count += 1
         if self.count > MAX_VALUES:
-            raise yaml.MarkedYAMLError(
-                problem=f"more than {MAX_VALUES} values once aliases are followed: write them out",
-                problem_mark=node.start_mark,
-            )
+            raise yaml.MarkedYAMLError(problem=TOO_MANY, problem_mark=node.start_mark)
         if depth > MAX_DEPTH:  # an alias inside its own anchor ends here
             raise _too_deep(node.start_mark)
         at = _position(node.start_mark)
@@ -208,9 +222,9 @@ class _Plain:
         if kind in {"bool", "int", "float", "null"}:
             try:
                 return self.loader.construct_object(node)
-            except ValueError as error:  # an integer of thousands of digits
-                self.document.note(path, f"is no number: {found(path, node.value)}", at=_position(node.start_mark))
-                raise config_error(self.document.findings) from error
+            except ValueError:  # an integer of thousands of digits
+                self.document.note(path, f"is no number: {found(path, node.value)}")
+                return None
         return node.value
 
 
@@ -221,21 +235,27 @@ def _read_json(text: str, document: Document) -> None:
         raise _refused(document, error.msg, Position(error.lineno, error.colno)) from error
     except ValueError as error:  # an integer of thousands of digits
         raise _refused(document, str(error)) from error
-    _put(scan_json(text), text, document)
+    _put(scan_json, text, document)
 
 
 def _read_toml(text: str, document: Document) -> None:
+    if key := _LONG_KEY.search(text):  # which tomllib stores once for each of its parts: its square in memory
+        raise _refused(document, f"a key has more than {MAX_DEPTH} parts", _place_of(text)(key.start()))
     try:
         document.data = tomllib.loads(text)
     except ValueError as error:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         at = Position(int(place[1]), int(place[2])) if place else Position(text.count("\n") + 1, 1)
         raise _refused(document, re.sub(r" \(at .*\)$", "", str(error)), at) from error
-    _put(scan_toml(text), text, document)
+    _put(scan_toml, text, document)
 
 
-def _put(places: Places, text: str, document: Document) -> None:
+def _put(scan: Callable[[str], Places], text: str, document: Document) -> None:
     place = _place_of(text)
+    try:
+        places = scan(text)
+    except TooDeepError as error:
+        raise _refused(document, f"nested deeper than {MAX_DEPTH} levels", place(error.offset)) from None
     document.keys.update((path, place(offset)) for path, offset in places.keys.items())
     document.values.update((path, place(offset)) for path, offset in places.values.items())
     for path, offset in places.repeated:
@@ -266,7 +286,10 @@ def _refused(document: Document, message: str, at: Position | None = None) -> Co
 
 
 # YAML 1.1 numbers that read otherwise than they look: sexagesimal (1:30 is 90) and octal (010 is 8).
-_SURPRISING = re.compile(r"[-+]?(?:0\d|.*:)")
+_SURPRISING = re.compile(r"[-+]?(?:0[\d_]|.*:)")
+
+# Parts of a dotted TOML key, quoted or not, in whatever place: text of so many words and dots is not missed either.
+_LONG_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH},}}""")
 
 _READERS: Mapping[str, Callable[[str, Document], None]] = {
     ".yaml": read_yaml,

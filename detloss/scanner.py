@@ -13,7 +13,22 @@ from dataclasses import dataclass, field
 
 from detloss.findings import KeyPath
 
-__all__ = ["Places", "scan_json", "scan_toml"]
+__all__ = ["MAX_DEPTH", "Places", "TooDeepError", "scan_json", "scan_toml"]
+
+MAX_DEPTH = 32
+"""Levels of nesting: a config has 5, wrappers of wrappers a few more."""
+
+
+class TooDeepError(Exception):
+    """A value is nested too deeply: the paths of many such values would fill the memory.
+
+    Attributes:
+        offset: Where it stands.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
 
 
 @dataclass
@@ -32,14 +47,22 @@ class Places:
 
 
 def scan_json(text: str) -> Places:
-    """Return where everything stands in valid JSON text."""
+    """Return where everything stands in valid JSON text.
+
+    Raises:
+        TooDeepError: Something is nested deeper than `MAX_DEPTH`.
+    """
     scanner = _Scanner(text, ":")
     scanner.value(())
     return scanner.places
 
 
 def scan_toml(text: str) -> Places:
-    """Return where everything stands in valid TOML text."""
+    """Return where everything stands in valid TOML text.
+
+    Raises:
+        TooDeepError: Something is nested deeper than `MAX_DEPTH`.
+    """
     scanner = _Scanner(text, "=")
     scanner.statements()
     return scanner.places
@@ -167,6 +190,8 @@ class _Scanner:
         return self.text[self.at : self.at + 1]
 
     def place(self, path: KeyPath, key: int, value: int) -> None:
+        if len(path) > MAX_DEPTH:
+            raise TooDeepError(value)
         self.places.keys.setdefault(path, key)
         self.places.values.setdefault(path, value)
 

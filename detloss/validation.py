@@ -9,15 +9,17 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from detloss.errors import PluginError
-from detloss.findings import KeyPath, did_you_mean, dotted, found, near, number_hint
-from detloss.locate import MAX_DEPTH, Document
+from detloss.findings import MAX_SHOWN, KeyPath, did_you_mean, dotted, found, is_secret, near
+from detloss.locate import MAX_DEPTH, MAX_VALUES, TOO_MANY, Document
 from detloss.loss import ENVELOPE, BoxRegressionLoss, LossConfig, LossSpec, NestedSpec
 from detloss.registry import HEAD_GROUP, LoadedPlugin, Plugin, find_plugins, get_plugin
 
@@ -46,6 +48,15 @@ def plain(value: Any, document: Document, path: KeyPath = ()) -> Any:
 
     Models are dumped, paths become text. What cannot be plain is noted, and None takes its place.
     """
+    return _plain(value, document, path, count(1))
+
+
+def _plain(value: Any, document: Document, path: KeyPath, counter: Iterator[int]) -> Any:
+    number = next(counter)
+    if number > MAX_VALUES:
+        if number == MAX_VALUES + 1:
+            document.note(path, TOO_MANY)
+        return None
     if len(path) > MAX_DEPTH:
         document.note(path, f"nested deeper than {MAX_DEPTH} levels")
         return None
@@ -54,9 +65,9 @@ def plain(value: Any, document: Document, path: KeyPath = ()) -> Any:
     if isinstance(value, Mapping):
         for key in (key for key in value if not isinstance(key, str)):
             document.note((*path, str(key)), f"a key is a word, not a {type(key).__name__}")
-        return {str(key): plain(item, document, (*path, str(key))) for key, item in value.items()}
+        return {str(key): _plain(item, document, (*path, str(key)), counter) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, document, (*path, i)) for i, item in enumerate(value)]
+        return [_plain(item, document, (*path, i), counter) for i, item in enumerate(value)]
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -86,10 +97,11 @@ def validated(model: type[Model], document: Document, data: Any, path: KeyPath, 
     try:
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
+        noted = {finding.key for finding in document.findings}
         for detail in error.errors(include_url=False):
             at = (*path, *_path_in(data, detail["loc"]))
             # `plain` has put None where it noted a finding: one is enough.
-            if detail["input"] is not None or all(finding.key != dotted(at) for finding in document.findings):
+            if detail["input"] is not None or dotted(at) not in noted:
                 _note(document, model, at, who, detail)
         return None
 
@@ -98,20 +110,29 @@ def check_losses(document: Document, losses: Any) -> None:
     """Note what is wrong with the heads, names and parameters below the key ``losses``."""
     if not isinstance(losses, Mapping):
         return
-    heads = {plugin.name for plugin in find_plugins(HEAD_GROUP)}
+    heads = [plugin.name for plugin in find_plugins(HEAD_GROUP)]
+    look_up = cache(get_plugin)  # a look-up scans all that is installed: once a name is enough
     for head, given in losses.items():
+        if len(document.findings) >= MAX_SHOWN:
+            return
         path: KeyPath = ("losses", head)
-        if head not in heads:
+        if heads.count(head) != 1:  # unknown, claimed twice, or `package:name`
             try:
                 get_plugin(head, group=HEAD_GROUP)
             except PluginError as error:
-                document.note(path, str(error), near=near(head, heads), at_key=True)
+                document.note(path, str(error), near=near(head, set(heads)), at_key=True)
         for spec, at in _each(given, path):
-            _check_spec(document, spec, at, LossSpec)
+            _check_spec(document, spec, at, LossSpec, look_up)
 
 
 def check_parameters(
-    document: Document, loaded: LoadedPlugin, spec: Mapping[str, Any], path: KeyPath, kind: type[NestedSpec]
+    document: Document,
+    loaded: LoadedPlugin,
+    spec: Mapping[str, Any],
+    path: KeyPath,
+    kind: type[NestedSpec],
+    *,
+    look_up: Callable[[str], LoadedPlugin] = get_plugin,
 ) -> ResolvedSpec | None:
     """Check the parameters in a flat spec against the Config of its loss, and so on for every loss inside.
 
@@ -121,6 +142,7 @@ def check_parameters(
         spec: The spec as plain data.
         path: Where it stands.
         kind: `LossSpec` or `NestedSpec`: its fields are no parameters.
+        look_up: Finds the losses inside.
     """
     params = {key: value for key, value in spec.items() if key not in kind.model_fields}
     config_class = loaded.cls.Config
@@ -131,24 +153,28 @@ def check_parameters(
             continue
         default = plain(getattr(config, name, None), document, (*path, name)) if name not in params else None
         for nested, at in _each(params.get(name, default), (*path, name)):
-            _check_spec(document, nested, at, inner)
+            _check_spec(document, nested, at, inner, look_up)
     return None if config is None else ResolvedSpec(loaded.plugin, loaded.cls, config)
 
 
-def _check_spec(document: Document, given: Any, path: KeyPath, kind: type[NestedSpec]) -> None:
+def _check_spec(
+    document: Document, given: Any, path: KeyPath, kind: type[NestedSpec], look_up: Callable[[str], LoadedPlugin]
+) -> None:
     spec = {"name": given} if isinstance(given, str) else given
     if not isinstance(spec, Mapping) or not isinstance(name := spec.get("name"), str):
         return  # the envelope says so
+    if len(document.findings) >= MAX_SHOWN:
+        return
     if len(path) > _MAX_WITHIN:  # a loss that holds itself by default
         document.note(path, f"losses within losses, deeper than {_MAX_WITHIN} levels")
         return
     try:
-        loaded = get_plugin(name)
+        loaded = look_up(name)
     except PluginError as error:
         at: KeyPath = path if isinstance(given, str) else (*path, "name")
         document.note(at, str(error), near=near(name, {plugin.name for plugin in find_plugins()}))
         return
-    check_parameters(document, loaded, spec, path, kind)
+    check_parameters(document, loaded, spec, path, kind, look_up=look_up)
 
 
 def _each(given: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:
@@ -186,9 +212,11 @@ def _note(document: Document, model: type[BaseModel], at: KeyPath, who: str, det
     close = None
     if kind == "literal_error" and isinstance(value, str):
         close = near(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
-    hint = number_hint(value)
-    if (word := document.booleans.get(at)) and kind in {"string_type", "model_type", "literal_error"}:
-        hint = f'YAML reads {word} as {str(value).lower()}; write "{word}" in quotes'
+    hint = document.hint(at, value)
+    if (word := document.booleans.get(at)) and not is_secret(at, word):
+        hint = f"YAML reads {word} as {str(value).lower()}"
+        if kind in {"string_type", "model_type", "literal_error"}:
+            hint = f'{hint}; write "{word}" in quotes'
     message = f"{message}, found {found(at, value)}" if kind not in _SAYS_ALL else message
     advice = f"; did you mean {close!r}?" if close else f"; {hint}" if hint else ""
     document.note(at, message + advice, near=close)

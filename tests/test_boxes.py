@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detloss import boxes
-from detloss.boxes import area, bounded, center, inverted, iou, pair_boxes, scaled, size, squared_norm
+from detloss.boxes import BoxPair, area, bounded, center, inverted, iou, pair_boxes, scaled, size, squared_norm
 
 SQUARE = torch.tensor([[0.0, 0, 10, 10]])
 MOVED = torch.tensor([[5.0, 2, 15, 12]])
@@ -113,6 +115,84 @@ def test_leading_dimensions():
     assert iou(MOVED[0], SQUARE[0]).equal(expected[0])
     assert iou(MOVED.expand(2, 3, 4), SQUARE.expand(2, 3, 4)).equal(expected.expand(2, 3))
     assert iou(MOVED[:0], SQUARE[:0]).shape == (0,)
+
+
+# Where float32 ends, becomes subnormal or loses whole pixels; -0.0; and coordinates that boxes share.
+EDGES = [
+    0.0,
+    -0.0,
+    1e-45,
+    -1e-45,
+    1.1754942e-38,
+    1.0,
+    10.0,
+    20.0,
+    16777217.0,
+    1e9,
+    1e19,
+    -1e19,
+    1e38,
+    -1e38,
+    3.4028235e38,
+]
+coordinates = st.sampled_from(EDGES) | st.floats(width=32, allow_nan=False, allow_infinity=False)
+any_box = st.lists(coordinates, min_size=4, max_size=4).map(lambda numbers: torch.tensor([numbers]))
+
+
+@given(pred=any_box, target=any_box)
+def test_row_29_any_boxes_have_finite_geometry(pred, target):
+    """Everything that a pair knows is finite, with a finite gradient, for any finite float32 coordinates."""
+    pred.requires_grad_()
+    pair = pair_boxes(pred, target)
+    terms = {name: getattr(pair, name) for name in BoxPair._fields} | {
+        "iou": pair.iou(1e-7),
+        "enclosing": pair.cw * pair.ch,
+        "offset": pair.dx + pair.dy,
+        "center_distance": pair.center_distance(1e-7),
+        "side_difference": pair.side_difference(1e-7),
+        "aspect_difference": pair.aspect_difference(1e-7),
+    }
+    for name, term in terms.items():
+        assert term.isfinite().all(), name
+        if term.requires_grad:
+            (gradient,) = torch.autograd.grad(term.sum(), pred, retain_graph=True)
+            assert gradient.isfinite().all(), name
+    assert 0 <= pair.iou(1e-7).item() <= 1
+    # Rounding may lift the quotients over their bounds by a few units of the last place.
+    assert 0 <= pair.center_distance(1e-7).item() <= 1 + 1e-6
+    assert 0 <= pair.side_difference(1e-7).item() <= 2 + 1e-6
+    assert 0 <= pair.aspect_difference(1e-7).item() <= 1 + 1e-6
+
+
+@given(pred=any_box, target=any_box)
+def test_row_29_an_inverted_box_has_no_area(pred, target):
+    """A box with a negative side has IoU 0 with every box: two negative sides never make a positive area."""
+    if inverted(bounded(pred)).item() or inverted(bounded(target)).item():
+        assert iou(pred, target).item() == 0
+    assert area(size(bounded(pred))).item() >= 0
+
+
+def test_row_29_vmap():
+    """Under vmap a pair at a time gives bit for bit the values and gradients of the whole batch."""
+    pred, target = torch.cat([MOVED, APART, INVERTED, SQUARE]), SQUARE.expand(4, 4)
+    torch.testing.assert_close(torch.vmap(iou)(pred, target), iou(pred, target), rtol=0, atol=0)
+    slope = torch.func.grad(iou)
+    leaf = pred.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(iou(leaf, target).sum(), leaf)
+    torch.testing.assert_close(torch.vmap(slope)(pred, target), expected, rtol=0, atol=0)
+
+
+def test_row_29_meta_tensors():
+    """On the meta device every term of a pair has its shape."""
+    pair = pair_boxes(MOVED.to("meta"), SQUARE.to("meta"))
+    assert {getattr(pair, name).shape for name in BoxPair._fields} == {(1,)}
+    assert pair.center_distance(1e-7).device.type == "meta"
+
+
+def test_row_29_mismatched_shapes():
+    """Three boxes cannot be compared with two."""
+    with pytest.raises(RuntimeError, match="size"):
+        iou(MOVED.expand(3, 4), SQUARE.expand(2, 4))
 
 
 def test_everything_public_is_described():

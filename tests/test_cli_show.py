@@ -140,13 +140,21 @@ def test_unknown_name(run_detloss: Run) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_load_error(packages: Any, run_detloss: Run) -> None:
+def test_row_02_command_ends_with_the_plugins_line(packages: Any, run_detloss: Run) -> None:
     """A plugin that cannot be imported ends with exit code 1 and the plugin's own line."""
     packages.add("bomb", losses={"bomb": "bomb_s:Bomb"}, modules={"bomb_s.py": "\nraise RuntimeError('[red]no[/red]')"})
     code, out, err = run_detloss("show", "bomb")
     assert (code, out) == (1, "")
     assert "RuntimeError: [red]no[/red], at " in err
     assert "bomb_s.py:2" in err
+
+
+def test_row_03_command_does_not_end_silently(packages: Any, run_detloss: Run) -> None:
+    """A plugin that calls sys.exit(0) at import ends the command with an error that names it, not with success."""
+    packages.add("quitter", losses={"quitter": "quit_s:Q"}, modules={"quit_s.py": "import sys\nsys.exit(0)"})
+    code, out, err = run_detloss("show", "quitter")
+    assert (code, out) == (1, "")
+    assert "The loss 'quitter' of quitter 1.0 cannot be used: its import ended the program with sys.exit(0)" in err
 
 
 def test_no_name(run_detloss: Run) -> None:

@@ -120,6 +120,20 @@ def test_no_losses(validate: Run, write: Callable[[str], Path]) -> None:
     assert "every head keeps torchvision's own" in out
 
 
+def test_row_07_libraries_that_give_up(packages: Any, write: Callable[[str], Path], run_python: Any) -> None:
+    """Where a package's metadata makes pydantic or torch give up, the command names its file and line, not a frame."""
+    info = packages.add("latin", entry_points=b"[x]\n\xe9 = m:C\n")
+    config = write("model: ssd300_vgg16\nlosses: {ssd: giou}\n")
+    done = run_python("-m", "detloss", "validate", str(config), PYTHONPATH=str(packages.folder))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Problem: {info / 'entry_points.txt'}:2: is not UTF-8." in done.stderr
+    assert "Traceback" not in done.stderr
+    listed = run_python("-W", "error", "-m", "detloss", "list", PYTHONPATH=str(packages.folder))
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "giou" in listed.stdout
+    assert f"Problem: {info / 'entry_points.txt'}:2: is not UTF-8." in listed.stdout
+
+
 def test_missing_file(validate: Run, tmp_path: Path) -> None:
     """A file that is not there is an error in one line, and in JSON too."""
     code, _, err = validate(tmp_path / "nowhere.yaml")

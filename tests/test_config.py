@@ -30,7 +30,7 @@ from detloss import (
 from detloss.config import check_spec, is_path
 from detloss.findings import Finding, findings_of, found, number_hint
 from detloss.locate import MAX_BYTES, read_document
-from detloss.scanner import scan_json, scan_toml
+from detloss.scanner import TooDeepError, scan_json, scan_toml
 from detloss.training.config import TrainConfig
 
 Write = Callable[..., Path]
@@ -204,7 +204,7 @@ KEYS = {
 @pytest.mark.parametrize(
     ("name", "text"), [("m.yaml", WRONG_YAML), ("m.toml", WRONG_TOML), ("m.json", WRONG_JSON)], ids=list(WRONG)
 )
-def test_every_error_has_its_place(write: Write, name: str, text: str) -> None:
+def test_row_22_every_error_has_its_place(write: Write, name: str, text: str) -> None:
     """One error lists all findings of both steps, each with file, line, column, key path and the near key."""
     file = write(text, name)
     with pytest.raises(ConfigError) as caught:
@@ -256,7 +256,9 @@ def test_error_is_pickled_with_findings(write: Write) -> None:
         ("m.yaml", " " * (MAX_BYTES + 1), None, None, "bytes"),
     ],
 )
-def test_malformed(write: Write, name: str, text: Any, line: int | None, column: int | None, message: str) -> None:  # noqa: PLR0917 - columns of the table
+def test_row_21_malformed(  # noqa: PLR0917 - columns of the table
+    write: Write, name: str, text: Any, line: int | None, column: int | None, message: str
+) -> None:
     """What cannot be read is refused at its line and column, with a reason."""
     file = write(text, name)
     with pytest.raises(ConfigError, match=message) as caught:
@@ -278,7 +280,7 @@ def test_no_mapping(write: Write, text: str, message: str) -> None:
         load_config(write(text))
 
 
-def test_alias_bomb(write: Write) -> None:
+def test_row_21_alias_bomb(write: Write) -> None:
     """Aliases may be used, but not to multiply: ten levels of ten are refused before they are built."""
     levels = "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]\n" for i in range(1, 10))
     with pytest.raises(ConfigError, match="more than 10000 values"):
@@ -288,7 +290,7 @@ def test_alias_bomb(write: Write) -> None:
     assert config.losses["rpn"] == config.losses["roi_heads"]
 
 
-def test_duplicate_keys(write: Write) -> None:
+def test_row_21_duplicate_keys(write: Write) -> None:
     """A key that stands twice is refused, in YAML with the line of the first and beside all other errors."""
     yaml_file = write("model: x\nlosses: {}\nmodel: y\nlosses: 3\nnum_classes: 0\n")
     assert places(yaml_file) == [(3, 1, "model"), (4, 1, "losses"), (5, 14, "num_classes")]
@@ -296,7 +298,81 @@ def test_duplicate_keys(write: Write) -> None:
     assert places(write('{"model": "x",\n "model": "y"}', "m.json")) == [(2, 2, "model")]
 
 
-def test_merge_keys_are_refused(write: Write) -> None:
+def test_row_21_bomb_of_python_lists() -> None:
+    """A mapping whose lists hold one another many times is refused as the alias bomb of a file is."""
+    bomb: list[Any] = [0] * 10
+    for _ in range(20):
+        bomb = [bomb] * 10
+    (finding,) = findings({"model": "x", "options": {"a": bomb}})
+    assert finding.message.startswith("more than 10000 values")
+    assert finding.key.startswith("options.a.0.0")
+
+
+def test_row_21_too_deep_in_python() -> None:
+    """A mapping nested deeper than 32 levels is refused, and so is one with a list that holds itself."""
+    deep: list[Any] = []
+    for _ in range(40):
+        deep = [deep]
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (deep, endless):
+        (finding,) = findings({"model": "x", "options": {"a": value}})
+        assert finding.message == "nested deeper than 32 levels"
+        assert finding.key.startswith("options.a.0.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.yaml", f"model: x\noptions: {{a: [{', '.join('0' * 30_000)}]}}"),
+        ("m.toml", f"model = 'x'\noptions.a = [{', '.join('0' * 30_000)}]"),
+        ("m.json", f'{{"model": "x", "options": {{"a": [{", ".join("0" * 30_000)}]}}}}'),
+    ],
+)
+def test_row_21_too_many_values(write: Write, name: str, text: str) -> None:
+    """A file of more than 10000 values is refused in every format."""
+    with pytest.raises(ConfigError, match="more than 10000 values"):
+        load_config(write(text, name))
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "toml", "json"])
+def test_row_21_too_deep(write: Write, suffix: str) -> None:
+    """A file nested deeper than 32 levels is refused in every format, at a place in it."""
+    nested = "[" * 40 + "]" * 40
+    text = {
+        "yaml": f"model: x\noptions: {{a: {nested}}}",
+        "toml": f"model = 'x'\noptions.a = {nested}",
+        "json": f'{{"model": "x",\n "options": {{"a": {nested}}}}}',
+    }
+    (finding,) = findings(write(text[suffix], f"m.{suffix}"))
+    assert finding.message == "nested deeper than 32 levels"
+    # Thirty-two levels after the key at most: the line is the second one, within it.
+    assert finding.line == 2
+    assert 12 < (finding.column or 0) < 64
+
+
+@pytest.mark.parametrize(
+    "text", ["a" + ".a" * 2000 + " = 1", "[" + "'a' . " * 2000 + "a]", "x = {" + '"a".' * 2000 + "a = 1}"]
+)
+def test_row_21_a_key_of_thousands_of_parts(write: Write, text: str) -> None:
+    """A TOML key of thousands of parts, which tomllib stores once for each of them, is refused before it is read."""
+    with pytest.raises(ConfigError, match="a key has more than 32 parts"):
+        load_config(write(text, "m.toml"))
+
+
+def test_row_21_many_paths_down_below(write: Write) -> None:
+    """Many values far below, whose paths would fill the memory, are refused with the place of the first."""
+    text = '{"model": "x",\n"a": ' + '{"a": ' * 100 + "[" + ", ".join("0" * 1000) + "]" + "}" * 100 + "}"
+    (finding,) = findings(write(text, "m.json"))
+    # "a" is level 1 and its value begins in column 6; each level below takes 6 more: level 33 is at 6 + 32 * 6.
+    assert (finding.line, finding.column, finding.message) == (2, 198, "nested deeper than 32 levels")
+    with pytest.raises(TooDeepError):
+        scan_json(text)
+    with pytest.raises(TooDeepError):
+        scan_toml("a = " + "[" * 40 + "]" * 40)
+
+
+def test_row_21_merge_keys(write: Write) -> None:
     """A YAML merge key is refused rather than dropped."""
     (finding,) = findings(write("model: x\nlosses:\n  roi_heads: {name: power, <<: {power: 3}}\n"))
     assert (finding.line, finding.column) == (3, 28)
@@ -307,7 +383,7 @@ def test_merge_keys_are_refused(write: Write) -> None:
     ("written", "hint"),
     [("1e-3", "1.0e-3"), ("1E5", "1.0e+5"), ("2.5e3", "2.5e+3"), ("-1e-2", "-1.0e-2"), ("+3e+2", "+3.0e+2")],
 )
-def test_exponents(write: Write, written: str, hint: str) -> None:
+def test_row_21_exponents(write: Write, written: str, hint: str) -> None:
     """A number that YAML reads as text is refused with the way to write it, which YAML then reads as that number."""
     file = write(f"model: x\nlosses: {{roi_heads: {{name: power, power: {written}}}}}\n")
     (finding,) = findings(file)
@@ -320,7 +396,13 @@ def test_number_hint_is_for_numbers() -> None:
     assert [number_hint(value) for value in ("e", "giou", "1e", "e5", "1-3", 0.001, None, "1e-3 ")] == [None] * 8
 
 
-def test_booleans(write: Write) -> None:
+def test_row_21_booleans_for_numbers(write: Write) -> None:
+    """`on` where a number is expected is shown as YAML reads it and as it was written."""
+    (finding,) = findings(write("model: x\nlosses: {rpn: {name: power, weight: on}}\n"))
+    assert finding.message == "should be a valid number, found true; YAML reads on as true"
+
+
+def test_row_21_booleans(write: Write) -> None:
     """`on`, `yes` and `no` where text is expected are refused with the quotes to write, as value and as key."""
     file = write("model: on\nlosses: {roi_heads: {name: no}, rpn: yes}\noff: 1\n")
     messages = {each.key: each.message for each in findings(file)}
@@ -330,14 +412,45 @@ def test_booleans(write: Write) -> None:
     assert any(each.message == 'YAML reads the key off as bool; write "off" in quotes' for each in findings(file))
 
 
-@pytest.mark.parametrize("written", ["1:30", "010", "0x", "2020-01-01"])
-def test_numbers_that_only_yaml_sees(write: Write, written: str) -> None:
-    """Sexagesimal, octal and dates are text: they do not become another number silently."""
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("1:30", "; YAML reads a number with : in base 60; write it as one decimal number"),
+        ("010", "; YAML reads a number that begins with 0 as octal; write 10"),
+        ("-0_07", "; YAML reads a number that begins with 0 as octal; write -7"),
+        ("0x", ""),
+        ("2020-01-01", ""),
+    ],
+)
+def test_row_21_numbers_that_only_yaml_sees(write: Write, written: str, hint: str) -> None:
+    """Sexagesimal, octal and dates do not become another number silently: they are refused with the way to write it."""
     (finding,) = findings(write(f"model: x\nnum_classes: {written}\n"))
-    assert finding.message == f"should be a valid integer, found '{written}'"
+    assert finding.message == f"should be a valid integer, found '{written}'{hint}"
 
 
-def test_huge_integer(write: Write) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.yaml", "model: x\nnum_classes: '4'\n"),
+        ("m.toml", 'model = "x"\nnum_classes = "4"\n'),
+        ("m.json", '{"model": "x", "num_classes": "1e1"}'),
+    ],
+)
+def test_row_21_numbers_in_quotes(write: Write, name: str, text: str) -> None:
+    """A number in quotes is text in every format, and the error says to take them off."""
+    (finding,) = findings(write(text, name))
+    assert finding.message.endswith("; write the number without quotes")
+
+
+def test_row_21_numbers_with_underscores(write: Write) -> None:
+    """1_000 is one thousand in YAML as it is in TOML, and no text."""
+    for name, text in (("m.yaml", "model: x\nnum_classes: 1_000\n"), ("m.toml", "model = 'x'\nnum_classes = 1_000\n")):
+        assert load_config(write(text, name)).num_classes == 1000
+    assert findings(write("model: x\nlosses: {rpn: {name: power, power: 1_0e3}}\n"))[0].message.endswith("1_0.0e+3")
+    assert yaml.safe_load("1_0.0e+3") == 10_000.0
+
+
+def test_row_21_huge_integer(write: Write) -> None:
     """An integer of thousands of digits is a config error."""
     digits = "9" * 6000
     for name, text in (
@@ -356,17 +469,77 @@ def test_numbers_are_finite(write: Write, number: str) -> None:
     assert places(file) == [(2, 14, "options.a"), (3, 42, "losses.roi_heads.power")]
 
 
-def test_secrets_are_not_shown(write: Write) -> None:
+def test_row_22_secrets_are_not_shown(write: Write) -> None:
     """The value of a key that may name a secret is not in the message; other values are, shortened and escaped."""
     file = write("model: x\nlosses: {roi_heads: {name: power, api_token: hunter2}}\n")
     with pytest.raises(ConfigError) as caught:
         load_config(file)
     assert "hunter2" not in str(caught.value)
-    assert "a str (not shown, its key may name a secret)" in str(caught.value)
+    assert "a str (not shown, it may be a secret)" in str(caught.value)
     assert found(("weight",), "a\x1b[31m" + "b" * 100) == repr("a\x1b[31m" + "b" * 100)[:60] + "..."
 
 
-def test_nested_losses(write: Write) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://me:hunter2@example.org/weights",
+        "hf_hunter2hunter2",
+        "ghp_hunter2hunter2",
+        "sk-hunter2hunter2",
+        "-----BEGIN hunter2 KEY-----",
+    ],
+)
+def test_row_22_what_looks_like_a_secret_is_not_shown(value: str) -> None:
+    """A value that looks like a password in a URL or an issued key is not in the message, whatever its key."""
+    with pytest.raises(ConfigError) as caught:
+        load_config({"model": "x", "num_classes": value, "losses": {"rpn": {"name": "power", "power": value}}})
+    assert "hunter2" not in str(caught.value)
+    assert len(findings_of(caught.value)) == 2
+
+
+@pytest.mark.parametrize("value", ["*hunter2", "&hunter2 x", "!hunter2 x", "!hunter2!x y", "!!hunter2 x", "2e9"])
+def test_row_22_a_password_that_is_yaml_syntax_is_not_shown(write: Write, value: str) -> None:
+    """A password that YAML takes for an alias, an anchor, a tag or a number is not in the message."""
+    text = f"model: &hunter2 x\nlosses: {{roi_heads: {{name: power, api_token: {value}}}}}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(text if value[0] == "&" else text.replace("&hunter2 ", "")))
+    (finding,) = findings_of(caught.value)
+    assert finding.line == 2
+    assert "hunter2" not in str(caught.value)
+    assert "2e9" not in str(caught.value)
+
+
+def test_row_22_thousands_of_errors_are_cut(write: Write) -> None:
+    """Of thousands of errors a message lists a hundred, and says how many more it knows of."""
+    wrong = "".join(f"key{i}: 1\n" for i in range(3000))
+    with pytest.raises(ConfigError, match="and at least 2901 more") as caught:
+        load_config(write(wrong + "losses: {rpn: [" + "pwer, " * 3000 + "]}\n"))
+    assert len(str(caught.value).splitlines()) == 102
+    # The 3000 unknown keys and the missing model; after as many no loss is looked up.
+    assert len(findings_of(caught.value)) == 3001
+
+
+def test_row_06_head_name_taken_in_a_config(packages: Any, write: Write) -> None:
+    """A config for a head whose name two packages claim is refused with both named; `package:name` is valid."""
+    packages.add("taker", entry_points="[detloss.heads]\nroi_heads = m:C\n")
+    (finding,) = findings(write("model: x\nlosses: {roi_heads: power}\n"))
+    assert (finding.line, finding.column, finding.key) == (2, 10, "losses.roi_heads")
+    assert "'roi_heads' is claimed by detloss 0.1.0" in finding.message
+    assert "and taker 1.0" in finding.message
+    assert list(load_config(write("model: x\nlosses: {'detloss:roi_heads': power}\n")).losses) == ["detloss:roi_heads"]
+
+
+@pytest.mark.parametrize("name", ["os.system", "os:system", "../x", "torch.nn.L1Loss", "x" * 10_000, "a\x1b[31m"])
+def test_row_20_import_path_in_a_config(write: Write, name: str) -> None:
+    """A config never imports what its name spells: an import path is refused with a short, printable message."""
+    (finding,) = findings(write(json.dumps({"model": "x", "losses": {"rpn": {"name": name}}}), "m.json"))
+    assert finding.key == "losses.rpn.name"
+    assert "cannot be the name of a loss" in finding.message or "There is no loss 'os:system'" in finding.message
+    assert finding.message.isprintable()
+    assert len(finding.message) < 400
+
+
+def test_row_22_nested_losses(write: Write) -> None:
     """Losses within losses are checked to the bottom: names, parameters, and the envelope that they may not have."""
     file = write(
         "model: x\n"
@@ -445,13 +618,71 @@ def test_build_loss_with_unknown_name() -> None:
         build_loss("pwer")
 
 
-def test_broken_plugin_is_a_finding(packages: Any, write: Write) -> None:
+def test_row_22_broken_plugin_is_a_finding(packages: Any, write: Write) -> None:
     """A loss whose import fails is a finding of the config that names it, with its line and its package."""
     packages.add("ill", losses={"ill": "ill_module:X"}, modules={"ill_module.py": "raise OSError('no disk')"})
     (finding,) = findings(write("model: x\nlosses:\n  roi_heads: ill\n"))
     assert (finding.line, finding.column, finding.key) == (3, 14, "losses.roi_heads")
     assert "ill 1.0" in finding.message
     assert "no disk" in finding.message
+
+
+BROKEN_CONFIGS = """
+from pydantic import Field
+from detloss.loss import BoxRegressionLoss, LossConfig
+
+class Base(BoxRegressionLoss):
+    def forward(self, pred, target): return (pred - target).sum(-1)
+
+class NoSchemaLoss(Base):
+    class Config(LossConfig):
+        curve: "Missing | None" = None
+
+class RaisingLoss(Base):
+    class Config(LossConfig):
+        curve: list[float] = Field(default_factory=lambda: 1 / 0)
+"""
+
+
+SPEAKING_VALIDATOR = """
+from pydantic import field_validator
+from detloss.loss import BoxRegressionLoss, LossConfig
+
+class SpeakingLoss(BoxRegressionLoss):
+    class Config(LossConfig):
+        mode: str = "a"
+
+        @field_validator("mode")
+        @classmethod
+        def check(cls, value):
+            if value != "a":
+                raise ValueError(f"no mode {value}")
+            return value
+
+    def forward(self, pred, target): return (pred - target).sum(-1)
+"""
+
+
+def test_row_20_what_a_validator_says_is_escaped(packages: Any, write: Write) -> None:
+    """The words of a plugin's validator, with the config's value in them, cannot steer the terminal."""
+    packages.add("speak", losses={"speaking": "speak_m:SpeakingLoss"}, modules={"speak_m.py": SPEAKING_VALIDATOR})
+    file = write('{"model": "x", "losses": {"rpn": {"name": "speaking", "mode": "\\u001b[2J"}}}', "m.json")
+    assert [(each.key, each.message) for each in findings(file)] == [("losses.rpn.mode", "no mode \\x1b[2J")]
+
+
+def test_row_24_a_broken_schema_breaks_no_other_config(packages: Any, write: Write) -> None:
+    """Beside losses whose Configs cannot be built, a config of another loss is valid; one of theirs has a finding."""
+    packages.add(
+        "broken",
+        losses={"no_schema": "broken_c:NoSchemaLoss", "raising": "broken_c:RaisingLoss"},
+        modules={"broken_c.py": BROKEN_CONFIGS},
+    )
+    assert load_config(write("model: x\nlosses: {roi_heads: power}\n")).losses["roi_heads"][0].name == "power"
+    file = write("model: x\nlosses: {roi_heads: no_schema, rpn: raising, retinanet: {name: power, pwoer: 1}}\n")
+    noted = {each.key: each for each in findings(file)}
+    assert noted.keys() == {"losses.roi_heads", "losses.rpn", "losses.retinanet.pwoer"}
+    assert "The loss 'no_schema' of broken 1.0 cannot be used: " in noted["losses.roi_heads"].message
+    assert "The loss 'raising' of broken 1.0 cannot be used: " in noted["losses.rpn"].message
 
 
 def test_overrides(write: Write) -> None:

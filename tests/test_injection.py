@@ -142,6 +142,14 @@ def test_the_weight_left_out_is_the_recommended_one_and_logged(caplog: pytest.Lo
     assert "roi_heads: giou gets weight 10 (its recommended weight" in caplog.text
 
 
+def test_row_06_a_head_by_package_and_name() -> None:
+    """``package:name``, for where two packages claim a head's name, is that head, with its recommended weights."""
+    (losses,) = injected(inject(faster_rcnn(), {"detloss:roi_heads": "giou"})).values()
+    assert (losses.head, losses.terms[0].weight) == ("roi_heads", 10)
+    with pytest.raises(InjectionError, match="are given twice"):
+        inject(faster_rcnn(), {"roi_heads": "l1", "detloss:roi_heads": "giou"})
+
+
 def test_a_loss_without_a_recommended_weight_gets_1_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     """A loss that recommends nothing for the head runs with weight 1."""
     with caplog.at_level(logging.INFO, logger="detloss"):

@@ -119,7 +119,7 @@ def test_description_falls_back_to_the_summary(new_folder: Callable[..., Any]) -
     assert (plugin.description, plugin.space) == ("About plug.", "boxes")
 
 
-def test_description_cannot_steer_the_terminal(new_folder: Callable[..., Any]) -> None:
+def test_row_20_description_cannot_steer_the_terminal(new_folder: Callable[..., Any]) -> None:
     """Control characters in a docstring are escaped."""
     folder = new_folder("site")
     folder.add("plug", losses={"one": "esc_m:A"}, modules={"esc_m.py": "class A:\n    '''Red \\x1b[31m.'''\n"})

@@ -13,7 +13,7 @@ from torchvision.models import WeightsEnum
 
 from detloss.config import ModelConfig, is_path
 from detloss.errors import PluginError
-from detloss.findings import did_you_mean, found, near, number_hint
+from detloss.findings import MAX_SHOWN, did_you_mean, found, near
 from detloss.locate import Document
 from detloss.models.architecture import (
     FPN_MODELS,
@@ -57,7 +57,7 @@ def check_model(document: Document) -> None:
             document.note(("options",), f"{model} cannot be built with these: {error}")
             return
     losses = data.get("losses")
-    for head in losses if isinstance(losses, Mapping) else ():
+    for head in losses if isinstance(losses, Mapping) and len(document.findings) < MAX_SHOWN else ():
         _check_head(document, skeleton, model, head)
 
 
@@ -118,7 +118,7 @@ def _check_options(document: Document, architecture: Architecture, options: Mapp
             takes = f"{document.data['model']} takes {', '.join(sorted(accepted))}"
             document.note(path, f"unknown option{did_you_mean(close, takes)}", near=close, at_key=True)
         elif not _is_like(value, accepted[key]):
-            hint = f"; {hint}" if (hint := number_hint(value)) else ""
+            hint = f"; {hint}" if (hint := document.hint(path, value)) else ""
             default = f" (default {accepted[key]})" if accepted[key] is not None else ""
             document.note(path, f"should be a number or a list of numbers{default}, found {found(path, value)}{hint}")
         elif key == TRAINABLE and not (document.data.get("weights") or document.data.get("weights_backbone")):

@@ -128,7 +128,7 @@ def test_normalizer_positives_divides_by_the_matched_boxes(head: str) -> None:
 
 @every_head
 @pytest.mark.parametrize("loss", ["smooth_l1", "giou"])
-def test_a_batch_without_objects_gives_a_zero_that_is_connected(head: str, loss: str) -> None:
+def test_row_29_a_batch_without_objects_gives_a_connected_zero(head: str, loss: str) -> None:
     """Without any positive the box loss is 0 and every parameter that the stock loss reaches gets a gradient."""
     stock, model = detector(head), inject(detector(head), {head: loss})
     losses = step(model, batch(counts=(0, 0)))

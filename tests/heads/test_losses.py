@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 
-from detloss import BoxRegressionLoss, build_loss, find_plugins
+from detloss import BoxRegressionLoss, InjectionError, build_loss, find_plugins
 from detloss.heads.losses import HeadLosses, Matches, Term
 
 CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
@@ -51,7 +56,9 @@ def matches(deltas: Tensor, targets: Tensor = TARGETS, divisor: float | Tensor =
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("deltas", ["zero", "small", "large"])
-def test_half_precision_at_600_px_gives_finite_losses_and_gradients(name: str, dtype: torch.dtype, deltas: str) -> None:
+def test_row_29_half_precision_at_600_px_gives_finite_losses_and_gradients(
+    name: str, dtype: torch.dtype, deltas: str
+) -> None:
     """With predictions in half precision the loss is finite float32, and so is its gradient in half precision."""
     generator = torch.Generator().manual_seed(0)
     scale = {"zero": 0.0, "small": 0.5, "large": 20.0}[deltas]
@@ -68,11 +75,118 @@ def test_half_precision_at_600_px_gives_finite_losses_and_gradients(name: str, d
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_gives_the_value_of_its_rounded_predictions(name: str, dtype: torch.dtype) -> None:
+def test_row_29_half_precision_gives_the_value_of_its_rounded_predictions(name: str, dtype: torch.dtype) -> None:
     """Nothing is lost but the rounding of the predictions themselves: the rest runs in float32."""
     rounded = (torch.randn(5, 4, generator=torch.Generator().manual_seed(1)) * 0.5).to(dtype)
     head = HeadLosses("roi_heads", [Term(name, 1.0)], [build_loss(name)]).eval()
     torch.testing.assert_close(head(matches(rounded)), head(matches(rounded.float())), rtol=0, atol=0)
+
+
+PROTOTYPES = {name: build_loss(name) for name in LOSSES}
+# Where float32 ends, becomes subnormal or loses whole pixels; -0.0; and coordinates of images, that boxes touch.
+EDGES = [
+    0.0,
+    -0.0,
+    1e-45,
+    -1e-45,
+    1.1754942e-38,
+    1e-7,
+    1.0,
+    10.0,
+    20.0,
+    600.0,
+    16777217.0,
+    1e9,
+    1e19,
+    -1e19,
+    1e38,
+    -1e38,
+]
+LARGEST = torch.finfo(torch.float32).max
+
+
+def boxes_with(coordinates: st.SearchStrategy[float]) -> st.SearchStrategy[Tensor]:
+    """Five boxes: any order of corners, so inverted, empty, touching and identical ones are among them."""
+    box = st.lists(coordinates, min_size=4, max_size=4)
+    return st.lists(box, min_size=5, max_size=5).map(torch.tensor)
+
+
+any_boxes = boxes_with(
+    st.sampled_from([*EDGES, LARGEST, -LARGEST]) | st.floats(width=32, allow_nan=False, allow_infinity=False)
+)
+any_deltas = boxes_with(st.sampled_from(EDGES[:-2]) | st.floats(-(2.0**63), 2.0**63, width=32))
+
+
+def fed(pred: Tensor, target: Tensor) -> Matches:
+    """Matches whose prediction is in the space of the loss as it stands: nothing is decoded or encoded."""
+    return Matches(
+        pred_deltas=pred,
+        target_boxes=target,
+        anchors=target,
+        decode=lambda boxes, _anchors: boxes,
+        target_deltas=lambda: target,
+        image_size=lambda: target.new_tensor([600, 800]).expand(len(target), 2),
+        stock_divisor=8.0,
+        stock_loss=pred.sum() * 0,
+        head_output=pred,
+    )
+
+
+def assert_finite(spaces: set[str], pred: Tensor, target: Tensor) -> None:
+    for name, prototype in PROTOTYPES.items():
+        loss = copy.deepcopy(prototype)  # a running mean must not go from one example to the next
+        if loss.space not in spaces:
+            continue
+        leaf = pred.clone().requires_grad_()
+        value = HeadLosses("roi_heads", [Term(name, 1.0)], [loss])(fed(leaf, target))
+        value.backward()
+        assert value.isfinite(), f"{name}: {pred.tolist()} {target.tolist()}"
+        assert leaf.grad.isfinite().all(), f"{name}: {pred.tolist()} {target.tolist()}"
+
+
+@settings(max_examples=60)
+@given(pred=any_boxes, target=any_boxes)
+def test_row_29_any_boxes_give_finite_losses_and_gradients(pred: Tensor, target: Tensor) -> None:
+    """Every loss on boxes has a finite value and gradient in a head, for any finite float32 coordinates."""
+    assert_finite({"boxes"}, pred, target)
+
+
+@settings(max_examples=40)
+@given(pred=any_deltas, target=any_deltas)
+def test_row_29_any_deltas_give_finite_losses_and_gradients(pred: Tensor, target: Tensor) -> None:
+    """So has every loss on deltas up to 1e19 (a sum of distances of 1e38 is beyond float32)."""
+    assert_finite({"deltas"}, pred, target)
+
+
+@settings(max_examples=40)
+@given(deltas=any_boxes)
+def test_row_29_any_prediction_is_decoded_to_a_finite_loss(deltas: Tensor) -> None:
+    """Whatever finite deltas a head predicts, torchvision's decoding and every loss on boxes give finite gradients."""
+    for name, prototype in PROTOTYPES.items():
+        loss = copy.deepcopy(prototype)
+        if loss.space == "boxes":
+            leaf = deltas.clone().requires_grad_()
+            value = HeadLosses("roi_heads", [Term(name, 1.0)], [loss])(matches(leaf))
+            value.backward()
+            assert value.isfinite(), name
+            assert leaf.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_row_29_meta_tensors(name: str) -> None:
+    """On the meta device, where tensors have shapes and no numbers, a loss gives a scalar and a gradient's shape."""
+    pred = torch.zeros(5, 4, device="meta", requires_grad=True)
+    value = HeadLosses("roi_heads", [Term(name, 1.0)], [build_loss(name)]).to("meta")(fed(pred, TARGETS.to("meta")))
+    value.backward()
+    assert (value.shape, value.device.type, pred.grad.shape) == ((), "meta", (5, 4))
+
+
+@pytest.mark.parametrize(("predictions", "targets", "anchors"), [(5, 1, 5), (1, 5, 5), (5, 4, 5), (5, 5, 1), (5, 0, 5)])
+def test_row_29_mismatched_shapes_are_a_named_error(predictions: int, targets: int, anchors: int) -> None:
+    """Predictions, targets and anchors that are not pairs are an error with all three shapes, and never broadcast."""
+    wrong = dataclasses.replace(fed(torch.zeros(predictions, 4), TARGETS[:targets]), anchors=torch.zeros(anchors, 4))
+    with pytest.raises(InjectionError, match=rf"^roi_heads: .*target_boxes \({targets}, 4\), anchors \({anchors}, 4\)"):
+        HeadLosses("roi_heads", [Term("giou", 1.0)], [build_loss("giou")])(wrong)
 
 
 class Ones(BoxRegressionLoss):
@@ -108,7 +222,7 @@ class BatchMean(BoxRegressionLoss):
         return (pred - target).abs().sum(-1)
 
 
-def test_an_empty_batch_reaches_batch_dependent_losses_only() -> None:
+def test_row_29_an_empty_batch_reaches_batch_dependent_losses_only() -> None:
     """Without pairs a batch-dependent loss is called, because other ranks may wait in it, and the result is still 0."""
     counting, ordinary = BatchMean(), build_loss("giou")
     deltas = torch.zeros(0, 4, requires_grad=True)
