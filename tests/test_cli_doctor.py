@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from terminal import in_terminal
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -79,31 +80,10 @@ def test_help(run_detloss: Run) -> None:
     assert "20.0" in out
 
 
-def in_terminal(arguments: list[str], environment: dict[str, str]) -> str:
-    """Run detloss with stdout and stderr on a pseudo-terminal of 80 columns, and return what it showed."""
-    if sys.platform == "win32":
-        pytest.skip("there is no pseudo-terminal on Windows")
-    reader, writer = os.openpty()
-    kept = {**os.environ, "COLUMNS": "80", "TERM": "xterm", **environment}
-    with subprocess.Popen([sys.executable, "-m", "detloss", *arguments], stdout=writer, stderr=writer, env=kept):
-        os.close(writer)
-        data = b""
-        while True:
-            try:
-                chunk = os.read(reader, 65536)
-            except OSError:  # Linux reports the other side's end as an error
-                break
-            if not chunk:
-                break
-            data += chunk
-    os.close(reader)
-    return data.decode()
-
-
 def test_progress_on_a_terminal(packages: Any) -> None:
     """On a terminal the step that it waits for is shown meanwhile."""
     packages.add("no-torch", modules=NO_TORCH)
-    shown = in_terminal(["doctor"], {"PYTHONPATH": str(packages.folder)})
+    shown = in_terminal("doctor", PYTHONPATH=str(packages.folder)).stdout
     assert "Importing " in shown or "Reading metadata" in shown
     assert "wrong: torch (library)" in shown
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from terminal import in_terminal
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -188,26 +189,11 @@ def test_nothing_installed(run_python: Callable[..., Any], options: str, says: s
 @pytest.mark.parametrize("columns", [80, 120])
 def test_terminal(columns: int) -> None:
     """In a terminal the table wraps to its width: no line is longer, and no word of a description is lost."""
-    if sys.platform == "win32":
-        pytest.skip("there is no pseudo-terminal on Windows")
     from detloss.registry import find_plugins
 
-    reader, writer = os.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
-    with subprocess.Popen([sys.executable, "-m", "detloss", "list"], stdout=writer, env=environment) as process:
-        os.close(writer)
-        data = b""
-        while True:
-            try:
-                chunk = os.read(reader, 65536)
-            except OSError:  # Linux reports the other side's end as an error
-                break
-            if not chunk:
-                break
-            data += chunk
-    os.close(reader)
-    assert process.returncode == 0
-    lines = data.decode().replace("\r", "").splitlines()
+    done = in_terminal("list", columns=columns, TERM="dumb", NO_COLOR="1")
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.replace("\r", "").splitlines()
     assert max(map(len, lines)) <= columns
     words = set("\n".join(lines).split())
     for plugin in find_plugins():

@@ -16,14 +16,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test a home folder of its own, and an empty current folder."""
-    for name in ("home", "work"):
-        (tmp_path / name).mkdir()
-    for variable in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
+def empty_folder(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test a home of its own and an empty current folder."""
+    (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "home"
 
 
 def answers(folder: str) -> dict[str, Any]:
@@ -135,9 +131,8 @@ def test_help_teaches(run_detloss: Run) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a pseudo-terminal is a thing of POSIX")
-def test_questions_on_a_terminal(home: Path) -> None:
+def test_questions_on_a_terminal() -> None:
     """On a terminal it asks for what is not given, asks again after a wrong answer, and offers the defaults."""
-    del home
     leader, follower = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "detloss", "new", "power_iou", "--paper", "Nobody, 2024", "--author", "Ada"],

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from commands import run
 from packaging.version import Version
 
 import detloss
@@ -46,28 +45,7 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test a home folder of its own."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    for variable in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(variable, str(folder))
-    return folder
-
-
-def run(*command: str, cwd: Path, **environment: str) -> str:
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def loaded(file: Path, name: str = "a_module") -> Any:

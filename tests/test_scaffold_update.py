@@ -1,43 +1,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from commands import run
 
 from detloss.errors import ScaffoldError
 from detloss.scaffold import refresh_repository, update_plugin, write_plugin
 from detloss.scaffold.repository import LOCATION, TEMPLATES, current_template
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test a home folder of its own."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    for variable in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(variable, str(folder))
-    return folder
-
-
-def run(*command: str, cwd: Path, **environment: str) -> str:
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def commit(folder: Path, message: str = "Work") -> None:
