@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +53,7 @@ def command(
     if name is None:
         raise typer.BadParameter("Name a loss (`detloss list` shows them), or list the checks with --list.")
     # What a loss prints must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr):
+    with _stdout_to_stderr():
         report = _checked(name, overrides or [], _declared(exceptions or []))
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
@@ -86,7 +88,28 @@ def _checked(name: str, overrides: list[str], exceptions: dict[str, str]) -> Rep
         transient=True,
         disable=not console.is_terminal,
     )
-    return Report(subject.who, tuple(bar))
+    ended = []
+    try:
+        for result in bar:
+            ended.append(result)  # noqa: PERF402 - what ended before an interrupt is needed
+    except KeyboardInterrupt:
+        console.print(f"Interrupted in the check {CHECKS[len(ended)].name} of {escape(subject.who)}.", highlight=False)
+        raise
+    return Report(subject.who, tuple(ended))
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send to stderr what is printed, by Python and by the libraries below it."""
+    with contextlib.redirect_stdout(sys.stderr) as stderr, contextlib.ExitStack() as after:
+        # Python has None for a stream that was closed when it started.
+        if stderr is not None and sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+            own = os.dup(_STDOUT)
+            after.callback(os.close, own)
+            after.callback(os.dup2, own, _STDOUT)
+            os.dup2(_STDERR, _STDOUT)
+        yield
 
 
 def _declared(exceptions: list[str]) -> dict[str, str]:
@@ -103,7 +126,16 @@ def _spec(name: str, overrides: list[str]) -> LossSpec:
     """Return the spec of a loss with parameters as `--set` gives them, read like those of a config."""
     from detloss.config import load_config  # noqa: PLC0415 - help needs none of it
     from detloss.findings import config_error, findings_of  # noqa: PLC0415
+    from detloss.loss import ENVELOPE  # noqa: PLC0415
 
+    for override in overrides:
+        key, sign, _ = override.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"A parameter is KEY=VALUE, found {override!r}.")
+        if key.strip() in ENVELOPE:
+            raise typer.BadParameter(
+                f"{key.strip()!r} is no parameter of a loss: a config has it beside them, and no check looks at it."
+            )
     at = "losses.roi_heads"  # any head: a loss has the same parameters in all of them
     try:
         config = load_config(
@@ -160,6 +192,8 @@ def _table(name: str, *headings: str) -> Any:
     return table
 
 
+_STDOUT, _STDERR = 1, 2
+"""File descriptors of every process."""
 _OUTCOMES = {
     "passed": ("passed", "green"),
     "failed": ("FAILED", "red"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import TextIO
 
 from rich.console import Console
 
@@ -13,12 +14,12 @@ _PIPE_WIDTH = 10_000
 
 def stdout() -> Console:
     """Return the console for results: as wide as the terminal, and with whole lines in a pipe or a file."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    return Console(width=_width(sys.stdout))
 
 
 def stderr() -> Console:
     """Return the console for notes and errors."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+    return Console(stderr=True, width=_width(sys.stderr))
 
 
 def plain(text: str) -> str:
@@ -31,3 +32,8 @@ def prose(docstring: str) -> str:
     paragraphs = re.split(r"\n\s*\n", docstring)
     joined = (part if re.search(r"^(\s|[-*] )", part, re.MULTILINE) else part.replace("\n", " ") for part in paragraphs)
     return plain(re.sub(r"::$", ":", "\n\n".join(joined), flags=re.MULTILINE))
+
+
+def _width(stream: TextIO | None) -> int | None:
+    # A stream that the shell has closed (`2>&-`) is None.
+    return None if stream is not None and stream.isatty() else _PIPE_WIDTH

@@ -6,8 +6,8 @@ import inspect
 import re
 import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +73,7 @@ class Check:
             torch.inference_mode(False),
             torch.enable_grad(),
             nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"),
+            _default_dtype_kept(),
             warnings.catch_warnings(),
         ):
             try:
@@ -118,11 +119,23 @@ class Result:
         return self.outcome != "failed"
 
 
+@contextmanager
+def _default_dtype_kept() -> Iterator[None]:
+    """A loss that sets the default dtype must not spoil the checks after it, nor the tests of its author."""
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def _raised(error: BaseException, trial: Trial) -> str:
     """Say what a loss raised, where (the deepest frame of its own package) and what to do."""
     # A compiler ends its errors with pages on itself, among them the line of the loss.
     text = " ".join(re.split(r"\n\s*(?:Developer debug context|from user code)", str(error))[0].split())
-    text = printable(text if len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR] + "...")
+    text = printable(
+        text.rstrip(".") if len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR].rsplit(" ", 1)[0] + " ..."
+    )
     package = trial.subject.cls.__module__.partition(".")[0]
     frames = [
         (frame.f_code.co_filename, line, frame.f_code.co_name)
@@ -132,4 +145,4 @@ def _raised(error: BaseException, trial: Trial) -> str:
     frames = frames or re.findall(r'File "([^"]+)", line (\d+), in (\w+)', str(error))
     who = "The loss raised {1}, at {0[0]}:{0[1]} in {0[2]}" if frames else "Trying it raised {1}"
     what = who.format(frames[-1] if frames else None, type(error).__name__)
-    return f"{what}: {text.rstrip('.')}. {trial.advice}".rstrip()
+    return f"{what}: {text}. {trial.advice}".rstrip()

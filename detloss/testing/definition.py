@@ -9,12 +9,13 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from detloss import __version__
 from detloss.loss import LossConfig
 from detloss.metadata import normalized
 from detloss.registry import HEAD_GROUP, find_plugins
+from detloss.testing.config_values import Place, accepts, changed, declares, is_model, places, written
 from detloss.testing.trial import DoesNotApply, Trial
 
 __all__ = [
@@ -40,25 +41,33 @@ def config_extra(trial: Trial) -> None:
     config = trial.subject.config
     name = "no_such_parameter"
     trial.expect(
-        not _accepts(config, {name: 1}),
+        not accepts(config, {name: 1}),
         f"an error for the unknown parameter {name!r}",
         "that it is accepted",
         f"A typing error would pass unseen. {_LEAVE}",
     )
+    for place, model in _models(config):
+        trial.expect(
+            not accepts(config, changed(config, (*place, name), 1)),
+            f"an error for the unknown parameter '{written((*place, name))}'",
+            "that it is accepted",
+            f"A typing error in {written(place)} would pass unseen: {type(model).__name__} is lax. {_LEAVE}",
+        )
 
 
 def config_strict(trial: Trial) -> None:
     """Config converts nothing: text is no number, and a number is no text."""
     config = trial.subject.config
     trial.expect(bool(config.model_config.get("strict")), "a strict Config", "strict=False", _LEAVE)
-    for name, value in config:
-        # A number where text stands, text where anything else stands; neither may be what the field takes.
+    for place, value in places(config):
+        # Text where a number stands, a number where anything else stands, unless the field is declared for both.
         wrong: object = "1" if isinstance(value, bool | int | float) else 1
+        fields = changed(config, place, wrong)
         trial.expect(
-            not _accepts(config, {name: wrong}),
-            f"an error for {name}={wrong!r}",
+            declares(config, fields) or not accepts(config, fields),
+            f"an error for {written(place)}={wrong!r}",
             "that it is accepted",
-            f"{name} takes {value!r}, and a value of another type is a mistake. {_LEAVE}",
+            f"{written(place)} takes {value!r}, and a value of another type is a mistake. {_LEAVE}",
         )
 
 
@@ -68,11 +77,11 @@ def config_finite(trial: Trial) -> None:
     for name in ("nan", "inf"):
         found = config.model_config.get("allow_inf_nan")
         trial.expect(found is False, f"a Config that refuses {name}", f"allow_inf_nan={found!r}", _LEAVE)
-    for name in type(config).model_fields:
+    for place, _ in places(config):
         for value in (math.nan, math.inf, -math.inf):
             trial.expect(
-                not _accepts(config, {name: value}),
-                f"an error for {name}={value}",
+                not accepts(config, changed(config, place, value)),
+                f"an error for {written(place)}={value}",
                 "that it is accepted",
                 f"Every box would get a loss of NaN or infinity. {_LEAVE}",
             )
@@ -82,19 +91,20 @@ def config_frozen(trial: Trial) -> None:
     """Config cannot be changed after it is made."""
     config = trial.subject.config.model_copy()
     trial.expect(bool(config.model_config.get("frozen")), "a frozen Config", "frozen=False", _LEAVE)
-    for name, value in config:
-        try:
-            setattr(config, name, value)
-        except (ValidationError, TypeError, AttributeError):
-            found = "an error"
-        else:
-            found = "none"
-        trial.expect(
-            found == "an error",
-            f"an error for setting {name}",
-            found,
-            f"A loss is what its config says, for as long as it lives. {_LEAVE}",
-        )
+    for place, model in [((), config), *_models(config)]:
+        for name, value in model:
+            try:
+                setattr(model, name, value)
+            except (ValidationError, TypeError, AttributeError):
+                found = "an error"
+            else:
+                found = "none"
+            trial.expect(
+                found == "an error",
+                f"an error for setting {written((*place, name))}",
+                found,
+                f"A loss is what its config says, for as long as it lives. {_LEAVE}",
+            )
 
 
 def docstring(trial: Trial) -> None:
@@ -191,17 +201,16 @@ def _of_detloss(text: str) -> Requirement | None:
     return parsed if applies and normalized(parsed.name) == "detloss" else None
 
 
-def _accepts(config: LossConfig, changed: dict[str, object]) -> bool:
-    """Tell whether a Config takes other values beside its own."""
-    own = {name: value for name, value in config if name not in changed}
-    try:
-        type(config).model_validate({**own, **changed})
-    except Exception:  # noqa: BLE001 - a validator of the loss's own may refuse it in its own way
-        return False
-    return True
+def _models(config: LossConfig) -> list[tuple[Place, BaseModel]]:
+    """Return the models within a Config, as copies: setting a field must not change the one that is checked."""
+    return [(place, value.model_copy()) for place, value in places(config) if is_model(value)]
 
 
-_LEAVE = "Derive Config from detloss.LossConfig and leave its settings, and those of its fields, as they are."
+_LEAVE = (
+    "Derive Config, and any model within it, from detloss.LossConfig, give every field a type (not `Any`), and leave "
+    "the settings of both as they are: a validator of your own may refuse, not repair."
+)
 _SOURCE = re.compile(
-    r"arXiv[:\s]\s*\d{4}\.\d{4,5}|\b10\.\d{4,9}/\S+|\([^()]*[A-Z][^()]*\b(?:1[6-9]|20)\d\d\b[^()]*\)", re.IGNORECASE
+    r"arXiv(?:[:\s]\s*|\.org/\w+/)\d{4}\.\d{4,5}|\b10\.\d{4,9}/\S+|\([^()]*[A-Z][^()]*\b(?:1[6-9]|20)\d\d\b[^()]*\)",
+    re.IGNORECASE,
 )

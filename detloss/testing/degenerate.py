@@ -101,7 +101,10 @@ def inverted_boxes(trial: Trial) -> None:
     if trial.subject.cls.space == "deltas":
         raise DoesNotApply("It works on deltas, and deltas cannot be inverted.")
     target = torch.tensor([300.0, 300, 400, 400])
-    inverted = torch.tensor([[400.0, 400, 300, 300], [400, 300, 300, 400], [300, 400, 400, 300], [351, 351, 349, 349]])
+    near = torch.tensor([[400.0, 400, 300, 300], [400, 300, 300, 400], [300, 400, 400, 300], [351, 351, 349, 349]])
+    valid = 3 * trial.pairs(64, dtype=torch.float32)[0]
+    # x2 < x1, y2 < y1, and both.
+    inverted = torch.cat([near, *(valid[:, order] for order in ([2, 1, 0, 3], [0, 3, 2, 1], [2, 3, 0, 1]))])
     missing = torch.tensor(
         [[0.0, 0, 100, 100], [900, 700, 1000, 800], [401, 300, 501, 400], [0, 0, 1000, 299], [10, 10, 11, 11]]
     )
@@ -144,7 +147,7 @@ def _degenerate(trial: Trial) -> Iterator[tuple[BoxRegressionLoss, Tensor, Tenso
     for dtype in DTYPES:
         pred = torch.tensor([pair[0] for pair in DEGENERATE.values()], dtype=dtype)
         target = torch.tensor([pair[1] for pair in DEGENERATE.values()], dtype=dtype)
-        for loss in trial.stages():
+        for loss in (trial.fresh(), *trial.stages()):
             yield loss, pred, target
 
 

@@ -16,6 +16,8 @@ __all__ = ["gradient", "inputs_unchanged", "target_gradient"]
 
 STEP = 1e-6
 """Step of the differences, in px or without unit; rounding of float64 then costs about 1e-10 of the value."""
+OUTSIDE = 150.0
+"""How far in px the boxes are moved up and to the left where some are to begin outside of the image."""
 RELATIVE, ABSOLUTE = 1e-4, 1e-7
 """How far gradient and difference may lie apart; the second is relative to the largest value."""
 
@@ -28,8 +30,8 @@ def gradient(trial: Trial) -> None:
         constants = _Constants()
         asked = pred.clone().requires_grad_()
         with constants:
-            value = trial.call(loss, asked, target.clone(), extras)
-        (found,) = torch.autograd.grad(value.sum(), asked)
+            value = trial.one_a_pair(trial.call(loss, asked, target.clone(), extras), asked)
+        found = trial.gradient(value, asked)
         slack = ABSOLUTE * scale(value)
         for column, coordinate in enumerate(("x1", "y1", "x2", "y2") if loss.space == "boxes" else "xywh"):
             beside = []
@@ -44,7 +46,8 @@ def gradient(trial: Trial) -> None:
                 torch.isclose(got, difference, rtol=RELATIVE, atol=slack) | ~difference.isfinite(),
                 f"the gradient of finite differences in {coordinate}",
                 got,
-                "A backward written by hand is wrong, or a step hides from autograd (`item()`, numpy).",
+                "A backward written by hand is wrong, or a step hides from autograd (`item()`, numpy). NaN comes from "
+                "a `where` whose branch left out divides by 0 or takes a root of 0.",
                 beside=difference,
                 where=partial(pair_at, pred, target),
             )
@@ -53,13 +56,14 @@ def gradient(trial: Trial) -> None:
 def inputs_unchanged(trial: Trial) -> None:
     """Neither the boxes nor what the head supplies besides is written to."""
     for loss in (trial.fresh(), *trial.stages()):
-        pred, target = trial.pairs(8)
+        # Some coordinates are negative, as for boxes that reach out of the image: those are clamped in place.
+        pred, target = (numbers - OUTSIDE for numbers in trial.pairs(8))
         extras = trial.extras(target)
         given = {"pred": pred.requires_grad_(), "target": target, **extras}
         before = {name: tensor.detach().clone() for name, tensor in given.items()}
         versions = {name: tensor._version for name, tensor in given.items()}
         value = trial.call(loss, pred, target, extras)
-        torch.autograd.grad(value.sum(), pred, allow_unused=True)
+        trial.gradient(value, pred)
         for name, tensor in given.items():
             trial.expect(
                 tensor._version == versions[name] and torch.equal(tensor, before[name]),
@@ -75,6 +79,7 @@ def target_gradient(trial: Trial) -> None:
         pred, target = trial.pairs(8)
         extras = trial.extras(target)
         value = trial.call(loss, pred.requires_grad_(), target, extras)
+        trial.expect_connected(value)
         torch.autograd.backward(value.sum())
         for name, tensor in {"target": target, **extras}.items():
             trial.expect(

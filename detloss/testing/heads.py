@@ -10,10 +10,11 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
+from detloss.errors import ConformanceError
 from detloss.heads.losses import HeadLosses, Matches, Term
 from detloss.injection import inject
 from detloss.loss import BoxRegressionLoss
-from detloss.testing.trial import IMAGE_SIZE, Trial, shown
+from detloss.testing.trial import CONNECTED, IMAGE_SIZE, Trial, shown
 
 __all__ = ["half_precision", "training"]
 
@@ -43,7 +44,7 @@ def half_precision(trial: Trial) -> None:
                 f"a finite gradient in {dtype}",
                 gradient,
                 "float16 ends at 65 504: a loss in square pixels, or with a large factor, does not fit. Divide by an "
-                "area or a diagonal, and leave factors to the head's weight.",
+                "area or a diagonal, and leave factors to the head's weight; NaN is the matter of `finite_gradient`.",
             )
             same_numbers, _ = _matches(torch.float32, deltas)
             wanted = _in_head(loss, same_numbers)
@@ -71,7 +72,8 @@ def training(trial: Trial) -> None:
     for step in range(STEPS):
         optimizer.zero_grad()
         loss = box_loss()
-        trial.expect(bool(loss.isfinite()), f"a finite loss in step {step}", shown(loss), _DIRECTION)
+        trial.expect(bool(loss.isfinite()), f"a finite loss in step {step}", shown(loss), _NOT_FINITE)
+        trial.expect_connected(loss)
         torch.autograd.backward(loss)
         optimizer.step()
     inject(model, {"retinanet": trial.fresh()})
@@ -86,7 +88,9 @@ def training(trial: Trial) -> None:
 
 def _in_head(loss: BoxRegressionLoss, matches: Matches) -> Tensor:
     torch.default_generator.manual_seed(0)
-    total: Tensor = HeadLosses("roi_heads", [Term("loss", 1.0)], [loss])(matches)
+    total: Tensor = HeadLosses("roi_heads", [Term(type(loss).__name__, 1.0)], [loss])(matches)
+    if not total.requires_grad:
+        raise ConformanceError(f"Expected a loss with a gradient into the prediction, found one without. {CONNECTED}")
     return total
 
 
@@ -113,7 +117,7 @@ def _matches(dtype: torch.dtype, deltas: Tensor | None = None) -> tuple[Matches,
         decode=coder.decode_single,
         target_deltas=lambda: encoded,
         image_size=lambda: torch.tensor(IMAGE_SIZE).expand(n, 2),
-        stock_divisor=float(n),
+        stock_divisor=1.0,  # a picture with one match: nothing makes its gradient smaller
         stock_loss=leaf.float().abs().mean(),
         head_output=leaf,
     )
@@ -141,4 +145,7 @@ def _pictures() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return images, targets
 
 
+_NOT_FINITE = (
+    "One NaN in a gradient makes every weight NaN: the checks finite_value and finite_gradient say for which boxes."
+)
 _DIRECTION = "Its gradient is zero, too large or points the wrong way for boxes that overlap their target by half."

@@ -19,7 +19,7 @@ STEPS = 3
 
 
 def state_in_buffers(trial: Trial) -> None:
-    """What a loss remembers is in buffers: a call changes no attribute, and there are no parameters."""
+    """What a loss remembers is in its own buffers, which change while training only, and there are no parameters."""
     loss = trial.fresh()
     trial.expect(
         not list(loss.parameters()),
@@ -34,6 +34,9 @@ def state_in_buffers(trial: Trial) -> None:
             f"the attribute {path}",
             "It would not be saved, moved or resumed: use `self.register_buffer(...)`.",
         )
+    other = trial.fresh().eval()
+    boxes = trial.pairs(8)
+    untouched = trial.values(other, *boxes)
     before = {path: repr(value) for path, value in _attributes(loss)}
     _train(trial, loss)
     after = {path: repr(value) for path, value in _attributes(loss)}
@@ -44,10 +47,27 @@ def state_in_buffers(trial: Trial) -> None:
             f"{path} changed from {before.get(path, 'nothing'):.80} to {after.get(path, 'nothing'):.80}",
             "It would not be saved, resumed or synchronised: keep it in `self.register_buffer(...)`, of the instance.",
         )
+    trial.expect_close(
+        trial.values(other, *boxes),
+        untouched,
+        0.0,
+        "another instance to have the same values after a call of this one",
+        "They share what they remember, in a class or a module: keep it in `self.register_buffer(...)`.",
+    )
+    evaluated = loss.eval()
+    held = {name: buffer.clone() for name, buffer in evaluated.named_buffers()}
+    trial.values(evaluated, *boxes)
+    for name, buffer in evaluated.named_buffers():
+        trial.expect(
+            torch.equal(buffer, held[name]),
+            f"the buffer {name} to stay {held[name].tolist()!s:.80} in evaluation mode",
+            f"{buffer.tolist()!s:.80}",
+            "Validation would change the training: renew it under `if self.training` only.",
+        )
 
 
 def state_dict(trial: Trial) -> None:
-    """A loss that loads the state_dict of a trained one has all of its buffers."""
+    """A loss that loads the state_dict of a trained one has all of its buffers, and gives the same values."""
     loss, loaded = trial.fresh(), trial.fresh()
     _train(trial, loss)
     loaded.load_state_dict(loss.state_dict())
@@ -59,6 +79,16 @@ def state_dict(trial: Trial) -> None:
             f"the buffer {name} after loading to be {buffer.tolist()!s:.80}",
             f"{found[name].tolist()!s:.80}",
             "A buffer is saved unless it is registered with `persistent=False`: training would resume without it.",
+        )
+    boxes = trial.pairs(8)
+    for mode in ("in evaluation mode", "while training"):
+        trained = mode == "while training"
+        trial.expect_close(
+            trial.values(loaded.train(trained), *boxes),
+            trial.values(loss.train(trained), *boxes),
+            0.0,
+            f"the same values {mode} after loading",
+            "The loss remembers something beside its buffers: keep all of it in `self.register_buffer(...)`.",
         )
 
 
@@ -121,9 +151,10 @@ def _attributes(loss: BoxRegressionLoss) -> Iterator[tuple[str, object]]:
             if key not in _MODULE_OWN and not isinstance(value, nn.Module):
                 yield f"{path}.{key}", value
         if isinstance(module, BoxRegressionLoss):
-            for key, value in vars(type(module)).items():
-                if not key.startswith("__") and not key.startswith("_abc"):
-                    yield f"{type(module).__name__}.{key}", value
+            for cls in type(module).__mro__[: type(module).__mro__.index(BoxRegressionLoss)]:
+                for key, value in vars(cls).items():
+                    if not key.startswith("__") and not key.startswith("_abc"):
+                        yield f"{cls.__name__}.{key}", value
 
 
 _MODULE_OWN = frozenset(vars(nn.Module()))

@@ -59,16 +59,13 @@ def meta_device(trial: Trial) -> None:
         "Make every tensor on the device of the boxes (`pred.new_zeros(...)`, or a buffer), and look at no value: "
         "`torch.where` instead of a mask or an `if`."
     )
-    for n in (7, 3):
-        loss = trial.fresh().eval().to("meta")
-        boxes = torch.empty(n, 4, device="meta")
-        value = trial.call(loss, boxes, boxes.clone())
-        trial.expect(
-            (value.numel(), value.device.type) == (n, "meta"),
-            f"{n} values on the meta device",
-            f"{value.numel()} on {value.device}",
-            trial.advice,
-        )
+    for loss in (trial.fresh().to("meta"), trial.fresh().eval().to("meta")):
+        for n in (7, 3):
+            boxes = torch.empty(n, 4, device="meta")
+            value = trial.one_a_pair(trial.call(loss, boxes, boxes.clone()), boxes)
+            trial.expect(
+                value.device.type == "meta", "values on the meta device", f"some on {value.device}", trial.advice
+            )
 
 
 def _compiled(loss: BoxRegressionLoss) -> Callable[..., Tensor]:

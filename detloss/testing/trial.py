@@ -87,13 +87,24 @@ class Trial:
     ) -> Tensor:
         """Return the values alone, ``(N,)``; what the loss does to its inputs, it does to copies."""
         value = self.call(loss, pred.detach().clone(), target.detach().clone(), extras)
-        return self._one_a_pair(value, pred).detach()
+        return self.one_a_pair(value, pred).detach()
 
     def values_and_gradient(self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor) -> Pair:
         """Return the values ``(N,)`` and the gradient of their sum with respect to the prediction ``(N, 4)``."""
         pred = pred.detach().clone().requires_grad_()
-        value = self.call(loss, pred, target.detach().clone())
-        return self._one_a_pair(value, pred).detach(), torch.autograd.grad(value.sum(), pred)[0]
+        value = self.one_a_pair(self.call(loss, pred, target.detach().clone()), pred)
+        return value.detach(), self.gradient(value, pred)
+
+    def gradient(self, value: Tensor, pred: Tensor) -> Tensor:
+        """Return the gradient of the sum of values with respect to the prediction."""
+        self.expect_connected(value)
+        return torch.autograd.grad(value.sum(), pred)[0]
+
+    def expect_connected(self, value: Tensor) -> None:
+        """Refuse values that hang in the air: what autograd says of them helps no author."""
+        if not value.requires_grad:
+            found = f"{str(value.dtype).removeprefix('torch.')} values without one"
+            self.expect(False, "values with a gradient into the prediction", found, CONNECTED)
 
     def expect(self, ok: bool, expected: str, found: object, advice: str) -> None:
         """Compare once.
@@ -151,8 +162,8 @@ class Trial:
         ok = same(got, wanted) | ((got - wanted).abs() <= slack)
         self.expect_each(ok, expected, got, advice, beside=wanted)
 
-    def _one_a_pair(self, value: Tensor, pred: Tensor) -> Tensor:
-        # As a row: whether a batch of one keeps its shape is the matter of one check only.
+    def one_a_pair(self, value: Tensor, pred: Tensor) -> Tensor:
+        """Return the values as a row: whether a batch of one keeps its shape is the matter of one check only."""
         if value.numel() != pred.shape[:-1].numel():
             self.expect(False, f"{len(pred)} values for {len(pred)} pairs", f"shape {tuple(value.shape)}", PAIRWISE)
         return value.reshape(-1)
@@ -163,6 +174,11 @@ PAIRWISE = (
     "dimension drops the batch of one)."
 )
 """What to do about a wrong shape."""
+CONNECTED = (
+    "Compute the values from pred with torch, neither under `torch.no_grad()` nor by comparisons alone: a "
+    "loss without a gradient trains nothing."
+)
+"""What to do about values without a gradient."""
 
 
 def pairs(space: str, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pair:

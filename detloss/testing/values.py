@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from detloss.loss import Invariance
-from detloss.testing.trial import PAIRWISE, Trial, same, scale
+from detloss.testing.trial import PAIRWISE, Trial, pair_at, same, scale
 
 __all__ = [
     "batch_dependence",
@@ -27,6 +30,8 @@ ROUNDING = 1e-9
 """Relative difference of two float64 results that are the same number computed in another order."""
 EPS = 1e-5
 """Relative difference that a loss's own eps may make: 1e-7 px² beside the 16 px² of the smallest box, with room."""
+FAR = 1e4
+"""Distance in px between boxes that are as far from each other as in the largest image."""
 FLOAT32 = 1e-3
 """Relative difference of a float32 result from float64: a coordinate of 600 px is kept to 3e-5 px."""
 
@@ -83,6 +88,13 @@ def empty(trial: Trial) -> None:
             )
             (gradient,) = torch.autograd.grad(value.sum(), pred)
             trial.expect(gradient.shape == (0, 4), "a gradient of shape (0, 4)", tuple(gradient.shape), trial.advice)
+            after = trial.values(loss, *trial.pairs(4, dtype=kind))
+            trial.expect_each(
+                torch.isfinite(after),
+                "finite values after a batch without pairs",
+                after,
+                "The mean of no pairs is NaN, and a running mean keeps it: renew it under `if len(pred)` only.",
+            )
 
 
 def batch_order(trial: Trial) -> None:
@@ -135,28 +147,43 @@ def batch_dependence(trial: Trial) -> None:
 
 def determinism(trial: Trial) -> None:
     """The same boxes give the same values and gradients, bit for bit, whatever random numbers were drawn before."""
-    for kind in (torch.float32, torch.float64):
-        loss = trial.fresh().eval()
+    for kind, training in itertools.product((torch.float32, torch.float64), (False, True)):
+        mode = "while training" if training else "in evaluation mode"
         pred, target = trial.pairs(33, dtype=kind)
+        # While training, a loss may remember: a new one is asked each time. Else the same one is.
+        losses = [trial.fresh(), trial.fresh()] if training else [trial.fresh().eval()] * 2
         runs = []
-        for seed in (1, 2):
+        for seed, loss in enumerate(losses):
             torch.default_generator.manual_seed(seed)
+            drawn = torch.get_rng_state()
             asked = pred.clone().requires_grad_()
             value = loss(asked, target.clone(), **trial.extras(target)).reshape(-1)
-            runs.append((value.detach(), torch.autograd.grad(value.sum(), asked)[0]))
+            trial.expect(
+                torch.equal(torch.get_rng_state(), drawn),
+                f"torch's random numbers to be left alone {mode}",
+                "that a call draws some, or sets their seed",
+                "A resumed run would go another way: leave noise, dropout and `manual_seed` out of the loss.",
+            )
+            runs.append((value.detach(), trial.gradient(value, asked)))
         for what, first, second in zip(("value", "gradient"), *runs, strict=True):
             trial.expect_each(
                 same(first, second),
-                f"the same {what} when called again",
+                f"the same {what} when called again {mode}",
                 second,
-                "A loss draws no random numbers and remembers nothing in evaluation mode.",
+                "A loss draws no random numbers; what it remembers, it uses while training only, and in buffers.",
                 beside=first,
             )
 
 
 def minimum(trial: Trial) -> None:
     """Identical boxes have the declared minimum, and no pair scores better than they do."""
-    declared = trial.subject.cls.minimum
+    declared: Any = trial.subject.cls.minimum
+    trial.expect(
+        declared is None or _is_number(declared),
+        "a number or None as minimum",
+        repr(declared),
+        "Write `minimum = 0.0`.",
+    )
     for loss in trial.stages():
         pred, target = trial.pairs(256)
         value, identical = trial.values(loss, pred, target), trial.values(loss, target, target)
@@ -179,26 +206,35 @@ def minimum(trial: Trial) -> None:
 
 def value_range(trial: Trial) -> None:
     """Every value lies in the declared range."""
-    bounds = trial.subject.cls.value_range
-    is_range = isinstance(bounds, tuple) and len(bounds) == 2 and bounds[0] < bounds[1]
-    trial.expect(is_range, "value_range = (low, high)", bounds, "Write two numbers, the smaller one first.")
+    bounds: Any = trial.subject.cls.value_range
+    numbers = isinstance(bounds, tuple) and len(bounds) == 2 and all(map(_is_number, bounds))
+    trial.expect(
+        numbers and bounds[0] < bounds[1],
+        "value_range = (low, high)",
+        repr(bounds),
+        "Write two numbers, the smaller one first; `float('inf')` where there is no bound.",
+    )
     low, high = bounds
     for loss in trial.stages():
-        for seed in range(4):
-            value = trial.values(loss, *trial.pairs(256, seed=seed))
+        for pred, target in (*(trial.pairs(256, seed=seed) for seed in range(4)), *_unlike(*trial.pairs(256))):
+            value = trial.values(loss, pred, target)
             slack = EPS * scale(value)
             trial.expect_each(
                 (value >= low - slack) & (value <= high + slack) | ~value.isfinite(),
                 f"values in the declared range [{low:g}, {high:g}]",
                 value,
                 "Correct `value_range` or the formula; the range holds for all parameters and all valid boxes.",
+                where=partial(pair_at, pred, target),
             )
 
 
 def invariances(trial: Trial) -> None:
     """Every declared invariance leaves every value unchanged."""
-    declared, known = trial.subject.cls.invariances, get_args(Invariance)
-    unknown = sorted(set(declared) - set(known))
+    declared: Any = trial.subject.cls.invariances
+    known = get_args(Invariance)
+    is_set = isinstance(declared, frozenset | set)
+    trial.expect(is_set, "a set of invariances", repr(declared), 'Write `frozenset({"translation"})`.')
+    unknown = sorted(set(map(str, declared)) - set(known))
     trial.expect(not unknown, f"invariances among {', '.join(known)}", ", ".join(unknown), "Correct the name.")
     pred, target = trial.pairs(128)
     for loss in trial.stages():
@@ -214,6 +250,18 @@ def invariances(trial: Trial) -> None:
                 f"no change under {kind}",
                 f"Take {kind!r} out of `invariances`, or correct the formula.",
             )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _unlike(pred: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield pairs of valid boxes as unlike as they come: one wide and one high, and far apart."""
+    x, y = pred.new_tensor((30.0, 1.0, 30.0, 1.0)), pred.new_tensor((1.0, 30.0, 1.0, 30.0))
+    yield pred * x, target * y
+    yield pred * y, target * x
+    yield pred + FAR, target
 
 
 def _moved(kind: str, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from bad_losses import BAD, Sound, giou
+from more_bad_losses import MORE_BAD
 from torch import Tensor, nn
 
 from detloss import ConformanceError
@@ -56,6 +57,12 @@ def test_a_sound_loss_passes():
 def test_a_bad_loss_is_rejected_by_its_check_alone(name: str, package_without_bounds: None):
     """A loss with one fault fails the check of that fault, and no other."""
     assert rejected_by(BAD[name], QUICK) == {name} - {"torch_compile"}
+
+
+@pytest.mark.parametrize("loss", MORE_BAD, ids=lambda loss: loss.__name__)
+def test_other_ways_to_break_a_promise_are_rejected(loss: Any):
+    """A promise can be broken in less obvious ways, such as only while training; the same checks find it."""
+    assert rejected_by(loss, QUICK) == MORE_BAD[loss]
 
 
 @pytest.mark.slow
@@ -234,6 +241,57 @@ def test_global_state_is_left_alone():
     for check in QUICK:
         check.run(Sound)
     assert state() == before
+
+
+class Precise(BoxRegressionLoss):
+    """Makes float64 the default of everybody (Nobody, 2024)."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        torch.set_default_dtype(torch.float64)
+        return giou(pred, target)
+
+
+def test_a_loss_that_changes_global_state_spoils_one_check():
+    """The default dtype that a loss sets is set back after the check."""
+    with pytest.raises(ConformanceError):
+        BY_NAME["dtype"].run(Precise)
+    assert torch.get_default_dtype() is torch.float32
+
+
+class Weightless(BoxRegressionLoss):
+    """GIoU that autograd does not see (Nobody, 2024)."""
+
+    @torch.no_grad()
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target)
+
+
+@pytest.mark.parametrize("name", ["determinism", "finite_gradient", "gradient", "half_precision", "training"])
+def test_values_without_a_gradient_are_called_that(name: str):
+    """Where no gradient leads into the prediction, the message says so instead of quoting autograd."""
+    with pytest.raises(ConformanceError, match=r"Expected .* with a gradient into the prediction, found .* without"):
+        BY_NAME[name].run(Weightless)
+
+
+class Misdeclared(BoxRegressionLoss):
+    """Says everything in the wrong type (Nobody, 2024)."""
+
+    minimum: ClassVar[Any] = "0"
+    value_range: ClassVar[Any] = ("0", None)
+    invariances: ClassVar[Any] = "scale"
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("minimum", "'0'"), ("value_range", "('0', None)"), ("invariances", "'scale'")]
+)
+def test_a_declaration_of_another_type_is_explained(name: str, found: str):
+    """What a class declares must have the right type; the message has what to write."""
+    with pytest.raises(ConformanceError) as failure:
+        BY_NAME[name].run(Misdeclared)
+    assert f", found {found}. Write " in str(failure.value)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode], ids=["no_grad", "inference_mode"])

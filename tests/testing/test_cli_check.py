@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +74,54 @@ def test_json_stays_clean(run_detloss: Run, packages: Any):
     assert "made" in err
 
 
+RAW = """
+import os
+from bad_losses import giou
+from detloss.loss import BoxRegressionLoss
+
+class Raw(BoxRegressionLoss):
+    "GIoU that writes past Python's stdout (Nobody, 2024)."
+
+    def forward(self, pred, target):
+        os.write(1, b"raw")
+        return giou(pred, target)
+"""
+
+INTERRUPT = """
+from bad_losses import giou
+from detloss.loss import BoxRegressionLoss
+
+class Endless(BoxRegressionLoss):
+    "GIoU that somebody gives up waiting for (Nobody, 2024)."
+
+    def forward(self, pred, target):
+        raise KeyboardInterrupt
+"""
+
+
+def in_a_process(packages: Any, module: str, name: str) -> subprocess.CompletedProcess[str]:
+    requires = ("detloss>=0.1,<0.2",)
+    target = f"talker:{name}"
+    packages.add("talker", losses={"talker": target}, modules={"talker.py": module}, requires=requires)
+    code = f"import sys; sys.path[:] = {sys.path!r}; sys.argv = ['detloss', 'check', 'talker', '--json']; "
+    code += "from detloss.cli import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_json_stays_clean_of_what_libraries_print(packages: Any):
+    """What is written to the file descriptor, as C libraries do, goes to stderr too."""
+    ended = in_a_process(packages, RAW, "Raw")
+    assert json.loads(ended.stdout)["loss"] == "talker"
+    assert "rawraw" in ended.stderr
+
+
+def test_an_interrupt_names_the_check(packages: Any):
+    """Whoever gives up waiting is told which check of which loss did not end."""
+    ended = in_a_process(packages, INTERRUPT, "Endless")
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "Interrupted in the check shape of talker.\n"
+
+
 def test_parameters_are_set_as_in_a_config(run_detloss: Run):
     """--set gives the loss parameters, nested ones too, and the report names them."""
     _, out, _ = run_detloss("check", "inner", "--set", "base=ciou", "--set", "ratio=1.25", "--json")
@@ -84,6 +134,21 @@ def test_a_wrong_parameter_is_named(run_detloss: Run):
     assert code == 1
     assert "ration: unknown key; did you mean 'ratio'?" in err
     assert "losses" not in err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("eps", "A parameter is KEY=VALUE, found 'eps'."),
+        ("weight=2", "'weight' is no parameter of a loss"),
+        ("name=ciou", "'name' is no parameter of a loss"),
+    ],
+)
+def test_what_is_no_parameter_is_wrong_usage(run_detloss: Run, override: str, message: str):
+    """--set takes parameters alone: a slip, or a key that belongs to a config, ends with 2 before anything runs."""
+    code, out, err = run_detloss("check", "giou", "--set", override)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.replace("│", " ").split())
 
 
 def test_an_exception_needs_a_reason_and_a_failure(run_detloss: Run, infinite: None):
@@ -135,3 +200,13 @@ def test_list(run_detloss: Run):
     assert out.rstrip().endswith(f"{len(CHECKS)} checks")
     _, out, _ = run_detloss("check", "--list", "--json")
     assert json.loads(out) == [{"check": check.name, "proves": check.proves} for check in CHECKS]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a closed stream is a thing of POSIX shells")
+def test_a_closed_stderr_is_no_fault() -> None:
+    """Where the shell has closed stderr, on which progress is shown, the result is printed all the same."""
+    command = f"{sys.executable} -m detloss check l1 --json 2>&-"
+    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["passed"] is True
