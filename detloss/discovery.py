@@ -148,7 +148,7 @@ def scan(group: str = LOSS_GROUP, path: Iterable[object] | None = None) -> Scan:
     plugins = [one for one in claims if allow_list is None or allow_list.allows(one.package, one.name)]
     problems = [*reading.problems, *_unmet_problems(plugins, reading.installed)]
     if wrong is not None:
-        problems.append(Problem(str(wrong), "", VARIABLE))
+        problems.append(Problem(str(wrong).removeprefix(f"{VARIABLE} "), "", VARIABLE))
     return Scan(
         tuple(sorted(plugins)),
         tuple(sorted(problems, key=lambda one: (one.path, one.line or 0, one.message))),

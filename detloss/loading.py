@@ -7,6 +7,7 @@ import math
 import pkgutil
 import sys
 import traceback
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
 from types import FrameType, ModuleType
@@ -84,13 +85,12 @@ def import_failure(plugin: Plugin, error: BaseException) -> str:
     if any(_module_of(frame).startswith("importlib.metadata") for frame, _ in traceback.walk_tb(error.__traceback__)):
         return (
             f"its import reads the metadata of all installed packages, and one of them is faulty "
-            f"({type(error).__name__}: {printable(str(error))}){_place(plugin, error)}. `detloss list` names its file."
+            f"({type(error).__name__}: {_said(error)}){_place(plugin, error)}. `detloss list` names its file."
         )
     if isinstance(error, SystemExit):
-        what = f"its import ended the program with sys.exit({error.code!r})"
+        what = f"its import ended the program with sys.exit({_said(error.code, repr)})"
     else:
-        text = printable(" ".join(str(error).split()))
-        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+        text = _said(error)
         what = f"its import raised {type(error).__name__}{f': {text}' if text else ''}"
     return (
         f"{what}{_place(plugin, error)}. The fault is the package's: tell its authors, or uninstall {plugin.package}."
@@ -143,6 +143,15 @@ def _check_requirement(plugin: Plugin) -> None:
 
 _LONGEST = 500
 """Characters of a plugin's own error that are shown: one may have megabytes."""
+
+
+def _said(value: object, words: Callable[[object], str] = str) -> str:
+    """Return the words of an object of a plugin's on one line, escaped and cut; nothing where it fails to find any."""
+    try:
+        text = printable(" ".join(words(value).split()))
+    except Exception:  # noqa: BLE001 - a `__str__` of the plugin's own may do anything
+        return ""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _place(plugin: Plugin, error: BaseException) -> str:

@@ -65,10 +65,10 @@ class Document:
             at: Where it stands; left out, where the value of `path`, or the nearest mapping around it, stands.
             at_key: Where its key stands, then, rather than its value.
         """
-        above = [path[:length] for length in range(len(path), -1, -1)]
-        override = any(part in self.overridden for part in above)
-        places = self.keys if at_key else self.values
+        override = self._is_overridden(path)
         if at is None and not override:
+            places = self.keys if at_key else self.values
+            above = (path[:length] for length in range(len(path), -1, -1))
             at = places.get(path) or next((self.values[part] for part in above if part in self.values), None)
         line, column = at or (None, None)
         # A validator of a plugin's may say anything, values of the config among it.
@@ -78,8 +78,11 @@ class Document:
         """Return how to write a value that YAML or its quotes turned into another type, or None."""
         if is_secret(path, value):
             return None
-        is_yaml = self.file is None or path in self.overridden or not self.file.lower().endswith((".toml", ".json"))
+        is_yaml = self._is_overridden(path) or not (self.file or "").lower().endswith((".toml", ".json"))
         return number_hint(value, yaml=is_yaml)
+
+    def _is_overridden(self, path: KeyPath) -> bool:
+        return any(path[:length] in self.overridden for length in range(len(path) + 1))
 
 
 def read_document(path: Path) -> Document:
@@ -181,8 +184,7 @@ class _Plain:
             raise yaml.MarkedYAMLError(problem=TOO_MANY, problem_mark=node.start_mark)
         if depth > MAX_DEPTH:  # an alias inside its own anchor ends here
             raise _too_deep(node.start_mark)
-        at = _position(node.start_mark)
-        self.document.values[path] = at
+        at = self.document.values[path] = _position(node.start_mark)
         self.document.keys.setdefault(path, at)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path, depth)
@@ -193,8 +195,7 @@ class _Plain:
     def mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            at = _position(key_node.start_mark)
-            key = key_node.value
+            key, at = key_node.value, _position(key_node.start_mark)
             if key_node.tag == "tag:yaml.org,2002:merge":
                 self.document.note(path, "merge keys (<<) are not read; write the keys out", at=at)
                 continue
@@ -281,8 +282,7 @@ def _too_deep(mark: yaml.Mark) -> yaml.MarkedYAMLError:
 
 
 def _refused(document: Document, message: str, at: Position | None = None) -> ConfigError:
-    line, column = at or (None, None)
-    return config_error([*document.findings, Finding(message, "", document.file, line, column)])
+    return config_error([*document.findings, Finding(message, "", document.file, *(at or (None, None)))])
 
 
 # YAML 1.1 numbers that read otherwise than they look: sexagesimal (1:30 is 90) and octal (010 is 8).

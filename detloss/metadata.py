@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 PACKAGE_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 """Names of distributions (packaging.python.org, "Names and normalization"); the length is detloss's own bound."""
@@ -200,7 +201,13 @@ def _split(stem: str) -> tuple[str, str]:
 
 
 def _newest_first(version: str) -> list[int]:
-    return [-int(number) for number in re.findall(r"\d+", version)[:8]]
+    """Return a sort key: 1.10 before 1.9, 1.0.1 before 1.0, and 1.0 before 1.0rc1 (PEP 440, "Version ordering")."""
+    release, rest = cast("re.Match[str]", re.match(r"v?(\d*(?:\.\d+)*)([^+]*)", version)).groups()
+    numbers = [-int(number) for number in re.findall(r"\d+", release)[:_RELEASE]]
+    # What is no post release comes before the release itself, whose 0 at the end stands for no number after it.
+    is_early = re.match(r"[-_.]?(?!post|rev|r\d)[a-z]", rest) is not None
+    after = [-int(number) for number in re.findall(r"\d+", rest)]
+    return [*numbers, *[0] * (_RELEASE - len(numbers)), is_early, *after, 0]
 
 
 def _headers(text: str) -> dict[str, list[str]]:
@@ -214,6 +221,9 @@ def _headers(text: str) -> dict[str, list[str]]:
             fields.setdefault(key.lower(), []).append(value.strip())
     return fields
 
+
+_RELEASE = 8
+"""Numbers of a version that are compared; the rest of a longer one is not."""
 
 _SHOWN = 80
 """Characters of a foreign name or error that a message shows."""

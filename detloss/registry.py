@@ -69,7 +69,7 @@ def get_plugin(name: str, group: str = LOSS_GROUP) -> LoadedPlugin:
     claims = _claims(name, plugins)
     if not claims:
         left_out = _claims(name, found.left_out)
-        raise _not_allowed(left_out) if left_out else _unknown(name, group, plugins)
+        raise _not_allowed(left_out) if left_out else _unknown(name, group, plugins, found.left_out)
     if len(claims) > 1:
         raise _conflict(claims)
     return claims[0].load()
@@ -196,7 +196,7 @@ def _not_allowed(claims: list[Plugin]) -> PluginNotAllowedError:
     )
 
 
-def _unknown(name: str, group: str, plugins: tuple[Plugin, ...]) -> UnknownPluginError:
+def _unknown(name: str, group: str, plugins: tuple[Plugin, ...], left_out: tuple[Plugin, ...]) -> UnknownPluginError:
     kind = _kind(group)
     package, _, bare = name.rpartition(":")
     by_package: dict[str, list[str]] = {}
@@ -219,6 +219,8 @@ def _unknown(name: str, group: str, plugins: tuple[Plugin, ...]) -> UnknownPlugi
         count = len(by_name)
         option = "" if group == LOSS_GROUP else " --heads"
         hints.append(f"`detloss list{option}` shows the {count} installed {'name' if count == 1 else 'names'}.")
+    elif left_out:
+        hints.append(f"{VARIABLE} leaves out all that are installed: `detloss list --json` names them.")
     elif group == LOSS_GROUP:
         hints.append("No loss is installed at all: `python -m pip install 'detloss[losses]'` brings a first set.")
     return UnknownPluginError(f"There is no {kind} {name!r}. {' '.join(hints)}", name=name, package=package or None)

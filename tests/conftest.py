@@ -13,39 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from far_loss import LOSS_SOURCE
 
 ROOT = Path(__file__).resolve().parent.parent
-
-LOSS_SOURCE = '''
-"""A plugin."""
-
-from __future__ import annotations
-
-from pydantic import Field
-from torch import Tensor
-
-from detloss.loss import BoxRegressionLoss, LossConfig
-
-
-class FarLoss(BoxRegressionLoss):
-    """Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).
-
-    It is here to be loaded.
-    """
-
-    class Config(LossConfig):
-        """Parameters."""
-
-        scale: float = Field(1.0, gt=0)
-        """Factor on the distance."""
-
-    config: Config
-    space = "deltas"
-
-    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        return (pred - target).abs().sum(dim=-1) * self.config.scale
-'''
-"""A complete loss, whose docstring and space a listing reads."""
 
 
 class PackageFolder:
@@ -221,6 +191,30 @@ def fresh_environment(tmp_path_factory: pytest.TempPathFactory, detloss_wheels: 
 def loss_source() -> str:
     """Return the source of a module with the complete loss ``FarLoss``."""
     return LOSS_SOURCE
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a config, by default as ``model.yaml``, and returns the file."""
+
+    def write(text: str | bytes, name: str = "model.yaml") -> Path:
+        file = tmp_path / name
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return file
+
+    return write
+
+
+@pytest.fixture
+def power_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the losses `power` and `around`, and no other class, for one test."""
+    from power_losses import AroundLoss, PowerLoss
+
+    from detloss import register, registry
+
+    monkeypatch.setattr(registry, "_registered", {})
+    register(PowerLoss)
+    register(AroundLoss)
 
 
 @pytest.fixture

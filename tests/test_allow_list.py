@@ -11,7 +11,7 @@ import pytest
 
 from detloss import BoxRegressionLoss, load_config, registry
 from detloss.allow_list import VARIABLE, AllowList
-from detloss.errors import AllowListError, ConfigError, PluginConflictError, PluginNotAllowedError
+from detloss.errors import AllowListError, ConfigError, PluginConflictError, PluginNotAllowedError, UnknownPluginError
 from detloss.registry import HEAD_GROUP, find_plugins, get_plugin, register, scan
 
 FORBIDDEN = "raise SystemExit('imported')"
@@ -146,7 +146,8 @@ def test_row_25_a_slip_is_an_error(allow: Callable[[str], None], text: str, says
         assert says in str(caught.value)
     found = scan()
     assert found.plugins == ()
-    assert str(found.allow_list_error) in [problem.message for problem in found.problems if problem.path == VARIABLE]
+    (problem,) = [problem for problem in found.problems if problem.path == VARIABLE]
+    assert str(found.allow_list_error) == f"{VARIABLE} {problem.message}"
 
 
 def test_row_25_all_slips_at_once(allow: Callable[[str], None]) -> None:
@@ -177,8 +178,22 @@ def test_the_list_says_so(allow: Callable[[str], None], run_detloss: Callable[..
     allow("far-loses")
     code, out, _ = run_detloss("list")
     assert code == 0
-    assert f"Problem: {VARIABLE}: {VARIABLE} names what is not there: 'far-loses'" in out
+    assert f"Problem: {VARIABLE}: names what is not there: 'far-loses'" in out
     assert "leaves out" not in out
+    assert "No loss is installed" not in out
+
+
+def test_all_left_out_is_not_none_installed(
+    allow: Callable[[str], None], run_detloss: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Where `DETLOSS_PLUGINS` leaves out every loss, nobody is told to install one."""
+    allow("none")
+    count = len(scan().left_out)
+    assert run_detloss("list") == (0, f"{VARIABLE} leaves out {count} losses, all that are installed.\n", "")
+    with pytest.raises(UnknownPluginError) as caught:
+        get_plugin("zzz")
+    assert f"{VARIABLE} leaves out all that are installed" in str(caught.value)
+    assert "pip install" not in str(caught.value)
 
 
 def test_nothing_is_allowed_by_an_empty_list() -> None:

@@ -69,6 +69,7 @@ def test_wrong_usage(run_detloss: Run, options: list[str]) -> None:
     code, out, err = run_detloss("doctor", *options)
     assert (code, out) == (2, "")
     assert "detloss doctor: error: " in err
+    assert "_" not in err, "a function's name is no word for users"
 
 
 def test_help(run_detloss: Run) -> None:
@@ -131,7 +132,7 @@ def test_row_25_the_doctor_says_so(packages: Any, run_python: Callable[..., Any]
     packages.add("far-losses", losses={"far": "m:C"}, modules=NO_TORCH)
     done = run_python("-m", "detloss", "doctor", PYTHONPATH=str(packages.folder), DETLOSS_PLUGINS="far-loses")
     assert done.returncode == 1
-    assert "wrong: DETLOSS_PLUGINS (allow-list)\n  DETLOSS_PLUGINS names what is not there: 'far-loses'" in done.stdout
+    assert "wrong: DETLOSS_PLUGINS (allow-list)\n  names what is not there: 'far-loses'" in done.stdout
 
 
 @pytest.mark.slow

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
 from terminal import in_terminal
+
+from detloss.cli.app import COMMANDS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -239,3 +244,16 @@ def test_help(run_detloss: Run) -> None:
     assert code == 0
     for word in ("list", "show", "validate", "schema", "train", "calibrate", "Examples", "detloss show giou"):
         assert word in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_as_wide_as_the_terminal(name: str, run_detloss: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command's help has each paragraph of the docstring as one, where the source breaks it into lines."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    code, out, _ = run_detloss(name, "--help")
+    assert code == 0
+    written = inspect.getdoc(import_module(f"detloss.cli.{name}").command)
+    shown = {line.strip() for line in out.splitlines()}
+    assert written is not None
+    for paragraph in re.sub(r"\[/?bold\]", "", written).split("\n\n"):
+        assert " ".join(paragraph.split()) in shown

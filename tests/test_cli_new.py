@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import contextlib
 import os
-import pty
 import subprocess
 import sys
 import time
@@ -133,17 +133,7 @@ def test_help_teaches(run_detloss: Run) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="a pseudo-terminal is a thing of POSIX")
 def test_questions_on_a_terminal() -> None:
     """On a terminal it asks for what is not given, asks again after a wrong answer, and offers the defaults."""
-    leader, follower = pty.openpty()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "detloss", "new", "power_iou", "--paper", "Nobody, 2024", "--author", "Ada"],
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "50"},
-        close_fds=True,
-    )
-    os.close(follower)
-    screen = Screen(leader)
+    child, screen = ask("--paper", "Nobody, 2024", "--author", "Ada")
     screen.wait_for("Title")
     screen.type(" (mine)\r")
     screen.wait_for("Name of the class")
@@ -157,7 +147,7 @@ def test_questions_on_a_terminal() -> None:
     screen.wait_for("Licence")
     screen.type("\x1b[A\r")  # one up: MIT
     assert child.wait(timeout=30) == 0, screen.seen
-    os.close(leader)
+    os.close(screen.leader)
     given = answers("detloss-power-iou")
     found = {key: given[key] for key in ("title", "class_name", "paper", "space", "parameters", "author", "license")}
     assert found == {
@@ -169,6 +159,33 @@ def test_questions_on_a_terminal() -> None:
         "author": "Ada",
         "license": "MIT",
     }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a pseudo-terminal is a thing of POSIX")
+def test_ctrl_c_at_a_question() -> None:
+    """Ctrl-C at a question ends the command without an error and without a file."""
+    child, screen = ask()
+    screen.wait_for("Title")
+    screen.type("\x03")
+    assert child.wait(timeout=30) != 0
+    assert "Error" not in screen.rest()
+    assert not list(Path().iterdir())
+    os.close(screen.leader)
+
+
+def ask(*options: str) -> tuple[subprocess.Popen[bytes], Screen]:
+    """Start `detloss new power_iou` on a pseudo-terminal."""
+    leader, follower = os.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "detloss", "new", "power_iou", *options],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "50"},
+        close_fds=True,
+    )
+    os.close(follower)
+    return child, Screen(leader)
 
 
 class Screen:
@@ -191,6 +208,13 @@ class Screen:
         if "\x1b[6n" in self.seen:
             os.write(self.leader, b"\x1b[1;1R")
         self.seen = ""
+
+    def rest(self) -> str:
+        """Return what there is to see after the program's end."""
+        with contextlib.suppress(OSError):  # Linux reports the other side's end as an error
+            while chunk := os.read(self.leader, 65536):
+                self.seen += chunk.decode(errors="replace")
+        return self.seen
 
     def type(self, keys: str) -> None:
         os.write(self.leader, keys.encode())

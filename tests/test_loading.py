@@ -45,6 +45,27 @@ def test_row_02_selected_plugin_raises(packages: Any) -> None:
     assert f"{packages.folder / 'acme_r' / 'deep.py'}:4 in run" in message
 
 
+@pytest.mark.parametrize(("raised", "words"), [("raise Mute", "raised Mute, at"), ("sys.exit(Mute())", "sys.exit()")])
+def test_row_02_an_error_without_words(packages: Any, raised: str, words: str) -> None:
+    """An exception or exit code that fails to say what it is costs its words, and none of the rest of the error."""
+    source = f"""\
+        import sys
+        class Mute(Exception):
+            def __str__(self): raise RuntimeError
+            __repr__ = __str__
+        {raised}
+    """
+    message = load_error(packages, "acme_mute:Loss", {"acme_mute.py": source})
+    assert f"its import {words}" in message.replace("ended the program with ", "")
+    assert "acme_mute.py:5" in message
+
+
+@pytest.mark.parametrize("raised", ["raise ValueError('x' * 10**6)", "import sys; sys.exit('x' * 10**6)"])
+def test_row_02_an_error_of_megabytes(packages: Any, raised: str) -> None:
+    """However much an exception or an exit code has to say, the message stays short."""
+    assert len(load_error(packages, "acme_long:Loss", {"acme_long.py": raised})) < 1000
+
+
 @pytest.mark.parametrize("code", ["3", "'stop'", ""])
 def test_row_03_system_exit(packages: Any, code: str) -> None:
     """SystemExit at import is a load failure like any other."""

@@ -74,6 +74,20 @@ def newer_template(tmp_path: Path) -> Path:
     return templates
 
 
+def test_an_update_of_a_package_among_others(tmp_path: Path) -> None:
+    """In a repository of several packages, what another one has changed is neither in the way nor reported."""
+    repository = tmp_path / "all"
+    write_plugin("power_iou", repository / "packages" / "power")
+    (repository / "other.txt").write_text("1\n")
+    run("git", "init", "--quiet", cwd=repository)
+    commit(repository)
+    (repository / "other.txt").write_text("2\n")
+    assert update_plugin(repository / "packages" / "power").changed == ()
+    done = update_plugin(repository / "packages" / "power", templates=newer_template(tmp_path))
+    assert "packages/power/CHANGELOG.md" in done.changed
+    assert all(path.startswith("packages/power/") for path in done.changed)
+
+
 def test_an_update_keeps_the_authors_edits(tmp_path: Path) -> None:
     """A newer template changes, adds and removes files, while the author's formula, text and own files stay."""
     folder = committed(tmp_path / "package", title='A "quoted" title', parameters="alpha=3.0")
@@ -151,7 +165,7 @@ def test_an_update_runs_no_hook_of_the_user(home: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_updated_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that is no package, not in git or not committed is refused with what to do; so is a missing git."""
-    with pytest.raises(ScaffoldError, match="no package that `detloss new` wrote"):
+    with pytest.raises(ScaffoldError, match=r"no package that `detloss new` wrote: it has no \.copier-answers\.yml"):
         update_plugin(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     folder, _ = write_plugin("own", tmp_path / "package")

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import itertools
 import math
-import os
 import pickle
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import guarded
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from guarded import BrokenLoss, Pictures, Snapshots, guarded_run, left_edge, loader, module, same, trainer
+from guarded import (
+    BAD_PICTURE,
+    BAD_STEP,
+    BrokenLoss,
+    Pictures,
+    Snapshots,
+    guarded_run,
+    left_edge,
+    loader,
+    module,
+    only_unchanged,
+    same,
+    trainer,
+)
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -38,19 +44,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
 ]
 
-BAD_PICTURE = 5
-"""Of eight pictures in batches of two it is the second of batch 3: the box head's target starts 15 px from the left."""
-BAD_STEP = 3
-
 
 def fit(**options: Any) -> FitConfig:
     return FitConfig(**{"lr": 1e-3, "schedule": "constant", **options})
-
-
-def only_unchanged(snapshots: list[Any]) -> list[int]:
-    """The steps, counted from 1, that left everything bit for bit as it was."""
-    pairs = enumerate(itertools.pairwise(snapshots), start=1)
-    return [step for step, (before, after) in pairs if same(before, after)]
 
 
 def is_finite(trained: nn.Module) -> bool:
@@ -358,96 +354,3 @@ def test_the_default_is_to_raise():
         FitConfig(guard=True)
     with pytest.raises(ValueError, match="write 'raise' or 'skip', or leave the guard out"):
         Guard("off")
-
-
-PLUGIN = """
-from torch import Tensor, nan, tensor
-
-from detloss.loss import BoxRegressionLoss
-
-
-class LateLoss(BoxRegressionLoss):
-    "L1 that becomes NaN for the first pair when half of the run is done."
-
-    def __init__(self, config=None, **params):
-        super().__init__(config, **params)
-        self.register_buffer("progress", tensor(0.0))
-
-    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        values = (pred - target).abs().sum(dim=1)
-        values[:1] = values[:1] * (self.progress < 0.5).where(self.progress < 0.5, nan)
-        return values
-"""
-SMALL = {
-    "model": "fasterrcnn",
-    "backbone": "mobilenet_v2",
-    "losses": {"roi_heads": "late"},
-    "options": {"min_size": 64, "max_size": 64, "box_batch_size_per_image": 8, "rpn_post_nms_top_n_train": 20},
-    "data": {"shapes": {"train": 8, "val": 1, "size": 64}},
-    "train": {"epochs": 1, "batch_size": 2, "accelerator": "cpu", "devices": 1, "pictures": 0, "log_every": 1},
-}
-
-
-@pytest.mark.slow
-def test_row_30_detloss_train_stops_with_the_way_on(packages, run_python, tmp_path):
-    """`detloss train` ends with exit code 1, names plugin, package, head and step, and the way on, which works."""
-    packages.add("late-losses", losses={"late": "late:LateLoss"}, modules={"late.py": PLUGIN}, version="1.5")
-    (tmp_path / "a.yaml").write_text(yaml.safe_dump(SMALL))
-    folder, path = tmp_path / "run", {"PYTHONPATH": str(packages.folder)}
-    done = run_python("-m", "detloss", "train", str(tmp_path / "a.yaml"), "--output", str(folder), **path)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    # 8 pictures in batches of 2 are 4 steps: before step 3 the fraction 2/4 is done.
-    assert "Error: Step 3 (epoch 1/1) became NaN or infinite." in done.stderr
-    assert "roi_heads: the loss 'late' of the package late-losses 1.5: 1 of " in done.stderr
-    assert "row 0: pred (" in done.stderr
-    assert f"detloss train --resume {folder} --set train.guard=skip" in done.stderr
-    again = run_python("-m", "detloss", "train", "--resume", str(folder), "--set", "train.guard=skip", **path)
-    assert again.returncode == 0, again.stderr
-    skipped = [line["train/skipped"] for line in read_metrics(folder / "metrics.jsonl") if "train/skipped" in line]
-    assert skipped == [1, 2]
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-
-import torch
-from guarded import BrokenLoss, Pictures, Snapshots, module, trainer
-from torch.utils.data import DataLoader, Subset
-
-from detloss.training import FitConfig, Guard, collate
-
-folder = Path(sys.argv[1])
-guard, snapshots = Guard("skip"), Snapshots()
-run = trainer(folder, guard, snapshots, devices=2, strategy="ddp")
-trained = module(FitConfig(lr=1e-3, schedule="constant"), picture=5, what=sys.argv[2], process=1)
-own = [0, 1, 2, 3, 4, 5, 6, 7] if run.global_rank == 1 else [0, 1, 2, 3, 4, 4, 6, 7]
-run.fit(trained, DataLoader(Subset(Pictures(8), own), batch_size=2, collate_fn=collate))
-torch.save([guard.skipped, snapshots.taken], folder / f"{run.global_rank}.pt")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", ["value", "gradient"])
-def test_row_30_processes_skip_together(tmp_path, what):
-    """Under DDP a fault in one process skips the step in both; their weights stay equal; the report names it."""
-    (tmp_path / "run.py").write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(inspect.getfile(guarded)).parent), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "run.py"), str(tmp_path), what],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (skips, first), (other_skips, second) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert skips == other_skips == 1
-    assert only_unchanged(first) == only_unchanged(second) == [BAD_STEP]
-    names = [name for name in first[-1][0] if "running" not in name and "mean" not in name]
-    assert all(torch.equal(first[-1][0][name], second[-1][0][name]) for name in names)
-    assert f"Step {BAD_STEP} (epoch 1/1) became NaN or infinite." in done.stderr
-    assert "  process 1:\n" in done.stderr
-    assert "  process 0:\n" not in done.stderr

@@ -98,7 +98,7 @@ def test_ctrl_c_and_resume_give_the_uninterrupted_run(whole, tmp_path, line, wor
 
     The number of loading processes makes no difference, to the data or to how Ctrl-C is met.
     """
-    folder = tmp_path / "run"
+    folder = tmp_path / "a run"
     arguments = [str(config_file(tmp_path)), "--output", str(folder), "--set", f"data.workers={workers}"]
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
@@ -107,7 +107,7 @@ def test_ctrl_c_and_resume_give_the_uninterrupted_run(whole, tmp_path, line, wor
     os.killpg(process.pid, signal.SIGINT)
     _, notes = process.communicate(timeout=120)
     assert process.returncode == 130, notes
-    assert f"detloss train --resume {folder}" in notes
+    assert f"detloss train --resume '{folder}'" in notes, "ready for a shell"
     assert len(read_metrics(folder / "metrics.jsonl")) < 2 * STEPS_PER_EPOCH + 2
     subprocess.run(command("--resume", str(folder), "--set", "data.workers=0"), check=True, capture_output=True)
     assert_same_run(whole, folder)
@@ -242,6 +242,8 @@ def test_resuming_needs_a_run(tmp_path):
     """A folder that is no run cannot be resumed, and a resumed run takes no other config."""
     with pytest.raises(ConfigError, match=r"holds no config\.yaml"):
         train(resume=tmp_path)
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        train(resume=tmp_path / "runs")
     with pytest.raises(ConfigError, match="without config and output"):
         train(config_file(tmp_path), resume=tmp_path)
 

@@ -69,10 +69,10 @@ class _Line(NamedTuple):
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not (value > 0 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) < math.inf:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
 
 
 def _as_data(found: Diagnosis) -> dict[str, object]:
@@ -118,7 +118,7 @@ def _looked_at(found: Diagnosis) -> str:
     loaded = sum(outcome.loads for outcome in found.outcomes)
     return (
         f"Looked at the metadata of all packages, and at {losses} losses and {len(heads)} heads of {packages} "
-        f"packages, of which {loaded} load."
+        f"package{'s' * (packages != 1)}, of which {loaded} load."
     )
 
 

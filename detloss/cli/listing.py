@@ -36,6 +36,8 @@ def print_list(*, heads: bool = False, as_json: bool = False, check: bool = Fals
     out = stdout()
     if found.plugins:
         out.print(_table(found, loading))
+    elif found.left_out:
+        pass  # said below, or by what is wrong with the variable
     elif heads:
         out.print("No head is installed: the metadata of detloss is missing. Install detloss again.", markup=False)
     else:
@@ -57,7 +59,8 @@ def print_list(*, heads: bool = False, as_json: bool = False, check: bool = Fals
             out.print(line, markup=False, highlight=False)
     if found.left_out and found.allow_list_error is None:
         kind = ("head" if heads else "loss") if len(found.left_out) == 1 else "heads" if heads else "losses"
-        out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind} more.", markup=False, highlight=False)
+        more = " more" if found.plugins else ", all that are installed"
+        out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind}{more}.", markup=False, highlight=False)
     return status
 
 

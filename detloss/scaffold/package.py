@@ -59,12 +59,14 @@ def write_plugin(
     _check_empty(target)
     given |= {"loss": name, "year": date.today().year, "written_for": ".".join(__version__.split(".")[:2])}
     copier = _copier()
-    from copier.errors import CopierError  # noqa: PLC0415 - an extra, which is there
+    from copier.errors import CopierAnswersInterrupt, CopierError  # noqa: PLC0415 - an extra, which is there
 
     try:
         copier.run_copy(
             str(current_template(templates)), target, given, defaults=not ask, overwrite=True, quiet=True, unsafe=False
         )
+    except CopierAnswersInterrupt:  # Ctrl-C at a question, and a CopierError as well
+        raise KeyboardInterrupt from None
     except ValueError as error:
         # Copier names the question, "Validation error for question 'title': ...", and folded text has many spaces.
         message = re.sub(r"^Validation error for question '(\w+)'", r"\1", str(error))
@@ -82,7 +84,7 @@ class Update:
     Attributes:
         before: The version of the template that the package came from.
         after: The version that it has now.
-        changed: Files that differ from the last commit, relative to the top of its repository.
+        changed: The package's files that differ from the last commit, relative to the top of its repository.
         conflicts: Those of them where the author and the template changed the same lines; both are in the file.
     """
 
@@ -138,9 +140,9 @@ def update_plugin(folder: Path | str = ".", *, templates: Path = TEMPLATES) -> U
     return Update(
         before=before,
         after=_version_of(folder),
-        changed=tuple(git("diff", "--name-only", "HEAD", cwd=folder).splitlines())
+        changed=tuple(git("diff", "--name-only", "HEAD", "--", ".", cwd=folder).splitlines())
         + tuple(git("ls-files", "--others", "--exclude-standard", "--full-name", cwd=folder).splitlines()),
-        conflicts=tuple(git("diff", "--name-only", "--diff-filter=U", cwd=folder).splitlines()),
+        conflicts=tuple(git("diff", "--name-only", "--diff-filter=U", "--", ".", cwd=folder).splitlines()),
     )
 
 
@@ -190,6 +192,10 @@ def _check_empty(folder: Path) -> None:
 def _version_of(folder: Path) -> str:
     try:
         answers = yaml.safe_load((folder / ANSWERS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ScaffoldError(
+            f"{folder} is no package that `detloss new` wrote: it has no {ANSWERS}. Name the folder that has it."
+        ) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ScaffoldError(
             f"{folder} is no package that `detloss new` wrote: its {ANSWERS} cannot be read ({error})."

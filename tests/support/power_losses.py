@@ -1,0 +1,55 @@
+"""Losses for configs to name, and what is found wrong with a config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import Field
+from torch import Tensor
+
+from detloss import BoxRegressionLoss, ConfigError, LossConfig, NestedSpec, build_loss, load_config
+from detloss.findings import Finding, findings_of
+
+
+class PowerLoss(BoxRegressionLoss):
+    """Distance to a power."""
+
+    class Config(LossConfig):
+        """Parameters."""
+
+        power: float = Field(2.0, gt=0)
+        bounds: tuple[float, float] = (0.0, 1.0)
+        api_token: int = 0
+
+    config: Config
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return (pred - target).abs().sum(dim=-1) ** self.config.power
+
+
+class AroundLoss(BoxRegressionLoss):
+    """A loss around others."""
+
+    class Config(LossConfig):
+        """Parameters."""
+
+        inner: NestedSpec = NestedSpec(name="power")
+        more: tuple[NestedSpec, ...] = ()
+
+    config: Config
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return build_loss(self.config.inner)(pred, target)
+
+
+def findings(source: Any, **arguments: Any) -> tuple[Finding, ...]:
+    """What is wrong with a config, which `load_config` must refuse."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(source, **arguments)
+    return findings_of(caught.value)
+
+
+def places(source: Any, **arguments: Any) -> list[tuple[int | None, int | None, str]]:
+    """Line, column and key of each finding."""
+    return [(each.line, each.column, each.key) for each in findings(source, **arguments)]
