@@ -118,7 +118,10 @@ def test_row_30_the_error_names_plugin_head_step_and_rows(tmp_path, monkeypatch)
     assert report[1] == "  loss_box_reg is nan"
     (loss,) = injected(broken)["roi_heads"].each()
     rows = loss.rows[BAD_STEP - 1]
-    assert report[2].startswith("  roi_heads: the loss 'broken' of the package ")
+    module_of = BrokenLoss.__module__
+    assert report[2].startswith(
+        f"  roi_heads: the loss 'broken' (BrokenLoss of the module {module_of}, registered there)"
+    )
     assert f": {len(rows)} of " in report[2]
     for row, line in zip(rows, report[3:], strict=False):
         assert line.startswith(f"    row {row}: pred (")

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from detloss.errors import DetlossError
 from detloss.heads.losses import Pairs
-from detloss.registry import get_plugin
+from detloss.registry import REGISTERED, get_plugin
 
 __all__ = ["Batch", "Step", "explain"]
 
@@ -169,8 +169,9 @@ def _full_name(pairs: Pairs) -> str:
         found = None
     if found is None or found.cls is not cls:
         return f"the loss {cls.__name__} of the module {cls.__module__}"
-    package = f"{found.plugin.package} {found.plugin.version}".strip()
-    return f"the loss {found.plugin.name!r} of the package {package}"
+    if found.plugin.package == REGISTERED:
+        return f"the loss {found.plugin.name!r} ({cls.__name__} of the module {cls.__module__}, registered there)"
+    return f"the loss {found.plugin.name!r} of the package {found.plugin.package} {found.plugin.version}"
 
 
 def _greatest(tensors: Sequence[Tensor]) -> Tensor:
