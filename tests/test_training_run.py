@@ -238,6 +238,15 @@ def test_a_used_folder_is_not_overwritten(tmp_path):
         train(config_file(tmp_path), output=tmp_path / "run")
 
 
+def test_an_output_that_cannot_be_a_folder_is_a_named_error(tmp_path):
+    """A file in the place of the output folder, or of the folder around it, is refused before anything is trained."""
+    file = config_file(tmp_path)
+    with pytest.raises(ConfigError, match=r"is a file\. Choose another output folder"):
+        train(file, output=file)
+    with pytest.raises(ConfigError, match=r"cannot be written: Not a directory\. Choose another output folder"):
+        train(file, output=file / "run")
+
+
 def test_resuming_needs_a_run(tmp_path):
     """A folder that is no run cannot be resumed, and a resumed run takes no other config."""
     with pytest.raises(ConfigError, match=r"holds no config\.yaml"):

@@ -40,7 +40,10 @@ def main() -> int:
     except DetlossError as error:
         from detloss.cli.output import stderr  # noqa: PLC0415
 
-        stderr().print(f"Error: {error}", markup=False, highlight=False)
+        out = stderr()
+        for line in f"Error: {error}".split("\n"):
+            # A command is to be copied: it is left to the terminal to wrap.
+            out.print(line, markup=False, highlight=False, soft_wrap=line.startswith(("  detloss ", "  pip ")))
         return 1
     except Exception as error:
         if not _reads_metadata(error):

@@ -10,6 +10,7 @@ every `DetlossError` out: `main` prints it and exits with 1. Wrong usage (exit 2
 
 from __future__ import annotations
 
+import inspect
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
@@ -36,8 +37,11 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             near = get_close_matches(cmd_name, COMMANDS)
             ctx.fail(f"No such command {cmd_name!r}.{f' Did you mean {near[0]!r}?' if near else ''}")
+        command = import_module(f"detloss.cli.{cmd_name}").command
+        # Typer keeps the line breaks of the source in all but the first paragraph; the terminal wraps them anew.
+        paragraphs = inspect.cleandoc(command.__doc__).split("\n\n")
         single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(import_module(f"detloss.cli.{cmd_name}").command)
+        single.command(cmd_name, help="\n\n".join(" ".join(each.splitlines()) for each in paragraphs))(command)
         return typer.main.get_command(single)
 
 

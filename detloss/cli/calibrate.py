@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 def command(
     config: Annotated[
-        Path | None, typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", show_default=False)
+        Path | None,
+        typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", metavar="CONFIG", show_default=False),
     ] = None,
     *,
     batches: Annotated[int, typer.Option("--batches", min=1, help="How many training batches to run.")] = 4,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the config.", show_default=False),
+        typer.Option(
+            "--set",
+            metavar="KEY.PATH=VALUE",
+            help="Override a key of the config; repeatable. The value is YAML.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, nothing else.")] = False,
 ) -> None:

@@ -15,7 +15,11 @@ from detloss.errors import ScaffoldError
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(help="What configs are to call the loss: power_iou, say. With --update: the package's folder."),
+        typer.Argument(
+            help="What configs are to call the loss: power_iou, say. With --update: the package's folder.",
+            metavar="NAME",
+            show_default=False,
+        ),
     ] = None,
     *,
     title: Annotated[
@@ -109,8 +113,8 @@ def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> Non
         advice = "Write them out, or --no-input to take the defaults."
     if missing:
         raise typer.BadParameter(
-            f"There is no terminal to ask on, or --no-input, and {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not given. {advice}"
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not given, and "
+            f"{'--no-input asks for nothing' if no_input else 'there is no terminal to ask on'}. {advice}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,12 +26,18 @@ _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 def command(
     config: Annotated[
-        Path | None, typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", show_default=False)
+        Path | None,
+        typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", metavar="CONFIG", show_default=False),
     ] = None,
     *,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the config.", show_default=False),
+        typer.Option(
+            "--set",
+            metavar="KEY.PATH=VALUE",
+            help="Override a key of the config; repeatable. The value is YAML.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -108,15 +115,20 @@ def _log_to_stderr() -> None:
 def _print_interrupted(folder: Path) -> None:
     from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
 
-    way = f"--resume {folder}" if (folder / "last.ckpt").exists() else "again: there is no checkpoint yet"
-    stderr().print(f"Interrupted. Continue with: detloss train {way}", markup=False, highlight=False)
+    way = (
+        f"--resume {shlex.quote(str(folder))}"
+        if (folder / "last.ckpt").exists()
+        else "again: there is no checkpoint yet"
+    )
+    # To be copied, it is left to the terminal to wrap.
+    stderr().print(f"Interrupted. Continue with: detloss train {way}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(out: Console, result: TrainResult) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column("", style="bold")
     table.add_column("epoch", justify="right")
     for name in _NUMBERS:
@@ -126,7 +138,9 @@ def _print(out: Console, result: TrainResult) -> None:
         if numbers := result.metrics.get(key):
             epoch = str(numbers["epoch"] + 1) if "epoch" in numbers else ""
             table.add_row(title, epoch, *(_number(numbers[name]) for name in _NUMBERS))
+    out.print()
     out.print(table)
+    out.print()
     out.print(f"The run is in {result.folder}", markup=False, highlight=False, soft_wrap=True)
     what = {
         "predictions.png": "predictions beside ground truth",

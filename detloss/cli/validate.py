@@ -128,7 +128,7 @@ def _print(out: Console, found: dict[str, Any]) -> None:
     if not found["losses"]:
         out.print(Text("It names no loss: every head keeps torchvision's own."))
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for heading in ("head", "loss", "parameters", "weight", "normalizer", "package"):
         table.add_column(heading, overflow="fold")
     for loss in found["losses"]:
@@ -138,4 +138,5 @@ def _print(out: Console, found: dict[str, Any]) -> None:
         package = f"{loss['package']} {loss['version']}".strip()
         cells = (loss["head"], loss["name"], parameters, f"{loss['weight']:g}{origin}", loss["normalizer"], package)
         table.add_row(*map(Text, cells))
+    out.print()
     out.print(table)

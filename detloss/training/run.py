@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,7 +83,12 @@ def train(
         checkpoints = Checkpoints(folder, settings.train.checkpoint_every)
         trainer = build_trainer(settings.train, folder, data.val, checkpoints, progress)
         if trainer.is_global_zero:
-            write_start(folder, settings, datasets)
+            try:
+                write_start(folder, settings, datasets)
+            except OSError as error:
+                raise ConfigError(
+                    f"{error.filename or folder} cannot be written: {error.strerror}. Choose another output folder."
+                ) from error
         try:
             last = folder / "last.ckpt"
             trainer.fit(module, data, ckpt_path=last if last.exists() else None)
@@ -120,21 +126,28 @@ def _prepared(
         if source is not None or output is not None:
             raise ConfigError("A resumed run keeps its config and its folder: give `resume` without config and output.")
         if not (folder / "config.yaml").is_file():
-            raise ConfigError(f"{folder} is no folder of a run: it holds no config.yaml.")
+            what = "it holds no config.yaml" if folder.is_dir() else "there is no such folder"
+            raise ConfigError(
+                f"{folder} is no folder of a run: {what}. Name the one that `detloss train` printed, runs/NAME-TIME "
+                "where no --output was given."
+            )
         return folder, read_config(folder / "config.yaml", overrides)
     name = "shapes" if source is None else Path(source).stem if isinstance(source, (str, Path)) else "run"
     config = read_config(source, overrides)
     folder = Path(output or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}").resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file. Choose another output folder.")
     # Lightning starts the other processes of this machine after the first has begun to write.
     if int(os.environ.get("LOCAL_RANK", "0")) == 0 and folder.exists() and holds_files(folder):
         raise ConfigError(
-            f"{folder} is not empty. Choose another output folder, or continue the run in it with `resume`."
+            f"{folder} is not empty. Choose another output folder, or continue the run in it: `resume` in Python, "
+            "--resume on the command line."
         )
     return folder, config
 
 
 def _ways_on(folder: Path) -> str:
-    again = f"detloss train --resume {folder}"
+    again = f"detloss train --resume {shlex.quote(str(folder))}"
     start = "the last checkpoint" if (folder / "last.ckpt").exists() else "the start (there is no checkpoint yet)"
     return (
         f"To go on from {start}:\n"
