@@ -170,6 +170,22 @@ def _allow_list(group: str, reading: Reading, path: list[object] | None) -> Allo
     return allow_list
 
 
+def contested(claims: Iterable[Plugin]) -> str:
+    """Say who claims a name, and what a config or a program can do about it; the sentence goes on after the name."""
+    claims = list(claims)
+    packages = " and ".join(
+        f"{plugin.package} {plugin.version} ({plugin.location})"
+        if plugin.package != REGISTERED
+        else f"{plugin.module}.{plugin.attribute}, registered in this process"
+        for plugin in claims
+    )
+    if any(plugin.package == REGISTERED for plugin in claims):
+        advice = "Register yours under another name: `register(cls, name=...)`."
+    else:
+        advice = f"Write {' or '.join(repr(plugin.full_name) for plugin in claims)}, or uninstall one of them."
+    return f"is claimed by {packages}. {advice}"
+
+
 def _by_name(plugins: Iterable[Plugin]) -> dict[str, tuple[Plugin, ...]]:
     found: dict[str, tuple[Plugin, ...]] = {}
     for plugin in plugins:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from detloss.allow_list import VARIABLE
-from detloss.discovery import HEAD_GROUP, LOSS_GROUP, REGISTERED, LoadedPlugin, Plugin, Scan, scan
+from detloss.discovery import HEAD_GROUP, LOSS_GROUP, REGISTERED, LoadedPlugin, Plugin, Scan, contested, scan
 from detloss.entry_points import NAME_PATTERN
 from detloss.errors import PluginConflictError, PluginNotAllowedError, UnknownPluginError
 from detloss.metadata import PACKAGE_PATTERN, Problem, clipped, normalized
@@ -171,17 +171,7 @@ def _check_name(name: object, group: str, *, qualified: bool = True) -> None:
 
 def _conflict(claims: list[Plugin]) -> PluginConflictError:
     kind, name = _kind(claims[0].group), claims[0].name
-    described = " and ".join(
-        f"{plugin.package} {plugin.version} ({plugin.location})"
-        if plugin.package != REGISTERED
-        else f"{plugin.module}.{plugin.attribute}, registered in this process"
-        for plugin in claims
-    )
-    if any(plugin.package == REGISTERED for plugin in claims):
-        advice = "Register yours under another name: `register(cls, name=...)`."
-    else:
-        advice = f"Write {' or '.join(repr(plugin.full_name) for plugin in claims)}, or uninstall one of them."
-    return PluginConflictError(f"The {kind} {name!r} is claimed by {described}. {advice}", name=name)
+    return PluginConflictError(f"The {kind} {name!r} {contested(claims)}", name=name)
 
 
 def _not_allowed(claims: list[Plugin]) -> PluginNotAllowedError:

@@ -38,15 +38,14 @@ def test_markup_is_text(packages: Any, run_detloss: Run) -> None:
 
 def test_row_05_listed_with_both_packages(packages: Any, run_detloss: Run) -> None:
     """A name that two packages claim is listed as what selects each, with the way to go on."""
-    packages.add("aa", losses={"same": "m:C"})
-    packages.add("bb", losses={"same": "m:C"})
+    aa, bb = (packages.add(name, losses={"same": "m:C"}) for name in ("aa", "bb"))
     code, out, _ = run_detloss("list")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines() if ":same " in line.split("Conflict")[0]] == [
         "aa:same",
         "bb:same",
     ]
-    assert "Conflict: 'same' is claimed by aa 1.0 and bb 1.0. Write aa:same or bb:same in a config" in out
+    assert f"Conflict: 'same' is claimed by aa 1.0 ({aa}) and bb 1.0 ({bb}). Write 'aa:same' or 'bb:same', or" in out
 
 
 def test_row_07_listed_with_file_and_line(packages: Any, run_detloss: Run) -> None:

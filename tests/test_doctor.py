@@ -232,7 +232,7 @@ def test_built_for_another_detloss(ward: Ward) -> None:
 def test_conflicts(ward: Ward) -> None:
     """A name that two packages claim is found with what selects each."""
     message = ward.find("w_well", "conflict")["message"]
-    assert "Write w-taker:w_well or w-well:w_well in a config" in message
+    assert "Write 'w-taker:w_well' or 'w-well:w_well', or uninstall one of them." in message
 
 
 def test_metadata_that_breaks_the_libraries(ward: Ward) -> None:

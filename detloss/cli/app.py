@@ -3,9 +3,10 @@
 How to write a command ``NAME``: make ``detloss/cli/NAME.py`` with one public function ``command(...)`` annotated for
 typer, whose docstring is the command's help (first line: the summary in `detloss --help`), and add ``NAME`` to
 `COMMANDS`. The file is imported only when its command runs or when help lists the commands. At its top it imports the
-standard library, typer, rich and `detloss.errors` only; torch, pydantic and the rest of detloss are imported inside the
-function. It prints results to stdout with `detloss.cli.output.stdout()`, notes to stderr with `stderr()`, and lets
-every `DetlossError` out: `main` prints it and exits with 1. Wrong usage (exit 2) is ``raise typer.BadParameter(...)``.
+standard library, typer, rich, `detloss.errors` and `detloss.cli.options` (what several commands take) only; torch,
+pydantic and the rest of detloss are imported inside the function. It prints results to stdout with
+`detloss.cli.output.stdout()`, notes to stderr with `stderr()`, and lets every `DetlossError` out: `main` prints it and
+exits with 1. Wrong usage (exit 2) is ``raise typer.BadParameter(...)``.
 """
 
 from __future__ import annotations

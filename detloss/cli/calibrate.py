@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detloss.cli.options import ConfigOrDefault, Overrides
 from detloss.errors import DetlossError
 
 if TYPE_CHECKING:
@@ -22,21 +23,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    config: Annotated[
-        Path | None,
-        typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", metavar="CONFIG", show_default=False),
-    ] = None,
+    config: ConfigOrDefault = None,
     *,
     batches: Annotated[int, typer.Option("--batches", min=1, help="How many training batches to run.")] = 4,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY.PATH=VALUE",
-            help="Override a key of the config; repeatable. The value is YAML.",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, nothing else.")] = False,
 ) -> None:
     """Measure how strongly each loss of a config pulls on its head, and which weight would match torchvision's loss.

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from detloss.allow_list import VARIABLE
-from detloss.discovery import HEAD_GROUP, LOSS_GROUP, Plugin, Scan, scan
+from detloss.discovery import HEAD_GROUP, LOSS_GROUP, Plugin, Scan, contested, scan
 from detloss.metadata import printable
 
 if TYPE_CHECKING:
@@ -45,13 +45,7 @@ def print_list(*, heads: bool = False, as_json: bool = False, check: bool = Fals
     if found.conflicts or found.problems:
         out.print()
     for name, claims in found.conflicts.items():
-        packages = " and ".join(f"{plugin.package} {plugin.version}" for plugin in claims)
-        choices = " or ".join(plugin.full_name for plugin in claims)
-        out.print(
-            f"Conflict: {name!r} is claimed by {packages}. Write {choices} in a config, or uninstall one of them.",
-            markup=False,
-            highlight=False,
-        )
+        out.print(f"Conflict: {name!r} {contested(claims)}", markup=False, highlight=False)
     for problem in found.problems:
         out.print(f"Problem: {problem}", markup=False, highlight=False)
     if loading is not None:

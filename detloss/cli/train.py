@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detloss.cli.options import ConfigOrDefault, Overrides
 from detloss.errors import DetlossError
 
 if TYPE_CHECKING:
@@ -25,20 +26,9 @@ _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def command(
-    config: Annotated[
-        Path | None,
-        typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", metavar="CONFIG", show_default=False),
-    ] = None,
+    config: ConfigOrDefault = None,
     *,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY.PATH=VALUE",
-            help="Override a key of the config; repeatable. The value is YAML.",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: Overrides = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of the run; by default runs/<name>-<time>.", show_default=False),

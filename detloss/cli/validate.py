@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detloss.cli.options import Overrides
 from detloss.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
 def command(
     config: Annotated[Path, typer.Argument(help="A .yaml, .toml or .json file.", metavar="CONFIG")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace or add a value; repeatable. The value is YAML."),
-    ] = None,
+    overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result or the errors as JSON.")] = False,
 ) -> None:
     """Check a config: the model, its options, and the losses with their parameters.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from detloss.allow_list import VARIABLE
-from detloss.discovery import HEAD_GROUP, LOSS_GROUP, Plugin, Scan, scan
+from detloss.discovery import HEAD_GROUP, LOSS_GROUP, Plugin, Scan, contested, scan
 from detloss.doctor.apart import TIMEOUT, Loading, Outcome, load_apart
 from detloss.doctor.environment import compiler_findings, describe, library_findings
 from detloss.doctor.finding import Finding
@@ -78,10 +78,7 @@ def _scan_findings(scans: list[Scan]) -> Iterator[Finding]:
             else:
                 yield Finding("metadata", problem.package or "sys.path", problem.message, problem.path, problem.line)
         for name, claims in found.conflicts.items():
-            packages = " and ".join(f"{plugin.package} {plugin.version} ({plugin.location})" for plugin in claims)
-            choices = " or ".join(plugin.full_name for plugin in claims)
-            what = f"is claimed by {packages}. Write {choices} in a config, or uninstall one of them."
-            yield Finding("conflict", name, what)
+            yield Finding("conflict", name, contested(claims))
     left_out = sum(len(found.left_out) for found in scans)
     if left_out and not any(found.allow_list_error for found in scans):
         what = f"leaves out {left_out} of the installed plugins, which were not looked into: `detloss list --json`."
