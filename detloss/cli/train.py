@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detloss.cli import INTERRUPTED
 from detloss.cli.options import ConfigOrDefault, Overrides
 from detloss.errors import DetlossError
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from detloss.training import TrainResult
 
-_INTERRUPTED = 130
-"""What a shell reports of a program that Ctrl-C ended: 128 + SIGINT."""
 _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -61,7 +60,7 @@ def command(
                 )
             except training.Interrupted as stop:
                 _print_interrupted(stop.folder)
-                raise typer.Exit(_INTERRUPTED) from None
+                raise typer.Exit(INTERRUPTED) from None
     if print_default:
         print(training.default_config(), end="")
     elif not result.is_main:
