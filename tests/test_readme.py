@@ -92,13 +92,13 @@ def test_links_lead_somewhere() -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     """The second command of the README is a line of `.ci/run`."""
-    command = re.search(r"^\$ (uv run pytest)", blocks("console")[0], flags=re.MULTILINE)
+    command = re.search(r"^\$ (\.uv/bin/uv run pytest)", blocks("console")[0], flags=re.MULTILINE)
     assert command[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_first_command_is_one_that_is_tested() -> None:
     """The first command trains without a config, which `test_cli_train.py` runs to an AP50 over 0.5."""
-    assert "uv run detloss train  " in blocks("console")[0]
+    assert ".uv/bin/uv run detloss train  " in blocks("console")[0]
 
 
 def test_every_loss_of_the_readme_is_installed() -> None:
