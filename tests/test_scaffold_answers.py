@@ -22,6 +22,8 @@ from detloss.scaffold import write_plugin
         ({"distribution": "-x"}, "no name of a package"),
         ({"distribution": "9loss"}, "beginning with a letter"),
         ({"distribution": "DetLoss"}, "would hide the module"),
+        ({"distribution": "json"}, "which is Python's own"),
+        ({"distribution": "Yield"}, "Write detloss-Yield"),
         ({"distribution": "../x"}, "no name of a package"),
         ({"space": "pixels"}, "space"),
         ({"license": "GPL"}, "license"),
@@ -32,6 +34,10 @@ from detloss.scaffold import write_plugin
         ({"parameters": "weight=1"}, "key of every loss"),
         ({"parameters": "copy=1"}, "a meaning already"),
         ({"parameters": "model_x=1"}, "a meaning already"),
+        ({"parameters": "config=1"}, "a meaning already"),
+        ({"parameters": "Field=1 alpha=2"}, "a meaning already"),
+        ({"parameters": "on=1"}, "no text to YAML"),
+        ({"parameters": "a=1:lt=010"}, "write NAME=NUMBER"),
         ({"parameters": "a=1 a=2"}, "more than once"),
         ({"parameters": "a=1:gt=2"}, "outside its own bound gt=2"),
         ({"parameters": "a=1:gt=0,ge=0"}, "two bounds on one side"),
@@ -45,9 +51,9 @@ def test_a_wrong_answer_is_refused(tmp_path: Path, answers: dict[str, str], matc
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("name", ["", "9iou", "a b", "a.b", "a:b", "x" * 65, "../x", "é"])
+@pytest.mark.parametrize("name", ["", "9iou", "a b", "a.b", "a:b", "x" * 65, "../x", "é", "yes", "Null"])
 def test_a_wrong_name_is_refused(tmp_path: Path, name: str) -> None:
-    """What the registry could never find is no name for a loss."""
+    """What the registry could never find, or a config would have to quote, is no name for a loss."""
     with pytest.raises(ScaffoldError, match="cannot be the name of a loss"):
         write_plugin(name, tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -93,7 +93,7 @@ def test_an_update_keeps_the_authors_edits(tmp_path: Path) -> None:
     folder = committed(tmp_path / "package", title='A "quoted" title', parameters="alpha=3.0")
     module = folder / "src/detloss_power_iou/__init__.py"
     formula = "return 1 - iou(pred, target) ** self.config.alpha"
-    module.write_text(module.read_text().replace("return loss * self.config.alpha", formula))
+    module.write_text(module.read_text().replace("return loss * (1 + abs(self.config.alpha - 3.0))", formula))
     readme = folder / "README.md"
     readme.write_text(readme.read_text() + "\nMy own words.\n")
     (folder / "notes.md").write_text("mine\n")

@@ -4,7 +4,8 @@
 improvements into one and keeps its author's edits. Both are copier's work: its extra is ``detloss[new]``.
 
 ``templates/`` holds every released version of the template, ``v1`` and on. Copier merges three ways, and for that it
-renders the version that a package came from once more; so a released version stays as it is, for good.
+renders the version that a package came from once more; so a released version stays as it is, for good. The tests hold
+the commit of each (``tests/test_scaffold_released.py``).
 """
 
 from __future__ import annotations

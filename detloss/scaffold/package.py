@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import keyword
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -167,6 +169,17 @@ def _check_name(name: str, distribution: str) -> None:
             f"{name!a} cannot be the name of a loss: a name has letters, digits, _ and -, begins with a letter and is "
             "at most 64 long, as in power_iou."
         )
+    if yaml.safe_load(name) != name:
+        raise ScaffoldError(
+            f"{name!r} cannot be the name of a loss: in YAML it is no text, so that a config would have to put it in "
+            "quotes. Choose another name."
+        )
+    module = re.sub(r"[-_.]+", "_", distribution).lower()
+    if module in sys.stdlib_module_names or keyword.iskeyword(module):
+        raise ScaffoldError(
+            f"{distribution!r} cannot be the name of the package: its module would be {module}, which is Python's own. "
+            f"Write detloss-{distribution}, for instance."
+        )
     for plugin in find_plugins():
         if plugin.name == name and normalized(plugin.package) != normalized(distribution):
             raise ScaffoldError(
@@ -185,7 +198,8 @@ def _check_empty(folder: Path) -> None:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise ScaffoldError(
             f"The folder {folder} is not empty: it holds {', '.join(found[:3])}{more}. Choose another one (--output), "
-            f"or bring an older package up to date with `detloss new --update {folder}`. Nothing was written."
+            f"or bring an older package up to date with `detloss new --update {shlex.quote(str(folder))}`. Nothing was "
+            "written."
         )
 
 

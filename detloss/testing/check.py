@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 import re
 import traceback
 import warnings
@@ -11,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 
 from detloss.errors import ConformanceError
@@ -67,9 +69,9 @@ class Check:
     def apply(self, subject: Subject) -> Result:
         """Check one loss and say what came of it; whatever the loss raises is a failure of this check."""
         trial = Trial(subject)
-        # Neither torch's random numbers nor the modes of the caller have a say, and they are left as they were.
+        # Neither random numbers nor the modes of the caller have a say, and they are left as they were.
         with (
-            torch.random.fork_rng(devices=[]),
+            _random_numbers_kept(),
             torch.inference_mode(False),
             torch.enable_grad(),
             nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"),
@@ -81,11 +83,12 @@ class Check:
             except DoesNotApply as reason:
                 return Result(self, "not_applicable", str(reason), trial.comparisons)
             except ConformanceError as error:
-                return Result(self, "failed", str(error), trial.comparisons, error)
+                return Result(self, "failed", str(error), trial.comparisons, error, trial.cause)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - a loss may raise anything, SystemExit included
-                return Result(self, "failed", _raised(error, trial), trial.comparisons, error)
+                raised = _raised(error, trial.subject)
+                return Result(self, "failed", f"{raised} {trial.advice}".rstrip(), trial.comparisons, error, raised)
         if not trial.comparisons:
             return Result(self, "failed", "It compared nothing, so it proves nothing. Tell the authors of detloss.", 0)
         return Result(self, "passed", "", trial.comparisons)
@@ -105,6 +108,7 @@ class Result:
             promise that does not apply; else empty.
         comparisons: How many values were compared.
         error: What a failure was raised as.
+        cause: The same for failures of several checks for one reason; empty for one that stands by itself.
     """
 
     check: Check
@@ -112,11 +116,24 @@ class Result:
     message: str
     comparisons: int
     error: BaseException | None = None
+    cause: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether it leaves the loss in order."""
         return self.outcome != "failed"
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """Checks set the seeds of torch, Python and numpy."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 @contextmanager
@@ -129,14 +146,13 @@ def _default_dtype_kept() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _raised(error: BaseException, trial: Trial) -> str:
-    """Say what a loss raised, where (the deepest frame of its own package) and what to do."""
+def _raised(error: BaseException, subject: Subject) -> str:
+    """Say what a loss raised and where: in the deepest frame of its own package."""
     # A compiler ends its errors with pages on itself, among them the line of the loss.
     text = " ".join(re.split(r"\n\s*(?:Developer debug context|from user code)", str(error))[0].split())
-    text = printable(
-        text.rstrip(".") if len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR].rsplit(" ", 1)[0] + " ..."
-    )
-    package = trial.subject.cls.__module__.partition(".")[0]
+    if len(text) > _LONGEST_ERROR:
+        text = text[:_LONGEST_ERROR].rsplit(" ", 1)[0].rstrip(".") + " [...]"
+    package = subject.cls.__module__.partition(".")[0]
     frames = [
         (frame.f_code.co_filename, line, frame.f_code.co_name)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -145,4 +161,4 @@ def _raised(error: BaseException, trial: Trial) -> str:
     frames = frames or re.findall(r'File "([^"]+)", line (\d+), in (\w+)', str(error))
     who = "The loss raised {1}, at {0[0]}:{0[1]} in {0[2]}" if frames else "Trying it raised {1}"
     what = who.format(frames[-1] if frames else None, type(error).__name__)
-    return f"{what}: {text}. {trial.advice}".rstrip()
+    return f"{what}: {printable(text.rstrip('.!'))}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detloss.testing import definition, degenerate, gradients, heads, state, transforms, values
+from detloss.testing import definition, degenerate, gradients, heads, parameters, state, transforms, values
 from detloss.testing.check import Check
 
 __all__ = ["CHECKS"]
@@ -37,6 +37,7 @@ CHECKS: tuple[Check, ...] = tuple(
             gradients.gradient,
             gradients.inputs_unchanged,
             gradients.target_gradient,
+            parameters.parameters_used,
             state.state_in_buffers,
             state.state_dict,
             state.deep_copy,

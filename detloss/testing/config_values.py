@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import enum
+import sys
 from collections.abc import Iterator
-from typing import Any
+from itertools import chain, islice
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, create_model
 
 from detloss.loss import LossConfig, NestedSpec
+from detloss.registry import find_plugins
 
-__all__ = ["Place", "accepts", "changed", "declares", "is_model", "places", "written"]
+__all__ = [
+    "Place",
+    "accepts",
+    "changed",
+    "declares",
+    "is_model",
+    "other_values",
+    "parameters",
+    "places",
+    "value_at",
+    "written",
+]
 
 Place = tuple[str | int, ...]
 """Where a value stands: a field, and the keys and indices below it."""
+
+NUMBERS = (1, 0, 2, 10, 0.5, 0.1, 0.9, 100, -1)
+"""Numbers that a parameter may take whatever its present value is."""
+FACTORS = (2, 0.5, 10, 0.1, 1000, 0.001, 1.1, 0.9)
+"""Factors on a present value: far enough to matter, and near enough to stay within narrow bounds."""
 
 
 def places(config: LossConfig) -> Iterator[tuple[Place, Any]]:
@@ -32,12 +53,7 @@ def changed(config: LossConfig, place: Place, value: object) -> dict[str, Any]:
 
 def accepts(config: LossConfig, fields: dict[str, Any]) -> bool:
     """Tell whether a Config takes other fields beside its own."""
-    own = {name: value for name, value in config if name not in fields}
-    try:
-        type(config).model_validate({**own, **fields})
-    except Exception:  # noqa: BLE001 - a validator of the loss's own may refuse it in its own way
-        return False
-    return True
+    return _with(config, fields) is not None
 
 
 def declares(config: LossConfig, fields: dict[str, Any]) -> bool:
@@ -53,6 +69,38 @@ def declares(config: LossConfig, fields: dict[str, Any]) -> bool:
     return True
 
 
+def parameters(config: BaseModel, above: Place = ()) -> Iterator[Place]:
+    """Yield the place of every parameter: of a model within the Config, each field is one; a container is one."""
+    for name, value in config:
+        if is_model(value):
+            yield from parameters(value, (*above, name))
+        else:
+            yield (*above, name)
+
+
+def value_at(config: LossConfig, place: Place) -> Any:
+    """Return the value at a place."""
+    return next(value for at, value in places(config) if at == place)
+
+
+def other_values(config: LossConfig, parameter: Place, numbers: int | None = None) -> Iterator[LossConfig]:
+    """Yield the Config with other values of one parameter, as many as can be thought of and as it accepts.
+
+    Args:
+        config: The values of all other parameters.
+        parameter: The place of the one that changes.
+        numbers: At most how many numbers are tried; of modes and the like, each is.
+    """
+    owner = config if len(parameter) == 1 else value_at(config, parameter[:-1])
+    annotation = type(owner).model_fields[str(parameter[-1])].annotation
+    for place, value in places(config):
+        if place[: len(parameter)] != parameter:
+            continue
+        for candidates, most in ((_choices(annotation), None), (_numbers(value), numbers)):
+            made = (_with(config, changed(config, place, each)) for each in candidates)
+            yield from islice((other for other in made if other is not None and other != config), most)
+
+
 def is_model(value: object) -> bool:
     """Tell whether a value is a model of the Config's own, whose fields it vouches for."""
     return isinstance(value, BaseModel) and not isinstance(value, NestedSpec)
@@ -62,6 +110,50 @@ def written(place: Place) -> str:
     """Return a place as an author writes it: ``limits.low``, ``weights[0]``."""
     first, *rest = place
     return str(first) + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in rest)
+
+
+def _with(config: LossConfig, fields: dict[str, Any]) -> LossConfig | None:
+    """Return a Config with other fields beside its own, or None where it does not take them."""
+    own = {name: value for name, value in config if name not in fields}
+    try:
+        return type(config).model_validate({**own, **fields})
+    except Exception:  # noqa: BLE001 - a validator of the loss's own may refuse it in its own way
+        return None
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    """Yield all values of those types within an annotation that have but a few."""
+    annotation = getattr(annotation, "__value__", annotation)  # of `type Alias = ...`
+    within = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        yield from within
+    elif within or not isinstance(annotation, type):
+        yield from chain.from_iterable(map(_choices, within))
+    elif issubclass(annotation, bool):
+        yield from (True, False)
+    elif issubclass(annotation, enum.Enum):
+        yield from annotation
+    elif issubclass(annotation, NoneType):
+        yield None
+    elif issubclass(annotation, NestedSpec):
+        # Of packages that are imported already: no code of another is to run for a check.
+        plugins = find_plugins()
+        packages = {plugin.package for plugin in plugins if plugin.module in sys.modules}
+        yield from ({"name": plugin.name} for plugin in plugins if plugin.package in packages)
+    elif issubclass(annotation, BaseModel):
+        yield {}
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """Yield numbers that a value may be changed to, and containers of them; a Config takes those of its own type."""
+    if isinstance(value, int):
+        yield from (value + 1, value - 1, 2 * value, value // 2)
+    elif isinstance(value, float):
+        yield from (value * factor for factor in FACTORS)
+    yield from NUMBERS
+    for n in range(1, 5):
+        for numbers in ((0.1, 0.5, 0.9, 1.0), (1, 2, 3, 4)):
+            yield from (numbers[:n], list(numbers[:n]))
 
 
 def _within(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:

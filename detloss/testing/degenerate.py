@@ -10,9 +10,17 @@ import torch
 from torch import Tensor
 
 from detloss.loss import BoxRegressionLoss
-from detloss.testing.trial import DoesNotApply, Trial, pair_at, same, shown
+from detloss.testing.trial import DoesNotApply, Pair, Trial, pair_at, same, shown
 
-__all__ = ["DEGENERATE", "finite_gradient", "finite_value", "inverted_boxes", "mismatched_shapes", "rows_unchanged"]
+__all__ = [
+    "DEGENERATE",
+    "degenerate_pairs",
+    "finite_gradient",
+    "finite_value",
+    "inverted_boxes",
+    "mismatched_shapes",
+    "rows_unchanged",
+]
 
 DEGENERATE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "identical": ((10, 20, 110, 70), (10, 20, 110, 70)),
@@ -49,6 +57,7 @@ ROWS, PLACE = 9, 4
 
 def finite_value(trial: Trial) -> None:
     """Every degenerate pair has a finite value."""
+    trial.advice = _ANYTHING
     for loss, pred, target in _degenerate(trial):
         value = trial.values(loss, pred, target)
         trial.expect_each(
@@ -63,6 +72,7 @@ def finite_value(trial: Trial) -> None:
 
 def finite_gradient(trial: Trial) -> None:
     """Every degenerate pair has a finite gradient."""
+    trial.advice = _ANYTHING
     for loss, pred, target in _degenerate(trial):
         _, gradient = trial.values_and_gradient(loss, pred, target)
         trial.expect_each(
@@ -77,6 +87,7 @@ def finite_gradient(trial: Trial) -> None:
 
 def rows_unchanged(trial: Trial) -> None:
     """A degenerate pair changes no bit of the values and gradients of the others."""
+    trial.advice = _ANYTHING
     others = torch.arange(ROWS) != PLACE
     for dtype in DTYPES:
         ordinary_pred, ordinary_target = trial.pairs(ROWS, dtype=dtype)
@@ -116,7 +127,8 @@ def inverted_boxes(trial: Trial) -> None:
             f"at least {shown(worst)}, the most of some boxes that miss the target",
             value,
             "An inverted box has no area, but its centre or corners may lie well: add the largest value where "
-            "`detloss.boxes.inverted(pred)`.",
+            "`detloss.boxes.inverted(pred)`. A loss that is meant for the head's encoded regression says `space = "
+            '"deltas"`.',
             where=partial(pair_at, inverted, target.expand_as(inverted)),
         )
 
@@ -143,14 +155,21 @@ def mismatched_shapes(trial: Trial) -> None:
             )
 
 
+def degenerate_pairs(dtype: torch.dtype) -> Pair:
+    """Return all degenerate pairs, as a batch."""
+    pred, target = torch.tensor(list(DEGENERATE.values()), dtype=dtype).unbind(1)
+    return pred, target
+
+
 def _degenerate(trial: Trial) -> Iterator[tuple[BoxRegressionLoss, Tensor, Tensor]]:
     for dtype in DTYPES:
-        pred = torch.tensor([pair[0] for pair in DEGENERATE.values()], dtype=dtype)
-        target = torch.tensor([pair[1] for pair in DEGENERATE.values()], dtype=dtype)
         for loss in (trial.fresh(), *trial.stages()):
-            yield loss, pred, target
+            yield loss, *degenerate_pairs(dtype)
 
 
 def _degenerate_pair(pred: Tensor, target: Tensor, row: int) -> str:
     dtype = str(pred.dtype).removeprefix("torch.")
     return f"{list(DEGENERATE)[row]!r} ({pair_at(pred, target, row)}, {dtype})"
+
+
+_ANYTHING = "A prediction may be without area, inverted or far away at any time: give it a value instead of an error."

@@ -40,14 +40,15 @@ def gradient(trial: Trial) -> None:
                 moved[:, column] += sign * STEP
                 with constants.replayed():
                     beside.append(trial.call(loss, moved, target.clone(), extras).reshape(-1))
-            difference = ((beside[0] - beside[1]) / (2 * STEP)).detach()
+            difference = ((beside[0] - beside[1]) / (2 * STEP)).detach().to(found.dtype)
             got = found[:, column]
             trial.expect_each(
                 torch.isclose(got, difference, rtol=RELATIVE, atol=slack) | ~difference.isfinite(),
                 f"the gradient of finite differences in {coordinate}",
                 got,
                 "A backward written by hand is wrong, or a step hides from autograd (`item()`, numpy). NaN comes from "
-                "a `where` whose branch left out divides by 0 or takes a root of 0.",
+                "a `where` whose branch left out divides by 0 or takes a root of 0. If `dtype` or `batch_size` fails "
+                "too, mend that first.",
                 beside=difference,
                 where=partial(pair_at, pred, target),
             )

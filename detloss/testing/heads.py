@@ -10,11 +10,10 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-from detloss.errors import ConformanceError
 from detloss.heads.losses import HeadLosses, Matches, Term
 from detloss.injection import inject
 from detloss.loss import BoxRegressionLoss
-from detloss.testing.trial import CONNECTED, IMAGE_SIZE, Trial, shown
+from detloss.testing.trial import IMAGE_SIZE, Trial, set_seed, shown
 
 __all__ = ["half_precision", "training"]
 
@@ -34,7 +33,7 @@ def half_precision(trial: Trial) -> None:
     for loss in trial.stages():
         for dtype in (torch.float16, torch.bfloat16):
             matches, deltas = _matches(dtype)
-            found = _in_head(loss, matches)
+            found = _in_head(trial, loss, matches)
             trial.expect(
                 bool(torch.isfinite(found)), f"a finite loss in {dtype}", shown(found), "Its values overflow float32."
             )
@@ -47,17 +46,17 @@ def half_precision(trial: Trial) -> None:
                 "area or a diagonal, and leave factors to the head's weight; NaN is the matter of `finite_gradient`.",
             )
             same_numbers, _ = _matches(torch.float32, deltas)
-            wanted = _in_head(loss, same_numbers)
+            wanted = _in_head(trial, loss, same_numbers)
             _expect_same(trial, found, wanted, f"the loss of the same numbers in float32 for {dtype}")
         matches, _ = _matches(torch.float32)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = _in_head(loss, matches)
-        _expect_same(trial, found, _in_head(loss, matches), "the same loss under autocast")
+            found = _in_head(trial, loss, matches)
+        _expect_same(trial, found, _in_head(trial, loss, matches), "the same loss under autocast")
 
 
 def training(trial: Trial) -> None:
     """A tiny RetinaNet with the loss in its head trains for some steps, and the loss falls."""
-    torch.default_generator.manual_seed(0)
+    set_seed(0)
     model, (images, targets) = _tiny_retinanet().train(), _pictures()
 
     def box_loss() -> Tensor:
@@ -86,11 +85,10 @@ def training(trial: Trial) -> None:
     )
 
 
-def _in_head(loss: BoxRegressionLoss, matches: Matches) -> Tensor:
-    torch.default_generator.manual_seed(0)
+def _in_head(trial: Trial, loss: BoxRegressionLoss, matches: Matches) -> Tensor:
+    set_seed(0)
     total: Tensor = HeadLosses("roi_heads", [Term(type(loss).__name__, 1.0)], [loss])(matches)
-    if not total.requires_grad:
-        raise ConformanceError(f"Expected a loss with a gradient into the prediction, found one without. {CONNECTED}")
+    trial.expect_connected(total)
     return total
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
@@ -112,11 +112,17 @@ def check_loss(loss: SubjectLike, exceptions: Mapping[str, str] = _NONE) -> Repo
 
 
 def results(subject: Subject, exceptions: Mapping[str, str] = _NONE) -> Iterator[Result]:
-    """Yield the result of each check as it ends."""
+    """Yield the result of each check as it ends; what fails many checks is said by the first of them."""
     check_exceptions(exceptions)
+    told: dict[str, str] = {}
     for check in CHECKS:
         result = check.apply(subject)
-        yield result if check.name not in exceptions else _excepted(result, exceptions[check.name])
+        if check.name in exceptions:
+            yield _excepted(result, exceptions[check.name])
+        elif result.cause and (first := told.setdefault(result.cause, check.name)) != check.name:
+            yield replace(result, message=f"For the same reason as `{first}`.")
+        else:
+            yield result
 
 
 def check_exceptions(exceptions: Mapping[str, str]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import pickle
+import random
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +15,20 @@ from detloss.errors import ConformanceError
 from detloss.loss import BoxRegressionLoss
 from detloss.testing.subject import Subject
 
-__all__ = ["PAIRWISE", "DoesNotApply", "Trial", "pair_at", "pairs", "same", "scale", "shown"]
+__all__ = [
+    "PAIRWISE",
+    "DoesNotApply",
+    "Pair",
+    "Trial",
+    "pair_at",
+    "pairs",
+    "random_state",
+    "same",
+    "scale",
+    "set_progress",
+    "set_seed",
+    "shown",
+]
 
 IMAGE_SIZE = (800.0, 1000.0)
 """Height and width in pixels of the network input that the pairs are said to lie in."""
@@ -33,31 +49,35 @@ class Trial:
         subject: The loss that is checked.
         comparisons: How many values were compared with what they must be; a check that compares nothing fails.
         advice: What to do where the loss raises an error under this check; a whole sentence, or empty.
+        cause: What the loss lacks that many checks need, once one came upon it; else empty.
     """
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.comparisons = 0
         self.advice = ""
+        self.cause = ""
 
     def fresh(self) -> BoxRegressionLoss:
         """Return a new instance, as a head gets it: in training mode."""
+        config = self.subject.config
         try:
-            return self.subject.cls(self.subject.config)
+            loss = self.subject.cls(config)
+            # A module that was not begun holds nothing, and one with another config would be another loss.
+            found = "" if vars(loss).get("config") is config else "one that does not hold that config"
         except TypeError as error:
-            raise ConformanceError(
-                f"Expected {self.subject.cls.__name__}(config) to make a loss, found TypeError: {error}. Leave "
-                "__init__ out, or begin it with `def __init__(self, config=None, **params)` and "
-                "`super().__init__(config, **params)`."
-            ) from error
+            found = f"TypeError: {error}"
+        if found:
+            self.cause = "__init__"
+            self.expect(False, f"{self.subject.cls.__name__}(config) to make a loss", found, BEGINNING)
+        return loss
 
     def stages(self) -> Iterator[BoxRegressionLoss]:
-        """Yield the loss in evaluation mode, and, where it has a buffer ``progress``, also as training ends."""
-        loss = self.fresh().eval()
-        yield loss
-        if (progress := dict(loss.named_buffers()).get("progress")) is not None:
-            progress.fill_(1.0)
-            yield loss
+        """Yield the loss in evaluation mode, and, where it or its base has a buffer ``progress``, as training ends."""
+        yield self.fresh().eval()
+        ended = self.fresh().eval()
+        if set_progress(ended, 1.0):
+            yield ended
 
     def pairs(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pair:
         """Return `pairs` of the loss's space."""
@@ -76,9 +96,10 @@ class Trial:
         self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """Call the loss itself, always with the same random numbers: only one check is about those."""
-        torch.default_generator.manual_seed(0)
+        set_seed(0)
         value = loss(pred, target, **(self.extras(target) if extras is None else extras))
         if not isinstance(value, Tensor):
+            self.cause = "tensor"
             self.expect(False, "a tensor from forward", f"{value!r:.80}", "Return the values, one a pair.")
         return value
 
@@ -104,6 +125,7 @@ class Trial:
         """Refuse values that hang in the air: what autograd says of them helps no author."""
         if not value.requires_grad:
             found = f"{str(value.dtype).removeprefix('torch.')} values without one"
+            self.cause = "gradient"
             self.expect(False, "values with a gradient into the prediction", found, CONNECTED)
 
     def expect(self, ok: bool, expected: str, found: object, advice: str) -> None:
@@ -165,13 +187,19 @@ class Trial:
     def one_a_pair(self, value: Tensor, pred: Tensor) -> Tensor:
         """Return the values as a row: whether a batch of one keeps its shape is the matter of one check only."""
         if value.numel() != pred.shape[:-1].numel():
+            self.cause = "shape"
             self.expect(False, f"{len(pred)} values for {len(pred)} pairs", f"shape {tuple(value.shape)}", PAIRWISE)
         return value.reshape(-1)
 
 
+BEGINNING = (
+    "Leave __init__ out, or begin it with `def __init__(self, config=None, **params)` and `super().__init__(config, "
+    "**params)`; parameters are fields of `Config`."
+)
+"""What to do about a loss that cannot be built."""
 PAIRWISE = (
-    "Return one value a pair: sum over the last dimension only, and leave the mean to the head (`squeeze()` without a "
-    "dimension drops the batch of one)."
+    "Return one value a pair: sum over the last dimension only, drop no pair (`torch.where` instead of a mask), and "
+    "leave the mean to the head (`squeeze()` without a dimension drops the batch of one)."
 )
 """What to do about a wrong shape."""
 CONNECTED = (
@@ -205,6 +233,26 @@ def pairs(space: str, n: int, seed: int = 0, dtype: torch.dtype = torch.float64)
     pred = torch.cat([pred_corner, pred_corner + pred_size], dim=1)
     target = torch.cat([corner[1], corner[1] + size[1]], dim=1)
     return pred.to(dtype), target.to(dtype)
+
+
+def set_seed(number: int) -> None:
+    """Set the random numbers of torch, Python and numpy."""
+    torch.default_generator.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number)
+
+
+def random_state() -> bytes:
+    """Return where these random numbers stand."""
+    return pickle.dumps((torch.get_rng_state().numpy(), random.getstate(), np.random.get_state()))
+
+
+def set_progress(loss: BoxRegressionLoss, done: float) -> bool:
+    """Tell a loss, and the losses within it, the done fraction of the run, as a trainer does; False if none asks."""
+    found = [buffer for name, buffer in loss.named_buffers() if name.rpartition(".")[2] == "progress"]
+    for buffer in found:
+        buffer.fill_(done)
+    return bool(found)
 
 
 def same(first: Tensor, second: Tensor) -> Tensor:

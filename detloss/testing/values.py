@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detloss.loss import Invariance
-from detloss.testing.trial import PAIRWISE, Trial, pair_at, same, scale
+from detloss.testing.trial import PAIRWISE, Trial, pair_at, random_state, same, scale, set_seed
 
 __all__ = [
     "batch_dependence",
@@ -39,15 +39,12 @@ FLOAT32 = 1e-3
 def shape(trial: Trial) -> None:
     """N pairs give N values, of shape (N,), for a single pair too."""
     for loss in trial.stages():
-        for n in (1, 2, 7):
+        for n in (2, 7, 1):
             pred, target = trial.pairs(n)
-            found = tuple(trial.call(loss, pred, target).shape)
-            trial.expect(
-                found == (n,),
-                f"shape ({n},) for {n} pairs",
-                found,
-                PAIRWISE,
-            )
+            value = trial.call(loss, pred, target)
+            trial.one_a_pair(value, pred)
+            found = tuple(value.shape)
+            trial.expect(found == (n,), f"shape ({n},) for {n} pair{'s' * (n > 1)}", found, PAIRWISE)
 
 
 def dtype(trial: Trial) -> None:
@@ -78,19 +75,15 @@ def empty(trial: Trial) -> None:
     trial.advice = "A step may have no match: compute as for any other N, without `max()` over the pairs."
     for loss in (trial.fresh(), *trial.stages()):
         for kind in (torch.float32, torch.float64):
+            pairs = trial.pairs(4, dtype=kind)
+            before = trial.values(loss, *pairs)
             pred = torch.zeros(0, 4, dtype=kind, requires_grad=True)
-            value = trial.call(loss, pred, torch.zeros(0, 4, dtype=kind))
-            trial.expect(
-                value.numel() == 0 and value.requires_grad,
-                "no values, with a gradient into the prediction",
-                f"{value.numel()} values, {'with' if value.requires_grad else 'without'} a gradient",
-                trial.advice,
-            )
-            (gradient,) = torch.autograd.grad(value.sum(), pred)
+            value = trial.one_a_pair(trial.call(loss, pred, torch.zeros(0, 4, dtype=kind)), pred)
+            gradient = trial.gradient(value, pred)
             trial.expect(gradient.shape == (0, 4), "a gradient of shape (0, 4)", tuple(gradient.shape), trial.advice)
-            after = trial.values(loss, *trial.pairs(4, dtype=kind))
+            after = trial.values(loss, *pairs)
             trial.expect_each(
-                torch.isfinite(after),
+                torch.isfinite(after) | ~torch.isfinite(before),
                 "finite values after a batch without pairs",
                 after,
                 "The mean of no pairs is NaN, and a running mean keeps it: renew it under `if len(pred)` only.",
@@ -140,8 +133,11 @@ def batch_dependence(trial: Trial) -> None:
         f"a value that {'changes' if declared else 'does not change'} with the other pairs, as batch_dependent = "
         f"{declared} says",
         f"a change of {depends:.3g}",
-        f"Set `batch_dependent = {not declared}` on the class or, where a parameter decides it, on the instance: heads "
-        "go by it when there is no pair, and when they compile a loss.",
+        "Compute every pair by itself, without a mean or maximum over the pairs. If they are meant to depend on each "
+        "other, say so, on the class or, where a parameter decides it, on the instance: heads go by `batch_dependent` "
+        "when there is no pair, and when they compile a loss."
+        if not declared
+        else "Leave `batch_dependent = True` out: heads go by it when there is no pair, and when they compile a loss.",
     )
 
 
@@ -153,14 +149,14 @@ def determinism(trial: Trial) -> None:
         # While training, a loss may remember: a new one is asked each time. Else the same one is.
         losses = [trial.fresh(), trial.fresh()] if training else [trial.fresh().eval()] * 2
         runs = []
-        for seed, loss in enumerate(losses):
-            torch.default_generator.manual_seed(seed)
-            drawn = torch.get_rng_state()
+        for number, loss in enumerate(losses):
+            set_seed(number)
+            before = random_state()
             asked = pred.clone().requires_grad_()
             value = loss(asked, target.clone(), **trial.extras(target)).reshape(-1)
             trial.expect(
-                torch.equal(torch.get_rng_state(), drawn),
-                f"torch's random numbers to be left alone {mode}",
+                random_state() == before,
+                f"the random numbers of torch, Python and numpy to be left alone {mode}",
                 "that a call draws some, or sets their seed",
                 "A resumed run would go another way: leave noise, dropout and `manual_seed` out of the loss.",
             )
@@ -199,7 +195,8 @@ def minimum(trial: Trial) -> None:
             value >= identical - slack,
             "no pair to score better than the target itself",
             value,
-            "Training would move predictions away from their targets: look for a wrong sign.",
+            "Training would move predictions away from their targets: look for a wrong sign, and whether `space = "
+            f'"{loss.space}"` is what the formula takes.',
             beside=identical,
         )
 

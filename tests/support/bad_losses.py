@@ -286,6 +286,18 @@ class Grasping(BoxRegressionLoss):
         return giou(pred, target)
 
 
+class Deaf(BoxRegressionLoss):
+    """GIoU that is squared whatever its parameter says (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        power: float = Field(2.0, ge=1)
+
+    config: Config
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target).square()
+
+
 class Remembering(BoxRegressionLoss):
     """GIoU that counts its training steps in an attribute (Nobody, 2024)."""
 
@@ -401,6 +413,7 @@ BAD: dict[str, type[BoxRegressionLoss]] = {
     "gradient": Doubling,
     "inputs_unchanged": Scribbling,
     "target_gradient": Grasping,
+    "parameters_used": Deaf,
     "state_in_buffers": Remembering,
     "state_dict": Forgetful,
     "deep_copy": Single,

@@ -5,8 +5,10 @@ Each is the generalized IoU with one fault, which its docstring names.
 
 from __future__ import annotations
 
+import random
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from bad_losses import giou
 from pydantic import BaseModel, Field, field_validator
@@ -176,6 +178,96 @@ class Lenient(BoxRegressionLoss):
         return torch.where(pair.inverted & (pair.dx.abs() > 500), 0.5, giou(pred, target))
 
 
+class Averaging(_Stateful):
+    """GIoU over a running mean, whose momentum is not the parameter (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        scale: float = Field(1.0, gt=0)
+        momentum: float = Field(0.1, gt=0, le=1)
+
+    config: Config
+    batch_dependent = True
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        loss = self.config.scale * giou(pred, target)
+        if self.training and len(pred):
+            self.mean.lerp_(loss.detach().mean().to(self.mean.dtype), 0.1)
+        return loss / self.mean.clamp(min=1e-3)
+
+
+class _Bounds(LossConfig):
+    low: float = 0.0
+    high: float = 2.0
+
+
+class HalfRead(BoxRegressionLoss):
+    """GIoU clamped from below, and not from above (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        bounds: _Bounds = _Bounds()
+
+    config: Config
+    minimum: ClassVar[float | None] = None
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target) + self.config.bounds.low
+
+
+class Stored(BoxRegressionLoss):
+    """GIoU with a parameter that a buffer holds, and nothing reads (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        scale: float = Field(1.0, gt=0)
+
+    config: Config
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__(config, **params)
+        self.register_buffer("scale", torch.tensor(self.config.scale))
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target)
+
+
+class Gambling(BoxRegressionLoss):
+    """GIoU with a little noise of Python's own (Nobody, 2024)."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target) + 1e-12 * random.random()
+
+
+class Sampling(BoxRegressionLoss):
+    """GIoU with a little noise of numpy (Nobody, 2024)."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target) + 1e-12 * float(np.random.rand())
+
+
+class _Growing(BoxRegressionLoss):
+    progress: Tensor
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__(config, **params)
+        self.register_buffer("progress", torch.zeros(()))
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target) * (1 + self.progress)
+
+
+class Outgrowing(BoxRegressionLoss):
+    """GIoU by a loss within it, which leaves the declared range as training ends (Nobody, 2024)."""
+
+    value_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__(config, **params)
+        self.base = _Growing()
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        value: Tensor = self.base(pred, target)
+        return value
+
+
 MORE_BAD: dict[type[BoxRegressionLoss], set[str]] = {
     Repairing: {"config_strict"},
     Nested: {"config_strict", "config_extra", "config_finite", "config_frozen"},
@@ -189,5 +281,11 @@ MORE_BAD: dict[type[BoxRegressionLoss], set[str]] = {
     Square: {"half_precision"},
     Distant: {"value_range"},
     Lenient: {"inverted_boxes"},
+    Gambling: {"determinism"},
+    Sampling: {"determinism"},
+    Outgrowing: {"value_range"},
+    Averaging: {"parameters_used"},
+    HalfRead: {"parameters_used"},
+    Stored: {"parameters_used"},
 }
 """Loss -> the checks that reject it."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 import random
 import threading
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 import torch
 from bad_losses import BAD, Sound, giou
 from more_bad_losses import MORE_BAD
+from pydantic import create_model
 from torch import Tensor, nn
 
-from detloss import ConformanceError
-from detloss.loss import BoxRegressionLoss, LossConfig
+from detloss import ConformanceError, build_loss
+from detloss.boxes import iou
+from detloss.loss import BoxRegressionLoss, LossConfig, NestedSpec
 from detloss.testing import CHECKS, Check, check_loss
 from detloss.testing.definition import requirement_line
 from detloss.testing.subject import subject_of
@@ -77,6 +81,69 @@ def test_row_23_a_lax_config_is_rejected(name: str):
     """A Config that converts, drops unknown keys, takes NaN or can be changed is rejected, with what it lets pass."""
     with pytest.raises(ConformanceError, match=r"Expected an error for .*, found (that it is accepted|none)\. "):
         BY_NAME[name].run(BAD[name])
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Limits(LossConfig):
+    low: float = 0.0
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (float, 0.0),
+        (int, 3),
+        (bool, False),
+        (Literal["a", "b"], "a"),
+        (Colour, Colour.RED),
+        (float | None, None),
+        (Literal["auto"] | float, "auto"),
+        (tuple[float, float], (0.0, 1.0)),
+        (tuple[float, float] | None, None),
+        (tuple[int, ...], ()),
+        (list[float], [1.0]),
+        (dict[str, float], {"cat": 1.0}),
+        (Limits | None, None),
+        (NestedSpec, NestedSpec(name="giou")),
+        (tuple[NestedSpec, ...], (NestedSpec(name="giou"),)),
+    ],
+    ids=str,
+)
+def test_an_ignored_parameter_of_any_type_is_found(annotation: Any, value: Any):
+    """Whatever its type, a parameter that is not read is named, beside one that is."""
+    config: Any = create_model(
+        "Config", __base__=LossConfig, scale=(float, 1.0), mode=(Literal[1, 2], 1), ignored=(annotation, value)
+    )
+
+    class Ignoring(BoxRegressionLoss):
+        Config = config
+
+        def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+            return self.config.scale * giou(pred, target) ** self.config.mode
+
+    build_loss("giou")  # packages that are imported already are those whose losses are tried
+    with pytest.raises(ConformanceError, match="Expected ignored to make a difference"):
+        BY_NAME["parameters_used"].run(Ignoring)
+
+
+class Named(BoxRegressionLoss):
+    """GIoU with a free text (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        label: str = "x"
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target)
+
+
+@pytest.mark.parametrize("loss", ["l1", Named])
+def test_a_loss_without_parameters_to_change_has_none_to_ignore(loss: Any):
+    """Where there are no parameters, or no other values are known, the check does not apply."""
+    assert BY_NAME["parameters_used"].apply(subject_of(loss)).outcome == "not_applicable"
 
 
 @every_bad_loss
@@ -175,12 +242,35 @@ class Unbuildable(BoxRegressionLoss):
         return giou(pred, target)
 
 
+class Unbegun(BoxRegressionLoss):
+    """Forgets to begin the module (Nobody, 2024)."""
+
+    def __init__(self, config: LossConfig | None = None) -> None:
+        self.scale = 2.0
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return self.scale * giou(pred, target)
+
+
+class Ordinary(BoxRegressionLoss):
+    """Takes its parameters as any other class does (Nobody, 2024)."""
+
+    def __init__(self, alpha: float = 2.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target) ** self.alpha
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
         (Mute, "Expected a tensor from forward, found None. Return the values, one a pair."),
         (Averaging, "Expected 9 values for 9 pairs, found shape (). Return one value a pair: "),
         (Unbuildable, "Expected Unbuildable(config) to make a loss, found TypeError: "),
+        (Unbegun, "Expected Unbegun(config) to make a loss, found one that does not hold that config. "),
+        (Ordinary, "Expected Ordinary(config) to make a loss, found one that does not hold that config. "),
     ],
 )
 def test_what_all_checks_need_is_said_by_all(loss: Any, message: str):
@@ -188,6 +278,27 @@ def test_what_all_checks_need_is_said_by_all(loss: Any, message: str):
     with pytest.raises(ConformanceError) as failure:
         BY_NAME["rows_unchanged"].run(loss)
     assert message in str(failure.value)
+
+
+class Logarithmic(BoxRegressionLoss):
+    """Infinite for boxes that do not overlap (Nobody, 2024)."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return -iou(pred, target).log()
+
+
+class Single(BoxRegressionLoss):
+    """GIoU in float32, whatever the boxes are (Nobody, 2024)."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred.float(), target.float())
+
+
+def test_a_fault_is_not_blamed_on_something_else():
+    """Infinite values are none of the empty batch, and lost precision is no error of the kit."""
+    BY_NAME["empty"].run(Logarithmic)
+    with pytest.raises(ConformanceError, match=r"Expected the gradient of finite .* If `dtype` .* mend that first"):
+        BY_NAME["gradient"].run(Single)
 
 
 def not_the_loss(trial: Trial) -> None:
@@ -231,11 +342,18 @@ def test_what_is_no_loss_is_refused(loss: Any, message: str):
 def test_global_state_is_left_alone():
     """Random numbers, threads, gradients and default dtype are after a run what they were before."""
     random.seed(0)
+    np.random.seed(1)
     torch.manual_seed(5)
 
     def state() -> tuple[Any, ...]:
         torch_modes = (torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype())
-        return (torch.get_rng_state().tolist(), random.getstate(), threading.active_count(), *torch_modes)
+        return (
+            torch.get_rng_state().tolist(),
+            random.getstate(),
+            repr(np.random.get_state()),
+            threading.active_count(),
+            *torch_modes,
+        )
 
     before = state()
     for check in QUICK:

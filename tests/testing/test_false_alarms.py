@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import enum
+import zlib
 from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
 from bad_losses import giou
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from detloss import build_loss
-from detloss.boxes import bounded, inverted, iou
+from detloss import ConfigError, build_loss
+from detloss.boxes import bounded, inverted, iou, pair_boxes
 from detloss.loss import BoxRegressionLoss, Invariance, LossConfig, NestedSpec, Space
 from detloss.testing import CHECKS
 from detloss.testing.subject import subject_of
@@ -22,6 +23,7 @@ QUICK = [check for check in CHECKS if check.name != "torch_compile"]
 
 class Colour(enum.Enum):
     RED = "red"
+    BLUE = "blue"
 
 
 class Limits(LossConfig):
@@ -53,7 +55,8 @@ class ManyTypes(BoxRegressionLoss):
     config: Config
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        return giou(pred, target)
+        # A factor that any change of any parameter changes.
+        return giou(pred, target) * (1 + zlib.crc32(repr(self.config).encode()) / 2**32)
 
 
 class Required(BoxRegressionLoss):
@@ -162,9 +165,137 @@ class Progressive(BoxRegressionLoss):
         return giou(pred, target) * (1 + self.progress)
 
 
+class Conditional(BoxRegressionLoss):
+    """GIoU whose power counts in one mode, and only with a switch besides (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        power: float = Field(3.0, gt=0)
+        scale: float = Field(1.0, gt=0)
+        mode: Literal["plain", "double", "power"] = "plain"
+        offset: float = Field(0.0, ge=0)
+        steep: bool = False
+
+    config: Config
+    minimum: ClassVar[float | None] = None
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        config = self.config
+        loss = giou(pred, target) * config.scale + config.offset
+        if config.mode == "power":
+            return loss**config.power if config.steep else 3 * loss
+        return 2 * loss if config.mode == "double" else loss
+
+
+class Clamping(BoxRegressionLoss):
+    """GIoU at most as large as only misses are, with an eps that only points need (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        cap: float = Field(50.0, gt=0)
+        eps: float = Field(1e-9, gt=0)
+        label: str = "clamped"
+
+    config: Config
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        pair = pair_boxes(pred, target)
+        return (1 - pair.intersection / pair.union.clamp(min=self.config.eps)).clamp(
+            max=self.config.cap
+        ) + pair.inverted
+
+
+class WarmedUp(BoxRegressionLoss):
+    """GIoU at half its value for the first thousand steps (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        warmup: int = Field(1000, ge=0)
+
+    config: Config
+    steps: Tensor
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__(config, **params)
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        if self.training:
+            self.steps.add_(1)
+        return giou(pred, target) * torch.where(self.steps <= self.config.warmup, 0.5, 1.0)
+
+
+class Eased(Progressive):
+    """GIoU that costs more as training goes on, along a line or a wave (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        easing: Literal["line", "wave"] = "line"
+
+    config: Config
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        progress = self.progress
+        if self.config.easing == "wave":
+            progress = (torch.pi * progress / 2).sin().square()
+        return giou(pred, target) * (1 + progress)
+
+
+class GradientOnly(BoxRegressionLoss):
+    """GIoU weighed by itself, with or without a gradient of the weight (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        detached: bool = True
+
+    config: Config
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        loss = giou(pred, target)
+        return loss * (loss.detach() if self.config.detached else loss)
+
+
+class Picky(BoxRegressionLoss):
+    """GIoU with a parameter that is narrowly bound, and one that it refuses itself (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        narrow: float = Field(0.3, ge=0.25, le=0.35)
+        pair: tuple[float, float] | None = None
+        axis: int = 0
+
+        @field_validator("pair")
+        @classmethod
+        def _rising(cls, pair: tuple[float, float] | None) -> tuple[float, float] | None:
+            if pair is not None and not 0 < pair[0] < pair[1] < 1:
+                raise ValueError("write two rising fractions")
+            return pair
+
+    config: Config
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__(config, **params)
+        if self.config.axis > 1:
+            raise ConfigError("axis is 0 or 1.")
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        low, high = self.config.pair or (1.0, 1.0)
+        loss = giou(pred, target, inverted=6.0) * self.config.narrow * low / high
+        return loss * torch.where((pred < target)[..., self.config.axis], 2.0, 1.0)
+
+
 @pytest.mark.parametrize(
     "loss",
-    [ManyTypes, Required(scale=2.0), TwoBases, Anchored, Split, WithModule, Delayed, Progressive],
+    [
+        ManyTypes,
+        Required(scale=2.0),
+        TwoBases,
+        Anchored,
+        Split,
+        WithModule,
+        Delayed,
+        Progressive,
+        Conditional,
+        Clamping,
+        WarmedUp,
+        Eased,
+        GradientOnly,
+        Picky,
+    ],
     ids=lambda loss: loss.__name__ if isinstance(loss, type) else type(loss).__name__,
 )
 def test_a_sound_loss_raises_no_alarm(loss: Any):

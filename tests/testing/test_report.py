@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bad_losses import BAD, Sound
+from bad_losses import BAD, Sound, giou
+from torch import Tensor
 
 from detloss import ConformanceError
-from detloss.loss import NestedSpec
+from detloss.loss import BoxRegressionLoss, NestedSpec
 from detloss.testing import CHECKS, Report, check_loss
 from detloss.testing.subject import subject_of
 
@@ -73,6 +74,30 @@ def test_a_report_prints_every_check(infinite: Report):
     (failed,) = (line for line in lines if "FAILED" in line)
     assert "finite_value" in failed
     assert "found inf" in failed
+
+
+class Averaging(BoxRegressionLoss):
+    """Returns the mean over the pairs (Nobody, 2024)."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target).mean()
+
+
+class Failing(BoxRegressionLoss):
+    """Knows no box (Nobody, 2024)."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        raise RuntimeError("no box")
+
+
+@pytest.mark.parametrize("loss", [Averaging, Failing], ids=lambda loss: loss.__name__)
+def test_what_fails_many_checks_is_said_once(loss: type[BoxRegressionLoss]):
+    """A fault that no check can do with is described by the first check, and the others point there."""
+    first, *others = check_loss(loss).failures
+    assert first.check.name == "shape"
+    assert first.message.startswith(("Expected 2 values for 2 pairs, found shape ()", "The loss raised RuntimeError"))
+    pointing = [each.check.name for each in others if each.message == "For the same reason as `shape`."]
+    assert {"batch_order", "finite_value", "gradient", "pickling"} <= set(pointing)
 
 
 def test_a_report_as_data(infinite: Report):
