@@ -19,7 +19,7 @@ from detloss.findings import Finding, KeyPath, config_error, dotted, findings_of
 from detloss.locate import Document, read_document, read_yaml
 from detloss.loss import BoxRegressionLoss, LossSpec, NestedSpec
 from detloss.registry import get_plugin
-from detloss.validation import ResolvedSpec, check_losses, check_parameters, plain, validated
+from detloss.validation import ResolvedSpec, check_loss, check_losses, check_parameters, plain, validated
 
 __all__ = [
     "TRAIN_SECTIONS",
@@ -145,7 +145,9 @@ def check_spec(spec: Spec) -> ResolvedSpec:
     data = plain({"name": spec} if isinstance(spec, str) else spec, document)
     if not isinstance(data, dict):
         document.note((), f"a loss is a name or a mapping with the key name, found {found((), data)}")
-    elif validated(LossSpec, document, data, (), "a spec") is not None and not document.findings:
+    elif validated(LossSpec, document, data, (), "a spec") is None or document.findings:
+        check_loss(document, data, (), LossSpec)
+    else:
         resolved = check_parameters(document, get_plugin(data["name"]), data, (), LossSpec)
         if resolved is not None and not document.findings:
             return resolved
@@ -176,8 +178,9 @@ def _override(document: Document, override: str) -> None:
     key, sign, text = override.partition("=")
     steps = [part.strip() for part in key.split(".")]
 
-    def note(message: str) -> None:
-        document.findings.append(Finding(message, dotted(steps) if sign else "", override=True))
+    def note(message: str, below: str = "") -> None:
+        key = ".".join(filter(None, (dotted(steps), below))) if sign else ""
+        document.findings.append(Finding(message, key, override=True))
 
     if not sign or not all(steps):
         return note(f"an override is key.path=value, found {found(steps, override)}")
@@ -187,14 +190,15 @@ def _override(document: Document, override: str) -> None:
     except ConfigError as error:
         value.findings = list(findings_of(error))
     for finding in value.findings:
-        note(finding.message)
+        note(finding.message, finding.key)
     target: Any = document.data
     path: KeyPath = ()
     for step in steps:
-        if isinstance(target, str) and path[:1] == ("losses",):
+        if isinstance(target, str) and path[:1] == ("losses",) and path[-1] != "name":
             target = _put(document.data, path, {"name": target})  # a loss given by its name alone
         elif target is None:
             target = _put(document.data, path, {})
+            document.overridden.add(path)
         if isinstance(target, list) and not (step.isdecimal() and int(step) < len(target)):
             return note(f"{dotted(path)} is a list of {len(target)}, which has no item {step!r}; items count from 0")
         if not isinstance(target, dict | list):
@@ -202,8 +206,8 @@ def _override(document: Document, override: str) -> None:
         inside = dict(enumerate(target)) if isinstance(target, list) else target
         path = (*path, int(step) if isinstance(target, list) else step)
         target = inside.get(path[-1])
-    _put(document.data, path, plain(value.data, document, path))
     document.overridden.add(path)
+    _put(document.data, path, plain(value.data, document, path))
     document.booleans.update({(*path, *rest): word for rest, word in value.booleans.items()})
     return None
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import entrypoints
 
-from detloss.metadata import Distribution, Problem, clipped, distributions, folders, printable, with_metadata
+from detloss.metadata import Distribution, Problem, clipped, distributions, folders, printable, reason, with_metadata
 
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 """What a plugin may be called: a word that needs no quotes in YAML, TOML or a shell, and is no import path."""
@@ -111,7 +111,7 @@ def _read_offer(distribution: Distribution, group: str) -> _Offer:
         return offer
     except Exception as error:
         # A zip archive fails in many ways; none of them may cost the other packages.
-        raise _MalformedError(f"cannot be read: {clipped(error)}.") from error
+        raise _MalformedError(f"cannot be read: {reason(error)}.") from error
     offer.text = _decoded(data)
     if group not in offer.text and _is_plain(offer.text):
         return offer
@@ -120,7 +120,8 @@ def _read_offer(distribution: Distribution, group: str) -> _Offer:
         offer.targets = dict(parser.items(group))
     if parser.has_section("DEFAULT"):
         what = "has a [DEFAULT] section, which other tools copy into every group; detloss reads none of it. Remove it."
-        offer.problems.append(Problem(what, distribution.name, str(distribution.location / _FILE)))
+        line = _line_of(offer.text, "DEFAULT")
+        offer.problems.append(Problem(what, distribution.name, str(distribution.location / _FILE), line))
     return offer
 
 
@@ -128,7 +129,7 @@ def _decoded(data: bytes) -> str:
     if b"\0" in data:
         raise _MalformedError("holds a NUL byte, so it is no text.", data[: data.index(b"\0")].count(b"\n") + 1)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise _MalformedError("is not UTF-8.", data[: error.start].count(b"\n") + 1) from error
 
@@ -154,7 +155,7 @@ def _parsed(text: str) -> _Parser:
     except configparser.DuplicateSectionError as error:
         raise _MalformedError(f"has the section [{clipped(error.section)}] twice.", error.lineno) from error
     except configparser.DuplicateOptionError as error:
-        raise _MalformedError(f"has the name {clipped(error.option)!r} twice.", error.lineno) from error
+        raise _MalformedError(f"has the name '{clipped(error.option)}' twice.", error.lineno) from error
     except configparser.MissingSectionHeaderError as error:
         raise _MalformedError("has a line before its first [section].", error.lineno) from error
     except configparser.ParsingError as error:
@@ -175,9 +176,9 @@ def _sort_out(offer: _Offer, group: str, reading: Reading) -> None:
         except entrypoints.BadEntryPoint:
             entry = None
         if not NAME_PATTERN.fullmatch(name):
-            what = f"the name {shown!r} is refused: letters, digits, _ and -, a letter first, at most 64."
+            what = f"the name '{shown}' is refused: letters, digits, _ and -, a letter first, at most 64."
         elif entry is None or not _is_dotted(entry.module_name) or not _is_dotted(entry.object_name):
-            what = f'{shown} = {clipped(target)!r} is no target: write {shown} = "module:Class".'
+            what = f"{shown} = '{clipped(target)}' is no target: write {shown} = module:Class."
         else:
             reading.entries.append(entry)
             continue
@@ -187,12 +188,14 @@ def _sort_out(offer: _Offer, group: str, reading: Reading) -> None:
         reading.problems.append(Problem(f"{what} This entry is left out.", distribution.name, where, line))
 
 
-def _line_of(text: str, group: str, name: str) -> int | None:
-    """Return the line, from 1, on which the section ``group`` has the key ``name``."""
+def _line_of(text: str, group: str, name: str | None = None) -> int | None:
+    """Return the line, from 1, on which the section ``group`` begins, or has the key ``name``."""
     section = None
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.fullmatch(r"\[(.+)\]\s*", line):
             section = header[1]
+            if name is None and section == group:
+                return number
         elif section == group and line.partition("=")[0].strip() == name:
             return number
     return None

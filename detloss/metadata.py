@@ -79,9 +79,7 @@ def folders(path: Iterable[object], problems: list[Problem]) -> Iterator[Path | 
             elif folder.is_file() and zipfile.is_zipfile(folder):
                 yield zipfile.Path(folder)
         except Exception as error:  # noqa: BLE001 - archives fail in many ways; none may cost the other folders
-            problems.append(
-                Problem(f"cannot be read ({clipped(error)}), so its packages are left out.", "", str(entry))
-            )
+            problems.append(Problem(f"cannot be read ({reason(error)}), so its packages are left out.", "", str(entry)))
         else:
             if not isinstance(entry, str):
                 what = (
@@ -95,7 +93,7 @@ def distributions(folder: Path | zipfile.Path) -> tuple[list[Distribution], list
     try:
         names = [child.name for child in folder.iterdir()]
     except Exception as error:  # noqa: BLE001 - as in `folders`
-        return [], [Problem(f"cannot be listed ({clipped(error)}), so its packages are left out.", "", str(folder))]
+        return [], [Problem(f"cannot be listed ({reason(error)}), so its packages are left out.", "", str(folder))]
     found = []
     for entry in names:
         if entry.endswith((".dist-info", ".egg-info")):
@@ -143,6 +141,11 @@ def clipped(value: object) -> str:
     """Show somebody's text in a message: escaped, and cut where it is long."""
     text = printable(str(value))
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def reason(error: Exception) -> str:
+    """Say why something cannot be read, without its path, which is said anyway."""
+    return clipped(getattr(error, "strerror", None) or error)
 
 
 def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:

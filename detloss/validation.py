@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -23,7 +23,7 @@ from detloss.locate import MAX_DEPTH, MAX_VALUES, TOO_MANY, Document
 from detloss.loss import ENVELOPE, BoxRegressionLoss, LossConfig, LossSpec, NestedSpec
 from detloss.registry import HEAD_GROUP, LoadedPlugin, Plugin, find_plugins, get_plugin
 
-__all__ = ["ResolvedSpec", "check_losses", "check_parameters", "plain", "validated"]
+__all__ = ["ResolvedSpec", "check_loss", "check_losses", "check_parameters", "plain", "validated"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -63,15 +63,16 @@ def _plain(value: Any, document: Document, path: KeyPath, counter: Iterator[int]
     if isinstance(value, BaseModel):
         value = value.model_dump(exclude_unset=True)
     if isinstance(value, Mapping):
-        for key in (key for key in value if not isinstance(key, str)):
-            document.note((*path, str(key)), f"a key is a word, not a {type(key).__name__}")
-        return {str(key): _plain(item, document, (*path, str(key)), counter) for key, item in value.items()}
+        words = _with_words(value, document, path)
+        return {key: _plain(item, document, (*path, key), counter) for key, item in words.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, document, (*path, i), counter) for i, item in enumerate(value)]
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, float) and not math.isfinite(value):
         document.note(path, f"should be a finite number, found {value}")
+    elif isinstance(value, str) and _SURROGATE.search(value):
+        document.note(path, f"should be Unicode text, found {found(path, value)}")
     elif value is None or isinstance(value, str | bool | int | float):
         return value
     else:
@@ -83,7 +84,18 @@ def _plain(value: Any, document: Document, path: KeyPath, counter: Iterator[int]
     return None
 
 
-def validated(model: type[Model], document: Document, data: Any, path: KeyPath, who: str) -> Model | None:
+def _with_words(mapping: Mapping[Any, Any], document: Document, path: KeyPath) -> dict[str, Any]:
+    for key in mapping:
+        if not isinstance(key, str):
+            document.note((*path, str(key)), f"a key is a word, not a {type(key).__name__}", at_key=True)
+        elif _SURROGATE.search(key):
+            document.note((*path, key), "a key is Unicode text", at_key=True)
+    return {str(key): item for key, item in mapping.items() if not _SURROGATE.search(str(key))}
+
+
+def validated(
+    model: type[Model], document: Document, data: Any, path: KeyPath, who: str, *, beside: Iterable[str] = ()
+) -> Model | None:
     """Return `data` as a model, or None after noting every error of it.
 
     Args:
@@ -93,6 +105,7 @@ def validated(model: type[Model], document: Document, data: Any, path: KeyPath, 
         data: Plain data.
         path: Where `data` stands in the document.
         who: What takes the keys, for the message on an unknown one.
+        beside: Keys that may stand beside those of `data`: an unknown one may be meant for one of them.
     """
     try:
         return model.model_validate_json(json.dumps(data))
@@ -102,7 +115,7 @@ def validated(model: type[Model], document: Document, data: Any, path: KeyPath, 
             at = (*path, *_path_in(data, detail["loc"]))
             # `plain` has put None where it noted a finding: one is enough.
             if detail["input"] is not None or dotted(at) not in noted:
-                _note(document, model, at, who, detail)
+                _note(document, model, at, who, detail, beside=beside)
         return None
 
 
@@ -122,7 +135,41 @@ def check_losses(document: Document, losses: Any) -> None:
             except PluginError as error:
                 document.note(path, str(error), near=near(head, set(heads)), at_key=True)
         for spec, at in _each(given, path):
-            _check_spec(document, spec, at, LossSpec, look_up)
+            check_loss(document, spec, at, LossSpec, look_up)
+
+
+def check_loss(
+    document: Document,
+    given: Any,
+    path: KeyPath,
+    kind: type[NestedSpec],
+    look_up: Callable[[str], LoadedPlugin] = get_plugin,
+) -> None:
+    """Note what is wrong with the name and the parameters of one loss; what its envelope says is passed over.
+
+    Args:
+        document: Takes the findings.
+        given: A name, or a spec as plain data.
+        path: Where it stands.
+        kind: `LossSpec` or `NestedSpec`: its fields are no parameters.
+        look_up: Finds the loss, and those inside.
+    """
+    spec = {"name": given} if isinstance(given, str) else given
+    name = spec.get("name") if isinstance(spec, Mapping) else None
+    if not (isinstance(name, str) and name):
+        return  # the envelope says so
+    if len(document.findings) >= MAX_SHOWN:
+        return
+    if len(path) > _MAX_WITHIN:  # a loss that holds itself by default
+        document.note(path, f"losses within losses, deeper than {_MAX_WITHIN} levels")
+        return
+    try:
+        loaded = look_up(name)
+    except PluginError as error:
+        at: KeyPath = path if isinstance(given, str) else (*path, "name")
+        document.note(at, str(error), near=near(name, {plugin.name for plugin in find_plugins()}))
+        return
+    check_parameters(document, loaded, spec, path, kind, look_up=look_up)
 
 
 def check_parameters(
@@ -146,35 +193,16 @@ def check_parameters(
     """
     params = {key: value for key, value in spec.items() if key not in kind.model_fields}
     config_class = loaded.cls.Config
-    config = validated(config_class, document, params, path, f"the loss {loaded.plugin.name}")
+    who = f"the loss {loaded.plugin.name}"
+    config = validated(config_class, document, params, path, who, beside=kind.model_fields)
     for name, info in config_class.model_fields.items():
         inner = next((part for part in _types(info.annotation) if issubclass(part, NestedSpec)), None)
         if inner is None:
             continue
         default = plain(getattr(config, name, None), document, (*path, name)) if name not in params else None
         for nested, at in _each(params.get(name, default), (*path, name)):
-            _check_spec(document, nested, at, inner, look_up)
+            check_loss(document, nested, at, inner, look_up)
     return None if config is None else ResolvedSpec(loaded.plugin, loaded.cls, config)
-
-
-def _check_spec(
-    document: Document, given: Any, path: KeyPath, kind: type[NestedSpec], look_up: Callable[[str], LoadedPlugin]
-) -> None:
-    spec = {"name": given} if isinstance(given, str) else given
-    if not isinstance(spec, Mapping) or not isinstance(name := spec.get("name"), str):
-        return  # the envelope says so
-    if len(document.findings) >= MAX_SHOWN:
-        return
-    if len(path) > _MAX_WITHIN:  # a loss that holds itself by default
-        document.note(path, f"losses within losses, deeper than {_MAX_WITHIN} levels")
-        return
-    try:
-        loaded = look_up(name)
-    except PluginError as error:
-        at: KeyPath = path if isinstance(given, str) else (*path, "name")
-        document.note(at, str(error), near=near(name, {plugin.name for plugin in find_plugins()}))
-        return
-    check_parameters(document, loaded, spec, path, kind, look_up=look_up)
 
 
 def _each(given: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:
@@ -191,13 +219,15 @@ def _types(annotation: Any) -> Iterator[type]:
         yield from _types(part)
 
 
-def _note(document: Document, model: type[BaseModel], at: KeyPath, who: str, detail: Any) -> None:
+def _note(
+    document: Document, model: type[BaseModel], at: KeyPath, who: str, detail: Any, *, beside: Iterable[str]
+) -> None:
     kind, value = detail["type"], detail["input"]
     key = str(detail["loc"][-1]) if detail["loc"] else ""
     owner = next(_models_at(model, detail["loc"][:-1]), model)
     if kind == "extra_forbidden":
         fields = list(owner.model_fields)
-        close = near(key, fields)
+        close = near(key, [*fields, *beside] if owner is model else fields)
         taker = who if owner is model else dotted(at[:-1])
         advice = did_you_mean(close, f"{taker[0].upper()}{taker[1:]} takes {', '.join(fields) or 'none'}")
         if key in ENVELOPE and issubclass(owner, LossConfig):
@@ -206,9 +236,13 @@ def _note(document: Document, model: type[BaseModel], at: KeyPath, who: str, det
         return
     if kind == "missing":
         field = owner.model_fields.get(key)
-        document.note(at, f"is missing: {(field and field.description) or 'it has no default'}")
+        # Where any key may stand, as in a spec, a mistyped one is not found by itself.
+        others = value.keys() - owner.model_fields.keys() if owner.model_config.get("extra") == "allow" else ()
+        close = near(key, others)
+        meant = f" (is {close!r} meant for it?)" if close else ""
+        document.note(at, f"is missing{meant}: {(field and field.description) or 'it has no default'}")
         return
-    message = _MESSAGES.get(kind) or detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    message = _MESSAGES.get(kind) or _PREFIX.sub("", detail["msg"])
     close = None
     if kind == "literal_error" and isinstance(value, str):
         close = near(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
@@ -222,13 +256,18 @@ def _note(document: Document, model: type[BaseModel], at: KeyPath, who: str, det
     document.note(at, message + advice, near=close)
 
 
+# Half of a character: JSON escapes and file names can hold one, UTF-8 cannot.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _MAX_WITHIN = MAX_DEPTH // 2  # wrappers of wrappers: far more than make sense
 
 # Errors of validators: their text says what was found.
-_SAYS_ALL = {"value_error", "assertion_error"}
+_SAYS_ALL = {"value_error", "assertion_error", "json_invalid"}
+_PREFIX = re.compile(r"\A(Value error, |(Input|String|List|Tuple|Set|Dictionary) (?=should ))")
 _MESSAGES = {
     "model_type": "should be a name, or a mapping",
     "dict_type": "should be a mapping",
+    "bool_type": "should be true or false",
     "json_invalid": "holds text that is not Unicode",
 }
 
@@ -250,9 +289,9 @@ def _models_at(annotation: Any, location: KeyPath) -> Iterator[type[BaseModel]]:
     for part in _types(annotation):
         if not issubclass(part, BaseModel):
             continue
-        if not location:
-            yield part
         for i, step in enumerate(location):
             if step in part.model_fields:
                 yield from _models_at(part.model_fields[str(step)].annotation, location[i + 1 :])
                 break
+        else:  # the steps are keys of a dict or indices of a list that holds such models
+            yield part

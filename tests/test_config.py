@@ -190,6 +190,15 @@ def test_build_loss_refuses(spec: Any, message: str) -> None:
         build_loss(spec)
 
 
+def test_build_loss_lists_all_errors() -> None:
+    """What is wrong with the envelope, the name and the parameters of one spec is one error."""
+    with pytest.raises(ConfigError) as caught:
+        build_loss({"name": "power", "weight": -1, "power": "2", "pwoer": 3})
+    assert {each.key for each in findings_of(caught.value)} == {"weight", "power", "pwoer"}
+    with pytest.raises(ConfigError, match=r"(?s)weight: should be greater than or equal to 0.*There is no loss 'pwer'"):
+        build_loss({"name": "pwer", "weight": -1})
+
+
 def test_build_loss_with_unknown_name() -> None:
     """An unknown name is the registry's own error, with near names."""
     with pytest.raises(UnknownPluginError, match="'power'"):
@@ -226,9 +235,12 @@ def test_overrides(write: Callable[..., Path]) -> None:
         ("losses.roi_heads.1.pwoer=1", "losses.roi_heads.1.pwoer", "did you mean 'power'"),
         ("losses.roi_heads.1.power=1e-3", "losses.roi_heads.1.power", "write 1.0e-3"),
         ("model.x=1", "model.x", "has no keys"),
-        ("options={a: 1, a: 2}", "options", "already"),
+        ("options={a: 1, a: 2}", "options.a", "already"),
         ("options={", "options", "flow node"),
         ("options=!!x 3", "options", "tag"),
+        ("a.b.c=1", "a", "unknown key"),
+        ("losses.roi_heads.0.name.x=3", "losses.roi_heads.0.name.x", "losses.roi_heads.0.name is 'power', which has"),
+        ("losses.roi_heads.0.weight=.nan", "losses.roi_heads.0.weight", "should be a finite number"),
     ],
 )
 def test_wrong_override(write: Callable[..., Path], override: str, key: str, message: str) -> None:

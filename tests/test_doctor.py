@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from detloss.doctor import SLOW, load_apart
+from detloss.doctor.trial import Trial
 from detloss.registry import Plugin
 
 GOOD = """
@@ -90,6 +91,13 @@ class Ward:
             "[detloss.losses]\nw_spawning = w_spawning:Loss\n",
             {"w_spawning.py": source + GOOD},
         )
+        self.escaped = folder / "escaped"
+        source = (
+            "import subprocess\np = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+            f"open({str(self.escaped)!r}, 'w').write(str(p.pid))"
+        )
+        escaping = "[detloss.losses]\nw_escaping = w_escaping:Loss\n"
+        add(self.folder, "w-escaping", escaping, {"w_escaping.py": source + GOOD})
         several = "[detloss.losses]\nw_one = w_absent:One\nw_two = w_absent:Two\n"
         add(self.folder, "w-several", several, {"w_absent.py": "import w_nowhere\n"})
         self.late = add(
@@ -99,6 +107,8 @@ class Ward:
             self.folder, "w-poor", "[detloss.losses]\nw_poor = w_well:Loss\n", requires="Requires-Dist: w-rich>=2\n"
         )
         self.torn = add(self.folder, "w-torn", "[console_scripts]\ntorn\n")
+        self.latin = add(self.folder, "w-latin", "")
+        (self.latin / "entry_points.txt").write_bytes(b"[x]\n\xe9 = a:B\n")
         add(self.folder, "w-taker", "[detloss.losses]\nw_well = w_well:Loss\n")
         self.hidden = add(folder / "later", "w-well", "[detloss.losses]\nw_old = w_well:Loss\n")
         add(self.folder, "w-head", "[detloss.heads]\nw_head = w_well:Loss\n")
@@ -106,6 +116,7 @@ class Ward:
         path = os.pathsep.join([str(self.folder), str(folder / "later")])
         self.done = run(self.folder, "--json", f"--timeout={TIMEOUT}", PYTHONPATH=path)
         self.seconds = time.monotonic() - start
+        os.kill(int(self.escaped.read_text()), signal.SIGKILL)  # it is of a session of its own: nobody ended it
         self.data = json.loads(self.done.stdout)
         self.plugins = {plugin["name"]: plugin for plugin in self.data["plugins"] if plugin["package"] != "w-taker"}
 
@@ -163,7 +174,7 @@ def test_row_04_the_finding_stands_at_the_frame(ward: Ward) -> None:
 def test_row_04_a_plugin_that_prints(ward: Ward) -> None:
     """What a plugin prints at import is shown escaped, and never reaches the JSON; on stderr it is a note."""
     found = ward.find("w-printing", "prints")
-    assert r"'hel\\x1b[31mlo | again'" in found["message"]
+    assert r"'hel\x1b[31mlo | again'" in found["message"]
     assert found["wrong"] is True
     assert ward.find("w-complaining", "prints")["message"].endswith("writes to stderr at import: 'careful'.")
     assert ward.find("w-complaining", "prints")["wrong"] is False
@@ -177,7 +188,9 @@ def test_row_04_a_plugin_that_is_slow(ward: Ward) -> None:
     assert {one["subject"].split()[0] for one in ward.data["findings"] if one["kind"] == "slow"} == slow
 
 
-@pytest.mark.parametrize("name", ["well", "moving", "closing", "slow", "printing", "forking", "spawning", "poor"])
+@pytest.mark.parametrize(
+    "name", ["well", "moving", "closing", "slow", "printing", "forking", "spawning", "escaping", "poor"]
+)
 def test_row_04_the_others_load(ward: Ward, name: str) -> None:
     """Whatever the others do, a plugin that can be used loads."""
     plugin = ward.plugins[f"w_{name}"]
@@ -236,9 +249,11 @@ def test_conflicts(ward: Ward) -> None:
 
 
 def test_metadata_that_breaks_the_libraries(ward: Ward) -> None:
-    """A file that makes `import torch` and pydantic fail is named as the cause, and the plugins load nevertheless."""
-    found = ward.find("pydantic", "library")
-    assert found["path"] == str(ward.torn / "entry_points.txt")
+    """Files that make `import torch` and pydantic fail are named as the cause, and the plugins load nevertheless."""
+    found = ward.find("pydantic", "library")  # one finding for all files
+    files = [str(info / "entry_points.txt") for info in (ward.latin, ward.torn)]
+    assert found["path"] == files[0]
+    assert f"2 files are broken: {', '.join(files)}. Mend or uninstall their packages." in found["message"]
     assert (
         "PYDANTIC_DISABLE_PLUGINS=__all__ TORCH_DEVICE_BACKEND_AUTOLOAD=0 TRITON_BACKENDS_IN_TREE=1" in found["message"]
     )
@@ -271,10 +286,11 @@ BROKEN = [
     pytest.param("pydantic", "raise ImportError('no core')", "ImportError: no core", marks=pytest.mark.slow),
     pytest.param("pydantic", "import os; os._exit(3)", "it ended the process with status 3", marks=pytest.mark.slow),
     ("torch", "import ctypes; ctypes.string_at(0)", "it ended the process with SIGSEGV"),
+    ("torch", "import os, time; os.closerange(3, 1000); time.sleep(600)", "it closed its output and did not end"),
 ]
 
 
-@pytest.mark.parametrize(("name", "source", "error"), BROKEN, ids=["torch", "pydantic", "exit", "crash"])
+@pytest.mark.parametrize(("name", "source", "error"), BROKEN, ids=["torch", "pydantic", "exit", "crash", "silence"])
 def test_a_library_that_cannot_be_imported(tmp_path: Path, name: str, source: str, error: str) -> None:
     """Where torch or pydantic cannot be imported, in whatever way, that is found, and the rest is still reported."""
     (tmp_path / name).mkdir()
@@ -381,6 +397,35 @@ def test_row_04_without_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (well.loads, well.stdout, well.stderr) == (True, "", "")
     assert "its import did not end within 2 s, and was stopped, at " in hanging.error
     assert (printing.loads, printing.stdout) == (True, r"hel\x1b[31mlo | again")
+
+
+class ForeignProcess:
+    """A process that takes no signal from here, as one does that a plugin has given to another user."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "started").touch()
+        self.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        self.pid = self.process.pid
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def kill(self) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.slow
+def test_row_04_a_plugin_that_cannot_be_stopped(tmp_path: Path) -> None:
+    """A process that cannot be killed is not waited for: its plugin has an outcome, which says so."""
+    trial = Trial(plugin("stubborn", "n_stubborn"), tmp_path, 0.1, 10, lambda trial: ForeignProcess(trial.folder))
+    while (outcome := trial.outcome()) is None:
+        time.sleep(0.05)
+    foreign = trial.process
+    assert isinstance(foreign, ForeignProcess)
+    assert foreign.poll() is None
+    foreign.process.kill()
+    foreign.process.wait()
+    assert "its import did not end within 0.1 s, and could not be stopped" in outcome["error"]
 
 
 @pytest.mark.slow

@@ -69,6 +69,26 @@ def test_row_08_byte_order_mark(new_folder: Callable[..., Any]) -> None:
     assert (names(found), found.problems) == (["good"], ())
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_line_ends(new_folder: Callable[..., Any], end: str) -> None:
+    """The line ends of other systems are line ends."""
+    folder = new_folder("site")
+    folder.add("ends", entry_points=f"[x]{end}a = b:C{end}[detloss.losses]{end}good = good_pkg:Good{end}".encode())
+    found = scan(path=[str(folder.folder)])
+    assert (names(found), found.problems) == (["good"], ())
+
+
+def test_a_folder_in_place_of_the_file(new_folder: Callable[..., Any]) -> None:
+    """What cannot be opened at all is reported once by its path, with the system's reason."""
+    folder = new_folder("site")
+    (folder.add("strange") / "entry_points.txt").mkdir()
+    folder.add("good-one", losses=GOOD)
+    found = scan(path=[str(folder.folder)])
+    assert names(found) == ["good"]
+    (problem,) = found.problems
+    assert problem.message.startswith("cannot be read: Is a directory. The package offers nothing until")
+
+
 @pytest.mark.parametrize("target", ["m:%(good)s", "%(good)s", "100%", "m:C %", "m:%%"])
 def test_row_09_percent_signs(new_folder: Callable[..., Any], target: str) -> None:
     """A % in a target stands for itself: it is neither filled in from another entry nor an error, but a bad target."""
@@ -116,14 +136,16 @@ def test_row_10_default_section(new_folder: Callable[..., Any]) -> None:
     assert names(found) == ["good", "own"]
     (problem,) = found.problems
     assert "[DEFAULT]" in problem.message
+    assert problem.line == 1
 
 
 def test_row_10_default_section_of_an_unrelated_package(new_folder: Callable[..., Any]) -> None:
     """A [DEFAULT] section is reported in a package that offers nothing to detloss, too."""
     folder = new_folder("site")
-    folder.add("sly", entry_points="[DEFAULT]\nsly = sly:Sly\n")
+    folder.add("sly", entry_points="[x]\na = b:C\n[DEFAULT]\nsly = sly:Sly\n")
     (problem,) = scan(path=[str(folder.folder)]).problems
     assert "[DEFAULT]" in problem.message
+    assert problem.line == 3
 
 
 def test_row_18_unmet_requirement(new_folder: Callable[..., Any]) -> None:

@@ -31,11 +31,25 @@ pytestmark = pytest.mark.usefixtures("power_losses")
         ("m.yaml", "model: x\n---\nmodel: y\n", 2, 1, "document"),
         ("m.yaml", "model: a\x07b\n", 1, 9, "U\\+0007"),
         ("m.yaml", b"model: x\nweights: \xff\n", 2, 10, "UTF-8"),
+        ("m.yaml", "\ufeffé: ".encode() + b"\xff", 1, 4, "byte 0xff"),  # the mark is no character of the text
+        ("m.yaml", "model: x\nlosses: 'y\n\nz: 1\n", 5, 1, r"quoted scalar \(line 2\); found unexpected end"),
+        ("m.yaml", "model: x: y\n", 1, 9, "not allowed here; put text with `: ` in it in quotes, or mend the indent"),
+        ("m.yaml", "model: @x\n", 1, 8, "cannot start any token; put text that begins with it in quotes"),
+        ("m.yaml", "model:\tx\n", 1, 7, "cannot start any token; use spaces, not a tab"),
         ("m.yaml", "a: " + "[" * 5000, 1, 36, "deep"),
         ("m.yaml", "a: &a [*a]\n", 1, 4, "deep"),
         ("m.json", '{"model": "x",\n "losses": }', 2, 12, "Expecting value"),
+        ("m.json", '{\n // x\n "model": "x"}', 2, 2, "JSON has no comments"),
+        ("m.json", '{"model": "x" # y\n}', 1, 15, "JSON has no comments"),
+        ("m.json", '{"model": "x",\n}', 2, 1, "JSON has no comma after the last item"),
+        ("m.json", '{"model": ["x", ]}', 1, 17, "JSON has no comma after the last item"),
+        ("m.json", "{'model': 'x'}", 1, 2, "JSON has text in double quotes"),
+        ("m.json", '{"model": "a\nb"}', 1, 13, "Invalid control character here"),
         ("m.json", "[" * 100_000, None, None, "deep"),
         ("m.toml", 'model = "x"\nlosses = \n', 2, 10, "Invalid value"),
+        ("m.toml", "model = x\n", 1, 9, "Invalid value; text stands in quotes"),
+        ("m.toml", "[losses.rpn]\n[losses.rpn]\n", 2, 12, "Cannot declare losses.rpn twice"),
+        ("m.toml", '["\\u001b[2J"]\n["\\u001b[2J"]\n', 2, 13, r"Cannot declare \\x1b\[2J twice"),
         ("m.toml", "a = " + "[" * 100_000, None, None, "deep"),
         ("m.toml", "a = 1\na = 2\n", 2, 6, "overwrite"),
         ("m.ini", "model = 1", None, None, r"\.yaml, \.yml, \.toml, \.json"),
@@ -197,15 +211,23 @@ def test_row_21_numbers_with_underscores(write: Callable[..., Path]) -> None:
 
 
 def test_row_21_huge_integer(write: Callable[..., Path]) -> None:
-    """An integer of thousands of digits is a config error."""
+    """An integer of thousands of digits is a config error at its place."""
     digits = "9" * 6000
-    for name, text in (
-        ("m.yaml", f"model: {digits}"),
-        ("m.json", f'{{"model": {digits}}}'),
-        ("m.toml", f"m = {digits}"),
+    for name, text, column in (
+        ("m.yaml", f"\nmodel: {digits}", 8),
+        ("m.json", f'{{\n"model": {digits}}}', 10),
+        ("m.toml", f"\nmodel = {digits}\n\n", 9),
     ):
-        with pytest.raises(ConfigError):
-            load_config(write(text, name))
+        (finding,) = findings(write(text, name))
+        assert (finding.line, finding.column) == (2, column)
+        assert len(finding.message) < 200
+
+
+def test_empty_file(write: Callable[..., Path]) -> None:
+    """An empty file is an empty config in every format: what it lacks is said."""
+    for suffix in ("yaml", "toml", "json"):
+        (finding,) = findings(write("", f"m.{suffix}"))
+        assert (finding.line, finding.key, finding.message.partition(":")[0]) == (1, "model", "is missing")
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])), PLAIN, max_size=3))

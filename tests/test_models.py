@@ -260,6 +260,8 @@ def test_text_file_as_weights(tmp_path: Path) -> None:
         ({"options": {"box_score_thresh": "1e-3"}}, "options.box_score_thresh", None, "write 1.0e-3"),
         ({"options": {"min_size": True}}, "options.min_size", None, "should be a number"),
         ({"options": {"box_nms_thresh": None}}, "options.box_nms_thresh", None, "should be a number"),
+        ({"options": {"min_size": []}}, "options.min_size", None, "should be a number or a list of numbers"),
+        ({"options": {"min_size": float("nan")}}, "options.min_size", None, "should be a finite number, found nan"),
         ({"options": {"num_classes": 3}}, "options.num_classes", None, "at the top of the config"),
         ({"options": {"box_head": 3}}, "options.box_head", None, "build the model yourself"),
         ({"options": {"trainable_backbone_layers": 3}}, "options.trainable_backbone_layers", None, "no effect"),
@@ -282,6 +284,32 @@ def test_errors_of_all_steps_at_once(tmp_path: Path) -> None:
         (2, 1, "num_classes"),
         (3, 33, "beta"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("fasterrcnn_resnet50_fpn", {"box_fg_iou_thresh": 0.1, "box_bg_iou_thresh": 0.9}, "low_threshold should be"),
+        ("ssd300_vgg16", {"positive_fraction": 0}, "division by zero"),
+        ("keypointrcnn_resnet50_fpn", {"num_keypoints": -3}, "negative dimension"),
+        ("fasterrcnn_resnet50_fpn", {"rpn_fg_iou_thresh": [1, 2]}, "not supported between"),
+    ],
+)
+def test_options_that_no_model_can_be_built_with(model: str, options: Any, message: str) -> None:
+    """Whatever torchvision raises for its options is a finding of the config, beside the others."""
+    noted = {f.key: f.message for f in findings({"model": model, "options": options, "losses": {"fcos": "giou"}})}
+    assert noted.keys() == {"options", "losses.fcos"}
+    assert noted["options"].startswith(f"{model} cannot be built with these: ")
+    assert message in noted["options"]
+
+
+@pytest.mark.parametrize("options", [{"min_sise": 64}, {"min_size": "64"}, 3])
+def test_heads_beside_wrong_options(options: Any) -> None:
+    """Which heads a model has is told whatever its options are."""
+    noted = {f.key: f for f in findings({**SMALL, "options": options, "losses": {"retinanet": "giou", "rpn": "giou"}})}
+    assert any(key.startswith("options") for key in noted)
+    assert "has no head 'retinanet'" in noted["losses.retinanet"].message
+    assert "losses.rpn" not in noted
 
 
 @pytest.mark.parametrize(("option", "value"), [("trainable_backbone_layers", 9), ("image_mean", [0.5, 0.5])])

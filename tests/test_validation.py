@@ -171,6 +171,41 @@ def test_row_24_a_broken_schema_breaks_no_other_config(packages: Any, write: Cal
     assert "The loss 'raising' of broken 1.0 cannot be used: " in noted["losses.rpn"].message
 
 
+@pytest.mark.parametrize("key", ["weigth", "nomalizer", "compil"])
+def test_row_22_mistyped_envelope(write: Callable[..., Path], key: str) -> None:
+    """A mistyped key of the envelope is an unknown parameter, and the envelope's key is the near one."""
+    (finding,) = findings(write(f"model: x\nlosses: {{rpn: {{name: power, {key}: 2}}}}\n"))
+    assert (finding.line, finding.column) == (2, 29)
+    assert finding.near == {"weigth": "weight", "nomalizer": "normalizer", "compil": "compile"}[key]
+
+
+def test_row_22_mistyped_name(write: Callable[..., Path]) -> None:
+    """A spec without a name says what a name is, and which key may be meant for it."""
+    missing, empty = findings(write("model: x\nlosses: {rpn: [{nme: power, power: 3}], roi_heads: ''}\n"))
+    assert missing.key == "losses.rpn.0.name"
+    assert missing.message.startswith("is missing (is 'nme' meant for it?): Name of an installed loss")
+    assert (empty.key, empty.message) == ("losses.roi_heads", "should have at least 1 character, found ''")
+
+
+def test_row_22_a_boolean_is_true_or_false(write: Callable[..., Path]) -> None:
+    """Where true or false is expected, the error says so in a config's words."""
+    (finding,) = findings(write("model: x\nlosses: {rpn: {name: power, compile: 'yes'}}\n"))
+    assert finding.message == "should be true or false, found 'yes'"
+
+
+@pytest.mark.parametrize("name", ["m.json", "m.yaml"])
+def test_half_characters(write: Callable[..., Path], name: str) -> None:
+    """Half of a character that is no Unicode text is refused at its place, as value and as key, beside other errors."""
+    half = r'"\ud800"'
+    file = write(f'{{"model": {half}, "password": {half},\n {half}: 1, "num_classes": 0}}', name)
+    noted = {each.key: each for each in findings(file)}
+    assert noted["model"].message == r"should be Unicode text, found '\ud800'"
+    assert (noted["model"].line, noted["model"].column) == (1, 11)
+    assert noted[r"\ud800"].message == "a key is Unicode text"
+    assert (noted[r"\ud800"].line, noted[r"\ud800"].column) == (2, 2)
+    assert noted["num_classes"].message == "should be greater than or equal to 2, found 0"
+
+
 def test_python_objects_are_refused() -> None:
     """What a file could not hold is refused in a mapping as well, with the way out."""
     (finding,) = findings({"model": "x", "options": {"norm_layer": object}})

@@ -117,8 +117,9 @@ def _looked_at(found: Diagnosis) -> str:
     packages = len({outcome.plugin.location for outcome in found.outcomes})
     loaded = sum(outcome.loads for outcome in found.outcomes)
     return (
-        f"Looked at the metadata of all packages, and at {losses} losses and {len(heads)} heads of {packages} "
-        f"package{'s' * (packages != 1)}, of which {loaded} load."
+        f"Looked at the metadata of all packages, and at {losses} {'loss' if losses == 1 else 'losses'} and "
+        f"{len(heads)} head{'s' * (len(heads) != 1)} of {packages} package{'s' * (packages != 1)}, of which "
+        f"{loaded} load."
     )
 
 

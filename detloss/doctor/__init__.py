@@ -102,12 +102,12 @@ def _load_findings(outcomes: list[Outcome]) -> Iterator[Finding]:
         yield Finding("slow", _whose(plugins), what, plugins[0].location)
     for plugins, text in _alike(outcomes, lambda outcome: outcome.stdout if outcome.loads else ""):
         what = (
-            f"{_named(plugins)} prints at import, into the output of every program that uses it: {text!r}. Tell its "
+            f"{_named(plugins)} prints at import, into the output of every program that uses it: '{text}'. Tell its "
             "authors to use `logging`."
         )
         yield Finding("prints", _whose(plugins), what, plugins[0].location)
     for plugins, text in _alike(outcomes, lambda outcome: outcome.stderr if outcome.loads else ""):
-        what = f"{_named(plugins)} writes to stderr at import: {text!r}."
+        what = f"{_named(plugins)} writes to stderr at import: '{text}'."
         yield Finding("prints", _whose(plugins), what, plugins[0].location, wrong=False)
 
 

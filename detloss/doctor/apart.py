@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 from detloss.allow_list import VARIABLE
 from detloss.discovery import Plugin
 from detloss.doctor.child import LIBRARIES, OPERATORS, PLUGINS
-from detloss.doctor.trial import BOOTSTRAP, as_data, send
+from detloss.doctor.trial import BOOTSTRAP, ENDING, as_data, send
 from detloss.loading import load_error
 from detloss.metadata import printable
 
@@ -168,7 +168,8 @@ class _Child:
         except queue.Empty:
             return {"event": "hangs", "error": f"it did not end within {timeout:g} s"}
         if report is None:
-            status = self._process.wait()
+            if (status := self._status()) is None:
+                return {"event": "hangs", "error": "it closed its output and did not end"}
             how = f"status {status}"
             with contextlib.suppress(ValueError):
                 how = signal.Signals(-status).name if status < 0 else how
@@ -182,15 +183,19 @@ class _Child:
         """End the process and those that it watches."""
         if self._process.poll() is None:
             self._process.terminate()  # it ends the imports that it watches, each a process group of its own
-            try:
-                self._process.wait(timeout=2)
-            except subprocess.TimeoutExpired:
+            if self._status() is None:
                 self._process.kill()
-                self._process.wait()
+                self._status()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._stderr.close()
+
+    def _status(self) -> int | None:
+        """Wait for the end of the process, but not for ever, and return its exit status; None where it goes on."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout=ENDING)
+        return None
 
     def _read(self) -> None:
         with cast("IO[bytes]", self._process.stdout) as stdout:

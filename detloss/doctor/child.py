@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from detloss.discovery import HEAD_GROUP, Plugin
-from detloss.doctor.trial import Process, Trial, fork, from_data, import_plugin, spawn
+from detloss.doctor.trial import POLL, Process, Trial, fork, from_data, import_plugin, spawn
 from detloss.metadata import clipped, printable
 
 LIBRARIES = ("pydantic", "torch", "torchvision", "detloss")
@@ -148,18 +148,15 @@ def _try(
                     if (outcome := trial.outcome()) is not None:
                         del running[number]
                         yield number, outcome
-                time.sleep(_POLL)
+                time.sleep(POLL)
                 if terminated.is_set() or os.getppid() != parent:  # nobody wants to know any more
                     raise SystemExit(1)
         finally:
             for trial in running.values():
-                trial.kill()
-                trial.process.wait()
+                trial.kill()  # all of them, before any is waited for
+            for trial in running.values():
+                trial.end()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-_POLL = 0.005
-"""Seconds between two looks at the running imports; they take about as long."""
 
 
 def _operators() -> dict[str, object]:

@@ -90,13 +90,15 @@ def _failure(library: Library, loading: Loading) -> Iterator[Finding]:
     if library.metadata:
         escapes = " ".join(f"{variable}={value}" for variable, value in ESCAPES.items())
         helps = "helps" if library.imported else "should help, and does not here"
+        files = sorted(map(str, _unreadable_metadata())) or [library.place]
+        broken = "this file is broken. Mend or uninstall its package."
+        if len(files) > 1:
+            broken = f"{len(files)} files are broken: {', '.join(files)}. Mend or uninstall their packages."
         message = (
             f"cannot be imported ({clipped(library.error)}): it reads the metadata of all installed packages, as "
-            f"pydantic, torch and torchvision all do, and this file is broken. Mend or uninstall its package. "
-            f"Meanwhile {escapes} in the environment {helps}."
+            f"pydantic, torch and torchvision all do, and {broken} Meanwhile {escapes} in the environment {helps}."
         )
-        for file in [*map(str, _unreadable_metadata())] or [library.place]:
-            yield Finding("library", name, message, file)
+        yield Finding("library", name, message, files[0])
         return
     path, _, line = library.place.rpartition(":")
     if "torchvision::" in library.error:

@@ -27,6 +27,10 @@ from detloss.metadata import Distribution, printable
 
 MAX_OUTPUT = 16 * 2**20
 """Bytes after which a plugin that prints is stopped, before it fills the disk."""
+ENDING = 2.0
+"""Seconds that a process may take to end once it was told to; after them nobody waits for it."""
+POLL = 0.005
+"""Seconds between two looks at a process; an import takes about as long."""
 SHOWN_OUTPUT = 200
 """Characters of a plugin's output that are shown."""
 
@@ -38,9 +42,6 @@ class Process(Protocol):
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal, or None while it runs."""
-
-    def wait(self) -> int:
-        """Wait for its end and return the exit status."""
 
     def kill(self) -> None:
         """End it at once."""
@@ -72,29 +73,34 @@ class Trial:
         escaped and cut.
         """
         if _has_ended(self.process):
-            self.kill()
-            return self._result(_died(self.process.wait()))
+            return self._result(_died(self.end()))
         now = time.monotonic()
         if self._until is None and self._file("started").exists():
             self._until = now + self.timeout + _GRACE
         if max(_size(self._file("stdout")), _size(self._file("stderr"))) > MAX_OUTPUT:
-            what = f"its import printed more than {MAX_OUTPUT // 2**20} MiB, and was stopped"
+            what = f"its import printed more than {MAX_OUTPUT // 2**20} MiB"
         elif now > (self._libraries_until if self._until is None else self._until):
-            what = f"its import did not end within {self.timeout:g} s, and was stopped"
+            what = f"its import did not end within {self.timeout:g} s"
         else:
             return None
-        self.kill()
-        self.process.wait()
-        return self._result(what)
+        return self._result(f"{what}, and {'could not be' if self.end() is None else 'was'} stopped")
 
     def kill(self) -> None:
-        """End the process and all that it started."""
+        """Kill the process and its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):
                 os.killpg(self.process.pid, signal.SIGKILL)
         if not _has_ended(self.process):
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 self.process.kill()
+
+    def end(self) -> int | None:
+        """Kill and return the exit status; None where the process stays, as one of another user does."""
+        self.kill()
+        until = time.monotonic() + ENDING
+        while (status := self.process.poll()) is None and time.monotonic() < until:
+            time.sleep(POLL)
+        return status
 
     def _file(self, name: str) -> Path:
         return self.folder / name
@@ -105,7 +111,7 @@ class Trial:
             return {**json.loads(self._file("result").read_text(encoding="utf-8")), **shown}
         if self._until is None and not self._file("started").exists():
             otherwise = "the process that was to import it did not get that far"
-        said = f" It said {shown['stderr']!r}." if shown["stderr"] else ""
+        said = f" It said '{shown['stderr']}'." if shown["stderr"] else ""
         what = f"{otherwise}{self._place()}.{said} Tell its authors, or uninstall {self.plugin.package}."
         return {"error": str(load_error(self.plugin, what)), "seconds": None, **shown}
 
@@ -226,9 +232,6 @@ class _Fork:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if pid else None
 
-    def wait(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
@@ -244,8 +247,8 @@ def _has_ended(process: Process) -> bool:
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _died(status: int) -> str:
-    if status >= 0:
+def _died(status: int | None) -> str:
+    if status is None or status >= 0:
         return f"its import ended the process with status {status}"
     with contextlib.suppress(ValueError):
         return f"its import crashed the process with {signal.Signals(-status).name}"

@@ -14,7 +14,7 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from detloss.config import ConfigSource, ModelConfig, is_path, load_config
 from detloss.errors import ConfigError
 from detloss.injection import inject
-from detloss.models.architecture import TRAINABLE, Architecture, accepted_options, find_architecture
+from detloss.models.architecture import REFUSALS, TRAINABLE, Architecture, accepted_options, find_architecture
 from detloss.models.checkpoints import COUNTS, check_matches, member_of_state, read_state, renew_predictors
 from detloss.models.checks import check_model
 
@@ -40,7 +40,7 @@ def build_model(config: ConfigSource, overrides: Iterable[str] = ()) -> nn.Modul
     architecture = find_architecture(config.model, config.backbone)
     try:
         model = _pretrained(architecture, config) if config.weights else _untrained(architecture, config)
-    except (TypeError, ValueError) as error:
+    except REFUSALS as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{config.model} cannot be built: {error}") from error

@@ -26,6 +26,7 @@ from detloss.config import ModelConfig
 __all__ = [
     "FPN_MODELS",
     "MODULE_OPTIONS",
+    "REFUSALS",
     "TRAINABLE",
     "Architecture",
     "accepted_options",
@@ -36,6 +37,9 @@ __all__ = [
 
 TRAINABLE = "trainable_backbone_layers"
 """The option that says how many layers of a pretrained backbone are not frozen."""
+
+REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+"""What torchvision raises where a model cannot be built with the options that it is given."""
 
 FPN_MODELS: Mapping[str, type[FasterRCNN]] = {"fasterrcnn": FasterRCNN, "maskrcnn": MaskRCNN}
 """Models that take a `backbone`."""

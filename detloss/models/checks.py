@@ -13,11 +13,12 @@ from torchvision.models import WeightsEnum
 
 from detloss.config import ModelConfig, is_path
 from detloss.errors import PluginError
-from detloss.findings import MAX_SHOWN, did_you_mean, found, near
+from detloss.findings import MAX_SHOWN, did_you_mean, dotted, found, near
 from detloss.locate import Document
 from detloss.models.architecture import (
     FPN_MODELS,
     MODULE_OPTIONS,
+    REFUSALS,
     TRAINABLE,
     Architecture,
     accepted_options,
@@ -46,16 +47,14 @@ def check_model(document: Document) -> None:
             ("weights_backbone",), "has no effect beside weights, which hold the backbone; remove one of them"
         )
     options = data.get("options") or {}
-    if not isinstance(options, Mapping):
-        return
-    if not _check_options(document, architecture, options):
-        return
+    if not isinstance(options, Mapping) or not _check_options(document, architecture, options):
+        options = {}  # which heads there are does not depend on them
     with torch.device("meta"):
         try:
             skeleton = architecture.build(**{key: options[key] for key in options if key != TRAINABLE})
-        except (TypeError, ValueError, IndexError) as error:
+        except REFUSALS as error:
             document.note(("options",), f"{model} cannot be built with these: {error}")
-            return
+            skeleton = architecture.build()
     losses = data.get("losses")
     for head in losses if isinstance(losses, Mapping) and len(document.findings) < MAX_SHOWN else ():
         _check_head(document, skeleton, model, head)
@@ -104,6 +103,7 @@ def _check_weights(document: Document, key: str, enum: type[WeightsEnum] | None,
 def _check_options(document: Document, architecture: Architecture, options: Mapping[str, Any]) -> bool:
     """Note options that the builder does not take; tell whether all are well."""
     before = len(document.findings)
+    noted = {finding.key for finding in document.findings}
     accepted = accepted_options(architecture)
     for key, value in options.items():
         path = ("options", key)
@@ -117,6 +117,8 @@ def _check_options(document: Document, architecture: Architecture, options: Mapp
             close = near(key, accepted)
             takes = f"{document.data['model']} takes {', '.join(sorted(accepted))}"
             document.note(path, f"unknown option{did_you_mean(close, takes)}", near=close, at_key=True)
+        elif value is None and dotted(path) in noted:
+            continue  # what stood there was no plain data
         elif not _is_like(value, accepted[key]):
             hint = f"; {hint}" if (hint := document.hint(path, value)) else ""
             default = f" (default {accepted[key]})" if accepted[key] is not None else ""
@@ -128,7 +130,7 @@ def _check_options(document: Document, architecture: Architecture, options: Mapp
 
 def _is_like(value: Any, default: Any) -> bool:
     if isinstance(value, list):
-        return all(_is_like(item, default) for item in value)
+        return bool(value) and all(_is_like(item, default) for item in value)
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(default, bool)
     return isinstance(value, int | float) or (value is None and default in {None, Parameter.empty})
