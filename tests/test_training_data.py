@@ -86,6 +86,7 @@ def test_crowd_boxes_are_ground_truth_but_no_targets(tmp_path):
         ([50, 2, 5, 5], "outside its 40 x 30 picture"),
         ([-9, 2, 9, 5], "outside its 40 x 30 picture"),
         ([1, 2, float("nan"), 5], "not finite"),
+        ([10**400, 2, 5, 5], "not finite"),
         ([1, 2, 5], "not four numbers"),
         (None, "not four numbers"),
         (["1", 2, 5, 5], "not four numbers"),
@@ -108,6 +109,31 @@ def test_a_box_is_clipped_to_its_picture(tmp_path):
     data = CocoDataset(tmp_path, write(tmp_path, annotations=[box(bbox=[-5, 20, 100, 20])]))
     assert data[0][1]["boxes"].tolist() == [[0, 20, 40, 30]]
     assert data.coco["annotations"][0]["bbox"] == [-5, 20, 100, 20]
+
+
+def test_a_box_beyond_all_numbers_is_clipped_too(tmp_path):
+    """Coordinates that float32 cannot hold give the picture's edges, not NaN."""
+    data = CocoDataset(tmp_path, write(tmp_path, annotations=[box(bbox=[-1e39, 20, 2e39, 1e300], area=10**400)]))
+    assert data[0][1]["boxes"].tolist() == [[0, 20, 40, 30]]
+    assert data.coco["annotations"][0]["area"] == 2e39 * 1e300
+
+
+@pytest.mark.parametrize(
+    ("word", "crowd"), [(0, 0), (1, 1), (False, 0), (True, 1), ("0", 0), ("1", 1), (None, 0), ([], 0)]
+)
+def test_crowds_are_what_says_so(tmp_path, word, crowd):
+    """`iscrowd` is read as it is found in the wild; text "0" makes no crowd."""
+    data = CocoDataset(tmp_path, write(tmp_path, annotations=[box(iscrowd=word)]))
+    assert data.coco["annotations"][0]["iscrowd"] == crowd
+    assert len(data[0][1]["boxes"]) == 1 - crowd
+
+
+@pytest.mark.parametrize("width", [float("inf"), float("nan"), 10**400, "40", True, None, -40, 0])
+def test_a_size_that_is_none_is_read_from_the_picture(tmp_path, width):
+    """A width that is no positive number counts as one that is not there."""
+    images = [{"id": 7, "file_name": "a.png", "width": width, "height": 30}]
+    data = CocoDataset(tmp_path, write(tmp_path, images=images))
+    assert data.coco["images"][0]["width"] == 40
 
 
 def test_unknown_references_are_left_out(tmp_path):
@@ -151,6 +177,13 @@ def test_missing_pictures_are_named(tmp_path):
         ('{"images": 3}', "'images' must be a list"),
         ("{}", "found no such key"),
         ('{"images": [{"file_name": "a.png"}]}', "image number 1 has no 'id'"),
+        ('{"images": [{"id": 1, "file_name": 5}]}', "image number 1 has no 'file_name' that is text"),
+        ('{"images": [{"id": 1}]}', "image number 1 has no 'file_name' that is text"),
+        (json.dumps({"images": [{"id": 1, "file_name": "a" * 5000}]}), "1 of 1 pictures listed"),
+        (
+            '{"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1}, {"id": null}]}',
+            "each with an 'id' that is a number or text",
+        ),
         (
             '{"images": [{"id": 1, "file_name": "a.png"}, {"id": "1", "file_name": "a.png"}]}',
             "image id '1' occurs twice",

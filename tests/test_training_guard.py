@@ -16,7 +16,10 @@ from guarded import (
     BAD_PICTURE,
     BAD_STEP,
     BrokenLoss,
+    FusedAdamW,
+    FusedSGD,
     Pictures,
+    PlainAdamW,
     Snapshots,
     guarded_run,
     left_edge,
@@ -24,17 +27,18 @@ from guarded import (
     module,
     only_unchanged,
     same,
+    scaled_precision,
     trainer,
 )
-from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Subset
 
-from detloss import NonFiniteError, inject, injected, register
-from detloss.training import FitConfig, Guard, TrainConfig, collate
+from detloss import BoxRegressionLoss, NonFiniteError, inject, injected, register
+from detloss.training import DetectionModule, FitConfig, Guard, TrainConfig, collate
 from detloss.training.guard import MOST_IN_A_ROW
 from detloss.training.report import MetricsFile, read_metrics
+from detloss.training.trainer import quiet_lightning
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -59,9 +63,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sgd without momentum": {"optimizer": "sgd", "momentum": 0.0},
     "clip": {"clip": 0.1},
     "bf16-mixed": {"precision": "bf16-mixed"},
+    "clip in bf16-mixed": {"precision": "bf16-mixed", "clip": 0.1},
     "64-true": {"precision": "64-true"},
-    # On a CPU Lightning makes it bf16-mixed; the optimizer stays the one that is not fused.
-    "16-mixed": {"precision": "16-mixed"},
 }
 
 
@@ -86,6 +89,15 @@ def test_row_30_accumulated_batches_are_skipped_together(tmp_path):
     assert is_finite(trained)
     with pytest.raises(NonFiniteError, match=r"(?s)^Step 2 .*\n  batch 3:\n    loss_box_reg is nan\n"):
         guarded_run(tmp_path, fit(accumulate=2), Guard(), picture=BAD_PICTURE)
+
+
+@pytest.mark.parametrize("kind", [PlainAdamW, FusedAdamW, FusedSGD])
+@pytest.mark.parametrize("picture", [0, BAD_PICTURE])
+def test_an_optimizer_of_ones_own_is_kept_from_the_step(tmp_path, kind, picture):
+    """An optimizer that detloss did not make, fused or not, leaves the step out too, also where it is its first."""
+    snapshots, trained = guarded_run(tmp_path, fit(), Guard("skip"), kind=kind, picture=picture)
+    assert only_unchanged([weights for weights, _ in snapshots]) == [1 if picture == 0 else BAD_STEP]
+    assert is_finite(trained)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -140,6 +152,27 @@ def test_row_30_the_row_at_fault_is_told_from_those_it_spoils(tmp_path):
         guarded_run(tmp_path, fit(), Guard(), picture=BAD_PICTURE, spreads=True)
     assert "1 of 2 pairs" in str(caught.value)
     assert f"target ({left_edge(BAD_PICTURE):g}, 10, " in str(caught.value)
+
+
+class NaNOnce(BoxRegressionLoss):
+    """L1 that is NaN in one of its calls, whatever it is given."""
+
+    calls = 0
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        self.calls += 1
+        return (pred - target).abs().sum(dim=1) * (math.nan if self.calls == BAD_STEP else 1)
+
+
+def test_a_loss_whose_fault_does_not_come_back_is_named_too(tmp_path):
+    """Where a loss was NaN, and is finite for the same pairs when computed again, head and loss are still named."""
+    trained = module(fit())
+    inject(trained.model, {"roi_heads": NaNOnce()})
+    with pytest.raises(NonFiniteError) as caught:
+        trainer(tmp_path, Guard()).fit(trained, loader())
+    who = f"  roi_heads: the loss NaNOnce of the module {NaNOnce.__module__} gave nan for "
+    assert str(caught.value).splitlines()[2].startswith(who)
+    assert "finite for each of them when it is computed again" in str(caught.value)
 
 
 class Blowing(nn.Module):
@@ -257,15 +290,13 @@ class Scaled(pl.Callback):
         self.scales.append(trainer.precision_plugin.scaler.get_scale())
 
 
+@pytest.mark.parametrize("kind", [DetectionModule, PlainAdamW, FusedAdamW])
 @pytest.mark.parametrize(("what", "faults", "factor"), [("gradient", 0, 0.5), ("value", 1, 1)])
-def test_a_gradient_scaler_keeps_its_own_work(tmp_path, what, faults, factor):
+def test_a_gradient_scaler_keeps_its_own_work(tmp_path, kind, what, faults, factor):
     """Under a gradient scaler an infinite gradient is skipped by the scaler and is no fault; a NaN loss is one."""
     guard, scaled, snapshots = Guard("skip"), Scaled(), Snapshots()
-    # bfloat16 needs no scaler and takes one: float16 has no convolutions on every CPU.
-    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
-    precision.precision = "bf16-mixed"
-    trained = module(fit(precision="16-mixed"), picture=BAD_PICTURE, what=what)
-    trainer(tmp_path, guard, scaled, snapshots, plugins=[precision]).fit(trained, loader())
+    trained = module(fit(), kind, picture=BAD_PICTURE, what=what)
+    trainer(tmp_path, guard, scaled, snapshots, plugins=[scaled_precision()]).fit(trained, loader())
     assert guard.skipped == faults
     assert only_unchanged([optimizer_state for _, optimizer_state in snapshots.taken]) == [BAD_STEP]
     # A scaler starts at 2^16 and halves where it sees an infinite gradient; the NaN value has a gradient of 0.
@@ -274,13 +305,61 @@ def test_a_gradient_scaler_keeps_its_own_work(tmp_path, what, faults, factor):
 
 def test_a_gradient_scaler_does_not_skip_for_ever(tmp_path):
     """Where every gradient is NaN no loss scale helps: the scaler's skips become an error, also on `skip`."""
-    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
-    precision.precision = "bf16-mixed"
-    trained = module(fit(precision="16-mixed"), picture=BAD_PICTURE, what="gradient")
+    trained, snapshots = module(fit(), picture=BAD_PICTURE, what="gradient"), Snapshots()
     bad = repeated([0] + [BAD_PICTURE] * (MOST_IN_A_ROW + 5))
     # One good step, then as many bad ones.
     with pytest.raises(NonFiniteError, match=f"(?s)^Step {1 + MOST_IN_A_ROW} .*No step of the last {MOST_IN_A_ROW}"):
-        trainer(tmp_path, Guard("skip"), plugins=[precision]).fit(trained, bad)
+        trainer(tmp_path, Guard("skip"), snapshots, plugins=[scaled_precision()]).fit(trained, bad)
+    # The error says so: weights, optimizer and buffers are as they were before the last of them.
+    assert same(snapshots.taken[MOST_IN_A_ROW][0], trained.state_dict())
+
+
+def test_row_30_a_resumed_run_counts_on_the_skips_of_its_gradient_scaler(tmp_path):
+    """A run that is killed amid the scaler's skips and resumed stops at the step at which it would have stopped."""
+    bad = repeated([BAD_PICTURE] * (MOST_IN_A_ROW - 1))
+
+    def run() -> tuple[pl.Trainer, DetectionModule]:
+        made = trainer(tmp_path, Guard("skip"), max_epochs=2, plugins=[scaled_precision()])
+        return made, module(fit(), picture=BAD_PICTURE, what="gradient")
+
+    first, trained = run()
+    first.fit_loop.max_epochs = 1
+    with quiet_lightning():
+        first.fit(trained, bad)
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    resumed, trained = run()
+    with pytest.raises(NonFiniteError, match=f"(?s)^Step {MOST_IN_A_ROW} .*No step of the last {MOST_IN_A_ROW}"):
+        resumed.fit(trained, bad, ckpt_path=tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(("first", "second"), [("scaled", "32-true"), ("32-true", "scaled")])
+def test_a_run_that_is_resumed_in_another_precision_keeps_its_guard(tmp_path, first, second):
+    """A checkpoint says nothing of how an optimizer computes: in either precision the bad step is left out."""
+
+    def run(precision: str, epochs: int, **resume: Any) -> None:
+        guard, trained = Guard("skip"), module(fit(), picture=BAD_PICTURE)
+        how = {"plugins": [scaled_precision()]} if precision == "scaled" else {"precision": precision}
+        made = trainer(tmp_path, guard, max_epochs=epochs, **how)
+        with quiet_lightning():
+            made.fit(trained, loader(), **resume)
+        made.save_checkpoint(tmp_path / "a.ckpt")
+        assert guard.skipped == epochs
+        assert is_finite(trained)
+        assert [group["fused"] for group in made.optimizers[0].param_groups] == [precision != "scaled"] * 2
+
+    run(first, 1)
+    run(second, 2, ckpt_path=tmp_path / "a.ckpt")
+
+
+def test_a_gradient_scaler_that_is_switched_off_leaves_its_work_to_the_guard(tmp_path):
+    """A scaler with `enabled=False` skips nothing: an infinite gradient is a fault as without it."""
+    precision = scaled_precision()
+    precision.scaler = torch.amp.GradScaler("cpu", enabled=False)
+    guard, snapshots = Guard("skip"), Snapshots()
+    trained = module(fit(), picture=BAD_PICTURE, what="gradient")
+    trainer(tmp_path, guard, snapshots, plugins=[precision]).fit(trained, loader())
+    assert only_unchanged(snapshots.taken) == [BAD_STEP]
+    assert guard.skipped == 1
 
 
 class Calls(TorchDispatchMode):

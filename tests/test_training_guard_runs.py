@@ -22,7 +22,7 @@ from detloss import BoxRegressionLoss, register
 from detloss.training import Interrupted, train
 from detloss.training.report import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*AMP with fp16 is not supported on CPU")]
+pytestmark = pytest.mark.slow
 
 STEPS = 2 * STEPS_PER_EPOCH
 """Of a run of two epochs with a batch a step."""
@@ -69,9 +69,9 @@ def skips(folder: Path) -> list[tuple[int, int]]:
         {"optimizer": "adamw", "clip": 1.0},
         {"optimizer": "sgd", "log_every": 2, "checkpoint_every": 1},
         {"optimizer": "sgd", "momentum": 0.0, "accumulate": 2},
-        {"optimizer": "adamw", "precision": "16-mixed"},
+        {"optimizer": "adamw", "precision": "bf16-mixed", "clip": 1.0},
     ],
-    ids=["adamw", "sgd", "accumulated", "not fused"],
+    ids=["adamw", "sgd", "accumulated", "bf16-mixed"],
 )
 def test_row_30_a_resumed_run_skips_as_the_uninterrupted_one(tmp_path, monkeypatch, options):
     """Stopped and resumed in, before and after skipped steps, a run ends with the same weights, counts and files."""
@@ -142,6 +142,20 @@ def test_row_30_detloss_train_stops_with_the_way_on(packages, run_python, tmp_pa
     assert again.returncode == 0, again.stderr
     skipped = [line["train/skipped"] for line in read_metrics(folder / "metrics.jsonl") if "train/skipped" in line]
     assert skipped == [1, 2]
+
+
+def test_row_30_of_several_processes_one_says_why_they_stop(packages, run_python, tmp_path):
+    """Under DDP `detloss train` ends with one report, which holds what each process found, and no process is left."""
+    packages.add("late-losses", losses={"late": "late:LateLoss"}, modules={"late.py": PLUGIN}, version="1.5")
+    config = {**SMALL, "train": {**SMALL["train"], "batch_size": 1, "devices": 2, "strategy": "ddp"}}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
+    arguments = ["train", str(tmp_path / "a.yaml"), "--output", str(tmp_path / "run")]
+    done = run_python("-m", "detloss", *arguments, PYTHONPATH=str(packages.folder), OMP_NUM_THREADS="1")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Error:") == done.stderr.count("became NaN or infinite") == 1
+    assert "Error: Step 3 (epoch 1/1) became NaN or infinite.\n  process 0:\n" in done.stderr
+    assert "\n  process 1:\n" in done.stderr
 
 
 SCRIPT = """

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from guarded import scaled_precision
 from pydantic import ValidationError
 from tiny_detectors import faster_rcnn
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, Dataset
 
 from detloss import BoxRegressionLoss, inject, validation_losses
 from detloss.training import DetectionModule, collate
 from detloss.training.config import AugmentConfig, DataConfig, FitConfig, ShapesConfig
-from detloss.training.module import _learning_rate_factor, _parameter_groups
+from detloss.training.optimization import learning_rate_factor, parameter_groups
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -53,7 +55,7 @@ class Progressing(BoxRegressionLoss):
         return (pred - target).abs().sum(dim=1)
 
 
-def trainer(folder: Path, epochs: int = 2) -> pl.Trainer:
+def trainer(folder: Path, epochs: int = 2, **options: Any) -> pl.Trainer:
     return pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -63,6 +65,7 @@ def trainer(folder: Path, epochs: int = 2) -> pl.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
+        **options,
     )
 
 
@@ -164,11 +167,25 @@ def test_losses_are_told_how_far_the_run_is(tmp_path):
     assert held.seen == [0.0, 0.25, 0.5, 0.75]
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "with a scaler"])
+def test_the_gradient_is_clipped_in_any_precision(tmp_path, precision):
+    """A step of SGD with rate 1, no momentum and no decay is as long as the gradient: no longer than it may be."""
+    torch.manual_seed(0)
+    config = FitConfig(optimizer="sgd", lr=1.0, momentum=0, weight_decay=0, schedule="constant", warmup=0)
+    module = DetectionModule(faster_rcnn(), config)
+    before = parameters_to_vector(module.parameters()).detach()
+    how = {"plugins": [scaled_precision()]} if precision == "with a scaler" else {"precision": precision}
+    run = trainer(tmp_path, epochs=1, max_steps=1, gradient_clip_val=0.01, **how)
+    run.fit(module, loader(), loader())
+    step = parameters_to_vector(module.parameters()).detach() - before
+    assert step.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
 def test_biases_and_norms_do_not_decay():
     """Weight decay is for weights alone; a frozen parameter is in no group."""
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
     model[2].weight.requires_grad_(False)
-    decay, rest = _parameter_groups(model, 0.1)
+    decay, rest = parameter_groups(model, 0.1)
     assert decay["weight_decay"] == 0.1
     assert [tuple(parameter.shape) for parameter in decay["params"]] == [(3, 2)]
     assert rest["weight_decay"] == 0
@@ -183,7 +200,7 @@ def test_one_cycle_is_torchs():
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=101, pct_start=0.3, cycle_momentum=False)
     config = FitConfig(schedule="onecycle", warmup=0.293)
     for step in range(101):
-        assert _learning_rate_factor(config, step / 100) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
+        assert learning_rate_factor(config, step / 100) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
         optimizer.step()
         if step < 100:
             schedule.step()
@@ -204,7 +221,7 @@ def test_one_cycle_is_torchs():
 def test_schedules(schedule, at, factor):
     """Each schedule has the factor that its definition gives, at a fraction of the run."""
     config = FitConfig(schedule=schedule, warmup=0.1)
-    assert math.isclose(_learning_rate_factor(config, at), factor, abs_tol=1e-12)
+    assert math.isclose(learning_rate_factor(config, at), factor, abs_tol=1e-12)
 
 
 @pytest.mark.parametrize(

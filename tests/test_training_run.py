@@ -22,8 +22,8 @@ from runs import STEPS_PER_EPOCH, TINY, assert_same_run, config_file, weights
 
 from detloss.errors import ConfigError, DataError
 from detloss.training import Interrupted, ShapesDataset, TrainConfig, load_trained, train
-from detloss.training.checkpoints import write_whole
 from detloss.training.config import ShapesConfig
+from detloss.training.folder import write_whole
 from detloss.training.report import MetricsFile, read_metrics
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 
 from detloss.cli import INTERRUPTED
 from detloss.cli.options import ConfigOrDefault, Overrides
-from detloss.errors import DetlossError
+from detloss.errors import DetlossError, NonFiniteError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,8 +60,14 @@ def command(
                     progress="bar" if sys.stdout.isatty() and not as_json else "lines",
                 )
             except training.Interrupted as stop:
-                _print_interrupted(stop.folder)
+                if _is_first():
+                    _print_interrupted(stop.folder)
                 raise typer.Exit(INTERRUPTED) from None
+            except NonFiniteError:
+                # All processes agree on it, and the first one's message holds what each of them found.
+                if _is_first():
+                    raise
+                raise typer.Exit(1) from None
     if print_default:
         print(training.default_config(), end="")
     elif not result.is_main:
@@ -86,6 +93,11 @@ def _training() -> Any:
     return training
 
 
+def _is_first() -> bool:
+    """Whether this is the first process on this machine; Lightning and torchrun number those that they start."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def _log_to_stderr() -> None:
     from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
 
@@ -97,7 +109,7 @@ def _log_to_stderr() -> None:
 
         handler = RichHandler(console=stderr(), show_path=False, show_level=False, log_time_format="%H:%M:%S")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if _is_first() else logging.ERROR)
     logger.propagate = False
 
 

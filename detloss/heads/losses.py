@@ -60,7 +60,7 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """What one loss was given in one training step, outside of the graph."""
+    """What one loss was given in one training step, and what it gave, outside of the graph."""
 
     head: str
     term: Term
@@ -73,6 +73,8 @@ class Pairs:
     """What else the loss asked for."""
     state: Mapping[str, Tensor]
     """The loss's own state before it was called, as in its ``state_dict``."""
+    part: Tensor
+    """What it gave, before its weight, summed over the pairs and normalised; a scalar."""
 
 
 class HeadLosses(nn.Module):
@@ -115,12 +117,14 @@ class HeadLosses(nn.Module):
                 compute = functools.partial(call_compiled, loss) if term.compile else loss
                 pred, target = inputs.pair(loss.space)
                 extras = {name: inputs.extra(name) for name in loss.extras}
-                if self.kept is not None and self.training:
-                    state = {name: value.clone() for name, value in loss.state_dict().items()}
-                    self.kept.append(Pairs(self.head, term, loss, pred.detach(), target, extras, state))
+                kept = self.kept if self.training else None
+                state = {} if kept is None else {name: value.clone() for name, value in loss.state_dict().items()}
                 values = compute(pred, target, **extras)
                 self._check(term, values, len(matches))
-                parts.append((values / _divisor(term, matches)).sum())
+                part = (values / _divisor(term, matches)).sum()
+                parts.append(part)
+                if kept is not None:
+                    kept.append(Pairs(self.head, term, loss, pred.detach(), target, extras, state, part.detach()))
         return parts
 
     def each(self) -> list[BoxRegressionLoss]:

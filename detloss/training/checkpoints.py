@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import logging
-import os
+import pickle
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,10 +17,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
+from detloss.errors import ConfigError
+from detloss.training.folder import write_whole
 from detloss.training.loading import derived_seed
+from detloss.training.module import DetectionModule
+from detloss.training.optimization import parameter_groups
 
-__all__ = ["AtomicCheckpointIO", "Checkpoints", "Interrupted", "StepSeeds", "write_whole"]
+__all__ = ["AtomicCheckpointIO", "Checkpoints", "Interrupted", "StepSeeds", "check_resumable"]
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +124,42 @@ class Checkpoints(Checkpoint):
         log.warning("Stopping after this step with a checkpoint; once more (Ctrl-C) stops at once without one.")
 
 
+def check_resumable(path: Path, module: DetectionModule) -> None:
+    """Check that a run can go on from a checkpoint with the model and the optimizer that its config now makes.
+
+    The losses may be others, and so may the optimizer's settings.
+
+    Args:
+        path: The checkpoint.
+        module: What the run would train.
+
+    Raises:
+        ConfigError: they do not fit together, or the file cannot be read; says what to do.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"{path} cannot be read ({reason}). Delete it, and the run starts anew.") from error
+    found, expected = _shapes(saved["state_dict"]), _shapes(module.state_dict())
+    groups = saved["optimizer_states"][0]["param_groups"]
+    own = parameter_groups(module.model, module.config.weight_decay)
+    differing = sorted(name for name in found | expected if found.get(name) != expected.get(name))
+    if differing:
+        what = f"the weights of another model: {differing[0]} is {_there(found, differing[0])}, and here it would be "
+        what += _there(expected, differing[0])
+    elif ("momentum" in groups[0]) != (module.config.optimizer == "sgd"):
+        what = f"the state of another optimizer than {module.config.optimizer}"
+    elif [len(group["params"]) for group in groups] != [len(group["params"]) for group in own]:
+        what = "the state of an optimizer that trains other parameters"
+    else:
+        return
+    raise ConfigError(
+        f"{path} holds {what}. A resumed run may get other losses, data and numbers, but keeps its model and its "
+        f"optimizer. Leave those as they are in {path.parent / 'config.yaml'}, or start a new run in another folder."
+    )
+
+
 class StepSeeds(pl.Callback):
     """Seeds torch before every training step from (seed, epoch, batch, process).
 
@@ -144,20 +185,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Save to `path`."""
-        write_whole(Path(path), lambda part: torch.save(checkpoint, part))
+
+        def write(part: Path) -> None:
+            # Given a path, torch.save does not say why it cannot write.
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+
+        write_whole(Path(path), write)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes in a state dict, but for the state of injected losses."""
+    return {name: tuple(value.shape) for name, value in state.items() if "detloss" not in name.split(".")}
 
-    Args:
-        path: The file to replace; its folder is made if needed.
-        write: Is called with the path to write to.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part{path.suffix}")
-    write(part)
-    # Without the flush to disk, a power cut after the rename could leave an empty file under the final name.
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+
+def _there(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return f"of shape {shapes[name]}" if name in shapes else "missing"

@@ -8,7 +8,8 @@ be trained on is left out and reported, annotation by annotation.
 from __future__ import annotations
 
 import json
-import math
+import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,31 +111,37 @@ def _images(content: dict[str, Any], file: Path, images: Path) -> tuple[list[dic
     entries = _entries(content, "images", file)
     if not entries:
         raise DataError(f"{file} lists no image.")
-    for key in ("id", "file_name"):
-        if lacking := [position for position, entry in enumerate(entries) if key not in entry]:
-            raise DataError(f"{file}: image number {lacking[0] + 1} has no {key!r}.")
+    for number, entry in enumerate(entries, start=1):
+        if "id" not in entry:
+            raise DataError(f"{file}: image number {number} has no 'id'.")
+        if not isinstance(entry.get("file_name"), str):
+            raise DataError(f"{file}: image number {number} has no 'file_name' that is text.")
     ids = tuple(entry["id"] for entry in entries)
     _require_unique(ids, "image", file)
-    if missing := [entry["file_name"] for entry in entries if not (images / entry["file_name"]).is_file()]:
-        names = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+    names = [entry["file_name"] for entry in entries]
+    # Path.is_file raises where a name is too long.
+    if missing := [name for name in names if not os.path.isfile(images / name)]:  # noqa: PTH113
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise DataError(
-            f"{len(missing)} of {len(entries)} pictures listed in {file} are not in {images}: {names}. "
+            f"{len(missing)} of {len(entries)} pictures listed in {file} are not in {images}: {first}. "
             "`images` is the folder that the file names are relative to."
         )
     return [_record(entry, number, images) for number, entry in enumerate(entries, start=1)], ids
 
 
 def _record(entry: dict[str, Any], number: int, images: Path) -> dict[str, Any]:
-    size = [entry.get("width"), entry.get("height")]
-    if not all(isinstance(side, (int, float)) and side > 0 for side in size):
+    size: list[Any] = [entry.get("width"), entry.get("height")]
+    if not all(_is_finite(side) and side > 0 for side in size):
         size = list(read_picture(images / entry["file_name"]).size)
-    return {"id": number, "file_name": entry["file_name"], "width": int(size[0] or 0), "height": int(size[1] or 0)}
+    return {"id": number, "file_name": entry["file_name"], "width": int(size[0]), "height": int(size[1])}
 
 
 def _categories(content: dict[str, Any], file: Path) -> tuple[tuple[str, ...], tuple[object, ...]]:
     entries = _entries(content, "categories", file)
-    if not entries or any("id" not in entry for entry in entries):
-        raise DataError(f"{file}: 'categories' must list at least one category, each with an 'id'.")
+    if not entries or not all(isinstance(entry.get("id"), (int, float, str)) for entry in entries):
+        raise DataError(
+            f"{file}: 'categories' must list at least one category, each with an 'id' that is a number or text."
+        )
     _require_unique(tuple(entry["id"] for entry in entries), "category", file)
     # Numbers in numeric order, then text: the same labels for every split of a data set, whatever its file's order.
     entries = sorted(entries, key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
@@ -154,7 +161,7 @@ def _fault(box: object, record: dict[str, Any]) -> str | None:
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
         return f"bbox {box!r} is not four numbers [x, y, width, height]"
     x, y, width, height = box
-    if not all(math.isfinite(value) for value in box):
+    if not all(map(_is_finite, box)):
         return f"bbox {box} is not finite"
     if width <= 0 or height <= 0:
         return f"bbox {box} has no area"
@@ -167,6 +174,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold; JSON has integers of any length."""
+    return _is_number(value) and abs(value) <= sys.float_info.max
+
+
 def _cleaned(entry: dict[str, Any], number: int, image: int, label: int) -> dict[str, Any]:
     box = [float(value) for value in entry["bbox"]]
     area: Any = entry.get("area")
@@ -175,8 +187,8 @@ def _cleaned(entry: dict[str, Any], number: int, image: int, label: int) -> dict
         "image_id": image,
         "category_id": label,
         "bbox": box,
-        "area": float(area) if _is_number(area) and math.isfinite(area) else box[2] * box[3],
-        "iscrowd": int(bool(entry.get("iscrowd", 0))),
+        "area": float(area) if _is_finite(area) else box[2] * box[3],
+        "iscrowd": int(entry.get("iscrowd") in (1, "1")),  # True is 1
     }
     if entry.get("segmentation"):
         cleaned["segmentation"] = entry["segmentation"]

@@ -79,13 +79,13 @@ class DetectionDataset(Dataset[Item]):
         image = functional.to_dtype(functional.to_image(self.picture(index)), torch.float32, scale=True)
         height, width = image.shape[-2:]
         objects = self._objects.get(index + 1, [])
-        boxes = torch.tensor([entry["bbox"] for entry in objects], dtype=torch.float32).reshape(-1, 4)
+        # In float64 up to the clipping: float32 has no 1e39, and makes NaN of -1e39 + 2e39.
+        boxes = torch.tensor([entry["bbox"] for entry in objects], dtype=torch.float64).reshape(-1, 4)
         boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
-        limits = torch.tensor([width, height, width, height], dtype=torch.float32)
+        limits = torch.tensor([width, height, width, height])
+        boxes = boxes.clamp(min=torch.zeros(4), max=limits).float()
         target: Target = {
-            "boxes": tv_tensors.BoundingBoxes(
-                boxes.clamp(min=torch.zeros(4), max=limits), format="XYXY", canvas_size=(height, width)
-            ),
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
             "labels": torch.tensor([entry["category_id"] for entry in objects], dtype=torch.int64),
             "image_id": torch.tensor(index + 1),
         }

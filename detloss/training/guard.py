@@ -16,16 +16,19 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from detloss.errors import NonFiniteError
 from detloss.injection import injected
+from detloss.training.module import gradient_scaler
 from detloss.training.nonfinite import Batch, Step, explain
 from detloss.training.report import MetricsFile
 
 __all__ = ["MOST_IN_A_ROW", "Guard"]
 
 MOST_IN_A_ROW = 25
-"""So many faulty steps in a row are an error in any mode. The weights stay the same while steps are left out, so that
-more of the same data will not help; and a gradient scaler, which starts at 2^16 and halves, is far below 1 by then."""
-_ENDLESS = 2.0
-"""In the place of the 1 of a faulty step: a gradient scaler has skipped `MOST_IN_A_ROW` steps."""
+"""So many steps in a row that are not taken are an error in any mode. The weights stay the same meanwhile, so that more
+of the same data will not help; and a gradient scaler, which starts at 2^16 and halves, is far below 1 by then."""
+_FAULTY = 1.0
+"""Verdict on a step that must not be taken: the number that torch's fused optimizers wait for in ``found_inf``."""
+_OVERFLOWED = 0.5
+"""Verdict on a step that its gradient scaler skips; of the verdicts of several processes the greatest counts."""
 _FULL_REPORTS = 10
 """So many faulty steps of a run are explained in the log; of the rest it holds a line each."""
 
@@ -63,8 +66,7 @@ class Guard(pl.Callback):
             raise ValueError(f"Guard: the mode is {mode!r}; write 'raise' or 'skip', or leave the guard out.")
         self.mode, self.metrics = mode, metrics
         self.skipped = 0
-        self._in_a_row = 0
-        self._scaler_skips: Tensor | int = 0  # in a row, counted on the device
+        self._in_a_row = 0  # steps that were left out or skipped by a gradient scaler
         self._step: Step | None = None  # is going forward and backward
         self._before: Buffers | None = None  # as they were before it
         self._pending: tuple[Step, Flag] | None = None  # the step before it, about which the host knows nothing yet
@@ -72,7 +74,6 @@ class Guard(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ask the losses to keep what they are given."""
         self._let_go(trainer, pl_module)
-        self._scaler_skips = 0
         for losses in injected(pl_module).values():
             losses.kept = []
 
@@ -103,18 +104,21 @@ class Guard(pl.Callback):
         assert step is not None
         assert before is not None
         step.look_at_gradients(optimizer)
-        faulty = self._faulty(trainer, step)
-        before.restore(where=faulty)
-        flag = Flag(faulty)
+        scaler = gradient_scaler(trainer)
+        verdict = self._verdict(trainer, step, scaled=scaler is not None)
+        before.restore(where=verdict == _FAULTY)
+        flag = Flag(verdict)
         try:
             self._read(trainer, pl_module)
         except NonFiniteError:
             before.restore()
             raise
         self._step, self._pending = None, (step, flag)
-        if not step.scaled and _skips_on_device(optimizer):
-            optimizer.found_inf = faulty  # type: ignore[attr-defined]  # torch's own protocol, which is not typed
-        elif flag.read():
+        if scaler is None and _skips_on_device(optimizer):
+            optimizer.found_inf = verdict  # type: ignore[attr-defined]  # torch's own protocol, which is not typed
+        elif flag.read() == _FAULTY:
+            if scaler is not None and _unscales_itself(optimizer):
+                scaler.unscale_(optimizer)  # it must have looked at gradients before they are gone
             optimizer.zero_grad(set_to_none=True)
 
     def on_train_batch_end(
@@ -165,29 +169,28 @@ class Guard(pl.Callback):
         for optimizer in trainer.optimizers:
             vars(optimizer).pop("found_inf", None)
 
-    def _faulty(self, trainer: pl.Trainer, step: Step) -> Tensor:
-        """A scalar on the device: 0, 1 where the step must not be taken, or `_ENDLESS`; the same in all processes."""
+    def _verdict(self, trainer: pl.Trainer, step: Step, *, scaled: bool) -> Tensor:
+        """A scalar on the device: 0, `_FAULTY` or `_OVERFLOWED`; the same in all processes."""
         losses_bad = ~torch.stack([batch.loss.float() for batch in step.batches]).isfinite().all()
         gradients_bad = ~step.norms.isfinite().all()
-        faulty = (losses_bad | gradients_bad).float()
-        step.scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        if step.scaled:
-            self._scaler_skips = (self._scaler_skips + 1) * gradients_bad
-            faulty = torch.maximum(losses_bad.float(), _ENDLESS * (self._scaler_skips >= MOST_IN_A_ROW))
+        # The host knows of all steps before this one: with a scaler it has waited for each.
+        forgiven = scaled and self._in_a_row + 1 < MOST_IN_A_ROW
+        overflow = _OVERFLOWED if forgiven else _FAULTY
+        verdict = torch.maximum(_FAULTY * losses_bad.float(), overflow * gradients_bad.float())
         if trainer.world_size > 1:
-            torch.distributed.all_reduce(faulty, torch.distributed.ReduceOp.MAX)
-        return faulty
+            torch.distributed.all_reduce(verdict, torch.distributed.ReduceOp.MAX)
+        return verdict
 
     def _read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Act on the last step, if that was not done yet."""
         if self._pending is None:
             return
         (step, flag), self._pending = self._pending, None
-        found = flag.read()
-        self._in_a_row = self._in_a_row + 1 if found else 0
-        if not found:
+        verdict = flag.read()
+        self._in_a_row = self._in_a_row + 1 if verdict else 0
+        if verdict != _FAULTY:
             return
-        endless = self._in_a_row >= MOST_IN_A_ROW or found == _ENDLESS
+        endless = self._in_a_row >= MOST_IN_A_ROW
         if self.mode == "raise" or endless:
             raise NonFiniteError(
                 f"{explain(step, pl_module, trainer.world_size)}\n"
@@ -277,10 +280,15 @@ def _flat(tensors: list[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
 
 def _skips_on_device(optimizer: Optimizer) -> bool:
     """Whether the optimizer leaves out a step, and nothing else, where its ``found_inf`` is 1 on the device."""
-    return getattr(optimizer, "_step_supports_amp_scaling", False) and all(
+    return _unscales_itself(optimizer) and all(
         # Fused SGD would leave a momentum that it allocates in such a step unfilled.
         not group.get("momentum") or "momentum_buffer" in optimizer.state[parameter]
         for group in optimizer.param_groups
         for parameter in group["params"]
         if parameter.grad is not None
     )
+
+
+def _unscales_itself(optimizer: Optimizer) -> bool:
+    """Whether the optimizer is fused: it reads ``found_inf``, and a gradient scaler leaves the unscaling to it."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision, Precision
+from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
+from detloss.heads.base import HeadAdapter
 from detloss.heads.validation import DETECTORS, validation_losses
 from detloss.loss import BoxRegressionLoss
 from detloss.training.config import FitConfig
 from detloss.training.evaluation import Detections, coco_from_targets, evaluate_boxes
+from detloss.training.optimization import Schedule, build_optimizer, learning_rate_factor
 
-__all__ = ["DetectionModule"]
-
-_NO_DECAY = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
-_START = 1 / 25
-"""Learning rate at the first step as a fraction of the peak, as in torch's one-cycle schedule."""
-_END = 1e-4
-"""Learning rate at the last step as a fraction of the first, as in torch's one-cycle schedule."""
+__all__ = ["DetectionModule", "gradient_scaler"]
 
 
 class DetectionModule(pl.LightningModule):
@@ -113,18 +109,45 @@ class DetectionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The config's optimizer and learning-rate schedule, which moves every step."""
-        groups = _parameter_groups(self.model, self.config.weight_decay)
-        # One kernel for all parameters, which skips a step on the device where the guard tells it to; the gradient
-        # scaler of 16-bit floats must come between its steps.
-        fused = self.config.precision != "16-mixed"
-        optimizer: torch.optim.Optimizer
-        if self.config.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, lr=self.config.lr, momentum=self.config.momentum, fused=fused)
-            _start_momentum(optimizer)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=self.config.lr, fused=fused)
-        schedule = LambdaLR(optimizer, lambda step: _learning_rate_factor(self.config, self._fraction(step)))
+        # One kernel for all parameters, which skips a step on the device where the guard tells it to. Between gradient
+        # and step of a fused optimizer no scaler can unscale, and nothing be clipped.
+        fused = gradient_scaler(self.trainer) is None
+        optimizer = build_optimizer(self.model, self.config, fused=fused)
+        schedule = Schedule(optimizer, lambda step: learning_rate_factor(self.config, self._fraction(step)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip as the trainer says, in bfloat16 too."""
+        plugin = self.trainer.precision_plugin
+        if gradient_clip_val and isinstance(plugin, MixedPrecision) and gradient_scaler(self.trainer) is None:
+            # Lightning refuses any fused optimizer here, though without a scaler there is nothing that it unscales.
+            algorithm = gradient_clip_algorithm or GradClipAlgorithmType.NORM
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save which losses are in which head."""
+        checkpoint["detloss_losses"] = self._losses_by_head()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the losses of a head begin anew where the checkpoint's are others: what those remember is of no use."""
+        here = self._losses_by_head()
+        for head, losses in checkpoint.get("detloss_losses", {}).items():
+            if here.get(head) != losses:
+                state = checkpoint["state_dict"]
+                for key in [key for key in state if key.startswith(f"{head}.detloss.")]:
+                    del state[key]
+
+    def _losses_by_head(self) -> dict[str, list[str]]:
+        """The classes of the losses in each head, and of what they consist of, by the head's path."""
+        return {
+            path: [type(part).__qualname__ for part in head.detloss.modules()]
+            for path, head in self.named_modules()
+            if isinstance(head, HeadAdapter)
+        }
 
     def _fraction(self, step: int) -> float:
         # Step 0 must not ask Lightning for the number of steps: it would make the loader before progress is restored.
@@ -155,6 +178,12 @@ class DetectionModule(pl.LightningModule):
         self._targets = []
 
 
+def gradient_scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
+    """The gradient scaler that drives the optimizers of a trainer, if there is one."""
+    scaler: torch.amp.GradScaler | None = getattr(trainer.precision_plugin, "scaler", None)
+    return scaler if scaler is not None and scaler.is_enabled() else None
+
+
 Collected = tuple[dict[int, Detections], list[Any], dict[str, float]]
 """Detections by picture, targets, and sums of losses."""
 
@@ -181,45 +210,3 @@ def _with_area(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _without_repeats(targets: list[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
     return list({int(target["image_id"]): target for target in targets}.values())
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: weights, which decay, and biases and normalisation parameters, which do not."""
-    decay: list[nn.Parameter] = []
-    no_decay: list[nn.Parameter] = []
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                (no_decay if name == "bias" or isinstance(module, _NO_DECAY) else decay).append(parameter)
-    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
-
-
-def _start_momentum(optimizer: torch.optim.SGD) -> None:
-    """Give every parameter a momentum of zero, which makes the first step torch's own: 0 * momentum + gradient.
-
-    Left to itself, fused SGD allocates the momentum in its first step and does not fill it where it skips that step,
-    and it cannot take a parameter whose first gradient comes later than that of others.
-    """
-    for group in optimizer.param_groups:
-        for parameter in group["params"] if group["momentum"] else ():
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-
-
-def _learning_rate_factor(config: FitConfig, done: float) -> float:
-    """The learning rate as a factor on `FitConfig.lr`, when the fraction `done` of all steps is done."""
-    if config.schedule == "onecycle":
-        # Smith & Topin 2019 (arXiv 1708.07120) as torch's OneCycleLR anneals it, with cosines; momentum stays.
-        if done < config.warmup:
-            return _cosine(_START, 1.0, done / config.warmup)
-        return _cosine(1.0, _START * _END, (done - config.warmup) / (1 - config.warmup))
-    rise = min(1.0, _START + (1 - _START) * done / config.warmup) if config.warmup else 1.0
-    if config.schedule == "cosine":
-        return rise * _cosine(1.0, 0.0, max(0.0, done - config.warmup) / (1 - config.warmup))
-    if config.schedule == "step":
-        return float(rise * 0.1 ** sum(done >= milestone for milestone in config.milestones))
-    return rise
-
-
-def _cosine(start: float, end: float, fraction: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2

@@ -62,8 +62,6 @@ class Step:
     parameters: list[nn.Parameter] = field(default_factory=list)
     norms: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Greatest absolute value of the gradient of each of `parameters`."""
-    scaled: bool = False
-    """Whether a gradient scaler drives the optimizer."""
 
     def look_at_gradients(self, optimizer: Optimizer) -> None:
         """Take the greatest value of each gradient: a norm that adds squares could overflow where no gradient does."""
@@ -126,6 +124,12 @@ def _pair_findings(pairs: Pairs, alone: bool) -> Iterator[str]:
         if rows:
             break
     else:
+        if not math.isfinite(pairs.part):
+            yield (
+                f"{who} gave {float(pairs.part)} for {len(values)} pairs, and is finite for each of them when it is "
+                "computed again: their sum overflows, or it depends on more than the pairs (random numbers, something "
+                "that it does in training only)"
+            )
         return
     unit = "x1, y1, x2, y2 in pixels" if pairs.loss.space == "boxes" else "encoded deltas"
     yield f"{who}: {len(rows)} of {len(values)} pairs give a value or a gradient that is not finite ({unit}):"

@@ -10,36 +10,26 @@ from typing import Any
 
 import yaml
 
-from detloss.training.checkpoints import write_whole
 from detloss.training.coco import Annotations
 from detloss.training.config import TrainConfig, as_plain
 from detloss.training.data import DetectionDataset
 from detloss.training.evaluation import Detections
+from detloss.training.folder import remove_parts, write_text
 
-__all__ = ["final_metrics", "holds_files", "write_predictions", "write_start", "write_text"]
+__all__ = ["final_metrics", "write_predictions", "write_start"]
 
 log = logging.getLogger(__name__)
-
-_PARTS = "*.part.*"
-"""The files that `write_whole` writes before it puts them in their places."""
-
-
-def holds_files(folder: Path) -> bool:
-    """Whether a folder holds more than what a run left half written that was killed before its first file was whole."""
-    return any(not file.match(_PARTS) for file in folder.iterdir())
 
 
 def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, DetectionDataset]) -> None:
     """Write the resolved config, report what of the data is not used, and clear what a killed run left half done.
 
     Args:
-        folder: The run's folder; it is made.
+        folder: The run's folder.
         config: The resolved config.
         datasets: Data sets by split.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.glob(_PARTS):
-        part.unlink()
+    remove_parts(folder)
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
         (folder / "metrics.jsonl").unlink(missing_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True))
@@ -84,11 +74,6 @@ def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float])
         "last": _numbers(evaluations[-1]),
     }
     return {**metrics, "test": dict(test)} if test else metrics
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:

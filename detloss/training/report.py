@@ -14,9 +14,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from detloss.training.checkpoints import write_whole
 from detloss.training.data import DetectionDataset
 from detloss.training.drawing import draw_predictions
+from detloss.training.folder import write_text, write_whole, writing
 from detloss.training.module import DetectionModule
 from detloss.training.outputs import write_predictions
 
@@ -44,8 +44,7 @@ class MetricsFile(pl.Callback):
         """Go back to where the checkpoint is."""
         if trainer.is_global_zero and trainer.state.fn == "fit":
             lines = [line for line in read_metrics(self.path) if line["step"] <= checkpoint["global_step"]]
-            text = "".join(json.dumps(line) + "\n" for line in lines)
-            write_whole(self.path, lambda part: part.write_text(text, encoding="utf-8"))
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -72,7 +71,7 @@ class MetricsFile(pl.Callback):
         # JSON has no NaN and no infinity.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         line = {"epoch": trainer.current_epoch, "step": trainer.global_step, **finite}
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             # One short write: a kill leaves the line or nothing.
             file.write(json.dumps(line) + "\n")
 

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,17 +17,19 @@ import torch
 from torch import nn
 
 from detloss.config import load_config
-from detloss.errors import ConfigError, NonFiniteError
+from detloss.errors import ConfigError, DetlossError, NonFiniteError
 from detloss.models import build_model
 from detloss.training.checkpoints import (
     Checkpoints,
     Interrupted,
     StopRequestedError,
+    check_resumable,
 )
 from detloss.training.config import TrainConfig
+from detloss.training.folder import holds_files, locked, write_text
 from detloss.training.loading import DetectionData
 from detloss.training.module import DetectionModule
-from detloss.training.outputs import final_metrics, holds_files, write_start, write_text
+from detloss.training.outputs import final_metrics, write_start
 from detloss.training.report import read_metrics
 from detloss.training.sources import Source, open_datasets, read_config, with_classes
 from detloss.training.trainer import Progress, build_trainer, quiet_lightning
@@ -72,6 +75,7 @@ def train(
         DataError: the data cannot be read.
         Interrupted: Ctrl-C or SIGTERM; `resume` continues.
         NonFiniteError: a loss or a gradient became NaN or infinite (`guard` in the section `train`).
+        DetlossError: a file of the run cannot be written: the disk is full, say.
     """
     folder, settings = _prepared(config, output, resume, overrides)
     datasets = open_datasets(settings)
@@ -79,26 +83,37 @@ def train(
     torch.manual_seed(settings.train.seed)
     module = DetectionModule(build_model(settings), settings.train)
     data = DetectionData(settings, datasets["train"], datasets["val"], datasets.get("test"))
-    with quiet_lightning():
+    with quiet_lightning(), ExitStack() as until_the_end:
         checkpoints = Checkpoints(folder, settings.train.checkpoint_every)
         trainer = build_trainer(settings.train, folder, data.val, checkpoints, progress)
+        last = folder / "last.ckpt"
         if trainer.is_global_zero:
             try:
+                until_the_end.enter_context(locked(folder))
+                if last.is_file():  # some of Lightning's strategies make a folder of it
+                    check_resumable(last, module)
                 write_start(folder, settings, datasets)
             except OSError as error:
+                way_out = "Choose another output folder." if resume is None else "Mend that first."
                 raise ConfigError(
-                    f"{error.filename or folder} cannot be written: {error.strerror}. Choose another output folder."
+                    f"{error.filename or folder} cannot be written: {error.strerror}. {way_out}"
                 ) from error
         try:
-            last = folder / "last.ckpt"
             trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+            metrics = _final_metrics(folder, trainer, module, data)
         except (StopRequestedError, SystemExit):
             if checkpoints.stop_requested:
                 raise Interrupted(folder) from None
             raise
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}\n{_ways_on(folder)}") from None
-        metrics = _final_metrics(folder, trainer, module, data)
+        except OSError as error:
+            if not Path(str(error.filename)).is_relative_to(folder):
+                raise
+            raise DetlossError(
+                f"{error.filename} cannot be written: {error.strerror}. What was written before is whole. Mend that, "
+                f"and go on from {_start(folder)}:\n  {_again(folder)}"
+            ) from error
         return TrainResult(folder, metrics, is_main=trainer.is_global_zero)
 
 
@@ -110,11 +125,11 @@ def load_trained(folder: str | Path, checkpoint: Literal["best", "last"] = "best
         checkpoint: The weights of the highest validation AP, or the last ones.
     """
     folder = Path(folder)
-    model = build_model(load_config(folder / "config.yaml", schema=TrainConfig))
+    module = DetectionModule(build_model(load_config(folder / "config.yaml", schema=TrainConfig)))
     saved = torch.load(folder / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)
-    prefix = "model."
-    model.load_state_dict({key.removeprefix(prefix): value for key, value in saved["state_dict"].items()})
-    return model.eval()
+    module.on_load_checkpoint(saved)  # the best weights may be older than a loss that was changed on resuming
+    module.load_state_dict(saved["state_dict"])
+    return module.model.eval()
 
 
 def _prepared(
@@ -147,14 +162,21 @@ def _prepared(
 
 
 def _ways_on(folder: Path) -> str:
-    again = f"detloss train --resume {shlex.quote(str(folder))}"
-    start = "the last checkpoint" if (folder / "last.ckpt").exists() else "the start (there is no checkpoint yet)"
+    again = _again(folder)
     return (
-        f"To go on from {start}:\n"
+        f"To go on from {_start(folder)}:\n"
         f"  {again} --set train.guard=skip       leaves such steps out\n"
         f"  {again} --set losses.HEAD=LOSS       takes another loss in a head that is named above\n"
         f"  {again} --set train.lr=...           takes smaller steps, where the predictions themselves ran away"
     )
+
+
+def _start(folder: Path) -> str:
+    return "the last checkpoint" if (folder / "last.ckpt").exists() else "the start (there is no checkpoint yet)"
+
+
+def _again(folder: Path) -> str:
+    return f"detloss train --resume {shlex.quote(str(folder))}"
 
 
 def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, data: DetectionData) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def quiet_lightning() -> Iterator[None]:
             ".*in eval mode at the start of training.*",
             ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
             ".*GPU available but not used.*",
+            # Where a gradient scaler skips the very first step, as it often does while it looks for its scale.
+            ".*lr_scheduler.step\\(\\)` before `optimizer.step.*",
         ):
             warnings.filterwarnings("ignore", message=message)
         try:

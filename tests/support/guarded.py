@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import itertools
 import os
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
 from pydantic import Field
+from pytorch_lightning.plugins import MixedPrecision
 from tiny_detectors import backbone, faster_rcnn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -134,6 +137,29 @@ def only_unchanged(snapshots: list[Any]) -> list[int]:
     return [step for step, (before, after) in pairs if same(before, after)]
 
 
+class OwnOptimizer(DetectionModule):
+    """A module with an optimizer of its author's, made of the parameters."""
+
+    make: ClassVar[Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]]
+
+    def configure_optimizers(self) -> Any:
+        return type(self).make(self.parameters())
+
+
+class PlainAdamW(OwnOptimizer):
+    make = partial(torch.optim.AdamW, lr=1e-3)
+
+
+class FusedAdamW(OwnOptimizer):
+    make = partial(torch.optim.AdamW, lr=1e-3, fused=True)
+
+
+class FusedSGD(OwnOptimizer):
+    """Fused, and without a momentum before its first step."""
+
+    make = partial(torch.optim.SGD, lr=1e-3, momentum=0.9, fused=True)
+
+
 def detector() -> FasterRCNN:
     """A Faster R-CNN with a batch norm, so that it has running statistics."""
     model = faster_rcnn()
@@ -143,11 +169,18 @@ def detector() -> FasterRCNN:
     return model
 
 
-def module(fit: FitConfig | None = None, **broken: Any) -> DetectionModule:
+def module(
+    fit: FitConfig | None = None, kind: type[DetectionModule] = DetectionModule, **broken: Any
+) -> DetectionModule:
     torch.manual_seed(0)
-    return DetectionModule(
-        inject(detector(), {"roi_heads": BrokenLoss(**broken)}), fit or FitConfig(lr=1e-3, schedule="constant")
-    )
+    return kind(inject(detector(), {"roi_heads": BrokenLoss(**broken)}), fit or FitConfig(lr=1e-3, schedule="constant"))
+
+
+def scaled_precision() -> MixedPrecision:
+    """Mixed precision with a gradient scaler on a CPU: in bfloat16, as float16 has no convolutions on every CPU."""
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    precision.precision = "bf16-mixed"
+    return precision
 
 
 def trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:

@@ -37,10 +37,10 @@ def start(arguments: list[str], log: Path, folder: Path | None = None, die_at: i
 
 
 def broken_files(folder: Path) -> list[str]:
-    """The files in a run's folder that are not whole, and why; what is called ``.part`` does not count."""
+    """The files in a run's folder that are not whole, and why; ``.part`` files and the lock do not count."""
     broken = []
     for file in folder.iterdir():
-        if ".part." in file.name:
+        if ".part." in file.name or file.name == ".lock":
             continue
         try:
             _read(file)
