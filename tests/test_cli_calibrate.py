@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from terminal import in_terminal
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -96,3 +98,16 @@ def test_a_file_is_measured_as_it_is_trained(tmp_path: Path) -> None:
     assert [len(batch) for batch in ids] == [2, 1, 2, 1]
     assert sorted(ids[0] + ids[1]) == sorted(ids[2] + ids[3]) == [1, 2, 3]
     assert TrainConfig.model_validate(config).train.batch_size == 2
+
+
+@pytest.mark.slow
+def test_a_narrow_terminal() -> None:
+    """Where the table would cut words or numbers in two, each loss has its numbers below it."""
+    losses = ["--set", "losses={roi_heads: [giou, diou]}"]
+    done = in_terminal("calibrate", "--batches", "1", *SMALL, *losses, columns=80)
+    assert done.returncode == 0, done.stderr
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*\w", "", done.stdout).splitlines()]
+    assert [line for line in lines if line.startswith("roi_heads")] == ["roi_heads  giou", "roi_heads  diou"]
+    assert "  weight in use      10 (default)" in lines
+    assert any(line.startswith("Means over 1 batch with a match") for line in lines)
+    assert "…" not in done.stdout

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -48,7 +50,7 @@ def test_every_answer_has_an_option(run_detloss: Run) -> None:
         "--no-input",
     )  # fmt: skip
     assert code == 0
-    assert 'cd "with space"' in out
+    assert "  cd 'with space'\n" in out
     given = answers("with space")
     assert {
         key: given[key] for key in ("loss", "title", "space", "parameters", "author", "license", "distribution")
@@ -85,6 +87,16 @@ def test_without_a_terminal_nothing_is_guessed(run_python: Callable[..., Any]) -
     assert not list(Path().iterdir())
     everything = ("--title", "Power IoU", "--paper", "Nobody, 2024", "--space", "boxes", "--parameter", "alpha=3.0")
     assert run_python("-m", "detloss", "new", "power_iou", *everything).returncode == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+def test_a_closed_stdin_is_no_terminal() -> None:
+    """With stdin closed (`<&-`) nothing can be asked either: the same error, no traceback."""
+    command = f"exec {shlex.quote(sys.executable)} -m detloss new power_iou <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert "there is no terminal to ask on" in " ".join(done.stderr.replace("│", " ").split())
+    assert not list(Path().iterdir())
 
 
 def test_errors_say_what_to_do(run_detloss: Run) -> None:
@@ -128,19 +140,22 @@ def test_help_teaches(run_detloss: Run) -> None:
     assert "Write a complete plugin package" in out
     assert "detloss new power_iou --title" in out
     assert "detloss new --update detloss-power-iou" in out
+    # What --no-input takes for granted.
+    for default in ("by default unpublished", "boxes in pixels (the default)", "BSD-3-Clause (the default)"):
+        assert default in " ".join(out.replace("│", " ").split())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a pseudo-terminal is a thing of POSIX")
 def test_questions_on_a_terminal() -> None:
     """On a terminal it asks for what is not given, asks again after a wrong answer, and offers the defaults."""
-    child, screen = ask("--paper", "Nobody, 2024", "--author", "Ada")
+    child, screen = ask("power_iou", "--paper", "Nobody, 2024", "--author", "Ada")
     screen.wait_for("Title")
     screen.type(" (mine)\r")
     screen.wait_for("Name of the class")
     screen.type("\r")
     screen.wait_for("What the loss compares")
     screen.type("\x1b[B\r")  # one down: deltas
-    screen.wait_for("Parameters, separated by spaces")
+    screen.wait_for("Parameters, for instance")
     screen.type("alpha=x\r")
     screen.wait_for("write NAME=")
     screen.type("\x7f3.0\r")  # a backspace
@@ -162,22 +177,23 @@ def test_questions_on_a_terminal() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a pseudo-terminal is a thing of POSIX")
-def test_ctrl_c_at_a_question() -> None:
-    """Ctrl-C at a question ends the command without an error and without a file."""
-    child, screen = ask()
-    screen.wait_for("Title")
-    screen.type("\x03")
-    assert child.wait(timeout=30) != 0
+@pytest.mark.parametrize(("arguments", "question"), [((), "Name of the loss"), (("power_iou",), "Title")], ids=str)
+def test_ctrl_c_at_a_question(arguments: tuple[str, ...], question: str) -> None:
+    """Ctrl-C at a question ends the command as an interrupted one, without an error and without a file."""
+    child, screen = ask(*arguments)
+    screen.wait_for(question)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(timeout=30) == 130
     assert "Error" not in screen.rest()
     assert not list(Path().iterdir())
     os.close(screen.leader)
 
 
-def ask(*options: str) -> tuple[subprocess.Popen[bytes], Screen]:
-    """Start `detloss new power_iou` on a pseudo-terminal."""
+def ask(*arguments: str) -> tuple[subprocess.Popen[bytes], Screen]:
+    """Start `detloss new` on a pseudo-terminal."""
     leader, follower = os.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-m", "detloss", "new", "power_iou", *options],
+        [sys.executable, "-m", "detloss", "new", *arguments],
         stdin=follower,
         stdout=follower,
         stderr=follower,
@@ -221,7 +237,7 @@ class Screen:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("space", "parameter"), [("boxes", "alpha=3.0"), ("deltas", "beta=0.5")])
+@pytest.mark.parametrize(("space", "parameter"), [("boxes", "alpha=3.0 eps=1e-7 gamma=-5 size=1000"), ("deltas", "")])
 def test_a_written_package_passes_its_own_tests(
     fresh_environment: Any, tmp_path: Path, space: str, parameter: str
 ) -> None:

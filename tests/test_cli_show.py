@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from terminal import in_terminal
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -174,3 +177,13 @@ def test_every_installed_loss(run_detloss: Run) -> None:
         assert plugin.name in out
         data = json.loads(run_detloss("show", plugin.full_name, "--json")[1], parse_constant=pytest.fail)
         assert data["package"] == plugin.package
+
+
+def test_addresses_and_paths_are_not_folded(rich_loss: Any) -> None:
+    """On a narrow terminal text is wrapped between words, under its column; what is to be copied stays in one line."""
+    kept = f"{rich_loss.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    shown = in_terminal("show", "rich_one", columns=40, PYTHONPATH=kept).stdout.replace("\r\n", "\n")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert f"\nfile          {rich_loss.folder / 'rich_m.py'}\n" in shown
+    assert "\npaper         https://arxiv.org/abs/2401.00001\n              https://arxiv.org/abs/1506.01497\n" in shown
+    assert "\nweight        10 in roi_heads, 2.5 in\n              rpn\n" in shown

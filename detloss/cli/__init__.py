@@ -78,7 +78,8 @@ def _reads_metadata(error: BaseException | None) -> bool:
 def _printed(command: Callable[[], int]) -> int:
     try:
         status = command()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as of a stream that was closed when Python started
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output (`head`, say) has seen enough; without this Python complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

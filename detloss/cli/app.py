@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from detloss import __version__
 
@@ -25,7 +25,23 @@ COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate", "new", "
 """In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
 
 
-class _Commands(TyperGroup):
+class _PlainFlags:
+    """Shows flags without a type: ``--json <bool>`` would read as if it took a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the arguments and options."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class _Command(_PlainFlags, TyperCommand):
+    pass
+
+
+class _Commands(_PlainFlags, TyperGroup):
     """Imports the file of a command when the command is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -42,11 +58,13 @@ class _Commands(TyperGroup):
         # Typer keeps the line breaks of the source in all but the first paragraph; the terminal wraps them anew.
         paragraphs = inspect.cleandoc(command.__doc__).split("\n\n")
         single = typer.Typer(add_completion=False)
-        single.command(cmd_name, help="\n\n".join(" ".join(each.splitlines()) for each in paragraphs))(command)
+        single.command(cmd_name, cls=_Command, help="\n\n".join(" ".join(each.splitlines()) for each in paragraphs))(
+            command
+        )
         return typer.main.get_command(single)
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(asked: bool) -> None:
@@ -69,7 +87,9 @@ detloss train config.yaml --set losses.roi_heads=giou — train your own
 
 detloss calibrate config.yaml — which weight a loss needs there
 
-detloss new my_iou — write a plugin package; then `detloss check my_iou` checks its loss
+detloss new my_iou — write a plugin package
+
+detloss check my_iou — find out whether a loss keeps what every loss promises
 
 detloss doctor — find out what is wrong with anything installed
 """

@@ -83,25 +83,39 @@ def _print(out: Console, measured: list[Calibration], batches: int) -> None:
     from detloss.calibration import far_weights  # noqa: PLC0415 - loaded already
 
     if not measured:
-        out.print(f"No object was matched in {batches} batches, so nothing could be measured. Try more: --batches.")
+        out.print(f"No object was matched in {_counted(batches)}, so nothing could be measured. Try more: --batches.")
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for heading in ("head", "loss"):
-        table.add_column(heading, style="bold cyan" if heading == "loss" else None, overflow="fold")
+        table.add_column(heading, style="bold cyan" if heading == "loss" else None)
     for heading in _NUMBERS:
-        table.add_column(heading, justify="right", overflow="fold")
+        table.add_column(heading, justify="right")
     for one in measured:
         table.add_row(Text(one.head), Text(one.loss), *(cell(one) for cell in _NUMBERS.values()))
-    out.print(table)
-    counts = " to ".join(map(str, sorted({one.batches for one in measured})))
+    if out.measure(table, options=out.options.update_width(_ANY_WIDTH)).minimum <= out.width:
+        out.print(table)
+    else:  # where words and numbers would be cut in two, each loss has its numbers below it
+        for one in measured:
+            out.print(Text.assemble("" if one is measured[0] else "\n", f"{one.head}  ", (one.loss, "bold cyan")))
+            for heading, cell in _NUMBERS.items():
+                out.print(f"  {heading:<18} {cell(one)}", highlight=False)
+    fewest, most = min(one.batches for one in measured), max(one.batches for one in measured)
+    counts = _counted(most) if fewest == most else f"{fewest} to {_counted(most)}"
     out.print(
-        f"\nMeans over {counts} batches with a match, of the untrained model. Gradients are norms at the head's "
-        "output, of\nlosses at weight 1; stock is torchvision's own loss of the head.",
+        f"\nMeans over {counts} with a match, of the untrained model. Gradients are norms at the head's output, of "
+        "losses at weight 1; stock is torchvision's own loss of the head.",
         highlight=False,
-        soft_wrap=True,
     )
     for sentence in far_weights(measured):
         out.print(f"\nFar off: {sentence}", markup=False, highlight=False)
+
+
+_ANY_WIDTH = 10_000
+"""Columns: a table is asked how narrow it can be, and never says more than it is offered."""
+
+
+def _counted(batches: int) -> str:
+    return f"{batches} batch{'es' * (batches != 1)}"
 
 
 _NUMBERS: dict[str, Callable[[Calibration], str]] = {

@@ -36,7 +36,7 @@ def command(
         typer.Option(
             "--except",
             metavar="CHECK=REASON",
-            help="Why the loss cannot pass a check; repeatable. It fails once the check passes.",
+            help="Excuse a check that the loss cannot pass, and say why; repeatable. It is an error once it passes.",
         ),
     ] = None,
     list_checks: Annotated[bool, typer.Option("--list", help="List the checks instead; no loss is needed.")] = False,
@@ -142,7 +142,12 @@ def _spec(name: str, overrides: list[str]) -> LossSpec:
             {"model": "any", "losses": {"roi_heads": name}}, overrides=[f"{at}.{override}" for override in overrides]
         )
     except ConfigError as error:
-        found = [replace(each, key=each.key.removeprefix(at).lstrip(".")) for each in findings_of(error)]
+        found = [
+            replace(
+                each, key=each.key.removeprefix(at).lstrip("."), file="--set" if each.override else None, override=False
+            )
+            for each in findings_of(error)
+        ]
         raise config_error(found) from None
     (spec,) = config.losses["roi_heads"]
     return spec

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from detloss.cli import INTERRUPTED
 from detloss.errors import ScaffoldError
 
 
@@ -23,15 +25,24 @@ def command(
     ] = None,
     *,
     title: Annotated[
-        str | None, typer.Option("--title", help="What the loss is called in the paper.", show_default=False)
+        str | None,
+        typer.Option("--title", help="What the paper calls the loss; by default made of the name.", show_default=False),
     ] = None,
     paper: Annotated[
         str | None,
-        typer.Option("--paper", help="The citation: 'He et al., NeurIPS 2021, arXiv 2110.13675'.", show_default=False),
+        typer.Option(
+            "--paper",
+            help="The citation, as in 'He et al., NeurIPS 2021, arXiv 2110.13675'; by default unpublished.",
+            show_default=False,
+        ),
     ] = None,
     space: Annotated[
         Literal["boxes", "deltas"] | None,
-        typer.Option("--space", help="What it compares: boxes in pixels, or the head's deltas.", show_default=False),
+        typer.Option(
+            "--space",
+            help="What it compares: boxes in pixels (the default), or the head's deltas.",
+            show_default=False,
+        ),
     ] = None,
     parameters: Annotated[
         list[str] | None,
@@ -39,20 +50,30 @@ def command(
             "--parameter",
             "-p",
             metavar="NAME=DEFAULT",
-            help="A parameter, with bounds if you like: alpha=3.0:gt=0,le=10. Repeat it for more.",
+            help="A parameter, with bounds if you like: alpha=3.0:gt=0,le=10; repeatable. By default it has none.",
             show_default=False,
         ),
     ] = None,
-    author: Annotated[str | None, typer.Option("--author", help="Who holds the licence.", show_default=False)] = None,
+    author: Annotated[
+        str | None,
+        typer.Option("--author", help="Who holds the copyright; by default the package's authors.", show_default=False),
+    ] = None,
     license_: Annotated[
         Literal["MIT", "BSD-3-Clause", "Apache-2.0"] | None,
-        typer.Option("--licence", "--license", help="The licence, whose whole text is written.", show_default=False),
+        typer.Option(
+            "--licence",
+            "--license",
+            metavar="NAME",
+            help="MIT, BSD-3-Clause (the default) or Apache-2.0; its whole text is written.",
+            show_default=False,
+        ),
     ] = None,
     class_name: Annotated[
         str | None, typer.Option("--class-name", help="By default made of the name: PowerIoULoss.", show_default=False)
     ] = None,
     package: Annotated[
-        str | None, typer.Option("--package", help="By default detloss- and the name.", show_default=False)
+        str | None,
+        typer.Option("--package", help="By default detloss- and the name: detloss-power-iou.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
@@ -75,7 +96,7 @@ def command(
 
     detloss new power_iou
 
-    detloss new power_iou --title "Power IoU" --parameter alpha=3.0 --licence MIT --no-input
+    detloss new power_iou --title "Power IoU" --parameter alpha=3.0 --no-input
 
     detloss new --update detloss-power-iou
     """
@@ -97,10 +118,19 @@ def command(
             )
         _update(Path(name or "."))
     else:
-        ask = not no_input and sys.stdin.isatty()
+        # Python has None for a stream that was closed when it started.
+        ask = not no_input and sys.stdin is not None and sys.stdin.isatty()
         if not ask:
             _check_given(name, given, no_input)
-        _write(typer.prompt("Name of the loss in configs") if name is None else name, output, given, ask)
+        _write(_asked_name() if name is None else name, output, given, ask)
+
+
+def _asked_name() -> str:
+    try:
+        return str(typer.prompt("Name of the loss in configs"))
+    except typer.Abort:
+        # Ctrl-C, which ends the questions after this one likewise.
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> None:
@@ -131,10 +161,9 @@ def _write(name: str, output: Path | None, given: dict[str, Any], ask: bool) -> 
     width = max(map(len, files))
     for file in sorted(files, key=lambda file: (file.startswith("."), file)):
         out.print(f"  {file:<{width}}  {_meaning(file)}".rstrip(), markup=False, highlight=False, soft_wrap=True)
-    place = f'"{folder}"' if " " in str(folder) else folder
     out.print(
-        f"\nNext, write the formula in its place, and\n  cd {place}\n  pip install --editable '.[test]'\n"
-        f"  detloss check {name}",
+        f"\nNext, write the formula in its place, and\n  cd {shlex.quote(str(folder))}\n"
+        f"  pip install --editable '.[test]'\n  detloss check {name}",
         markup=False,
         highlight=False,
         soft_wrap=True,

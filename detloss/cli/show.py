@@ -8,6 +8,7 @@ import json
 import math
 import re
 import sys
+import textwrap
 import types
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -102,15 +103,6 @@ def _print(out: Console, found: dict[str, Any]) -> None:
 
     from detloss.cli.output import plain, prose  # noqa: PLC0415
 
-    def grid(rows: dict[str, str]) -> Table:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for key, value in rows.items():
-            if value:
-                table.add_row(key, Text(value))
-        return table
-
     out.print(Text.assemble((found["name"], "bold cyan"), f"  {plain(found['description'])}"))
     if details := found["docstring"].partition("\n")[2].strip():
         out.print(Text(f"\n{prose(details)}"))
@@ -129,7 +121,11 @@ def _print(out: Console, found: dict[str, Any]) -> None:
         "class": found["class"],
         "file": found["file"],
     }
-    out.print(grid(rows))
+    for key, value in rows.items():
+        # An address or a path is to be copied: it is left to the terminal to wrap.
+        lines = value.splitlines() if key in ("paper", "file") else textwrap.wrap(value, max(out.width - _INDENT, 20))
+        for row, line in enumerate(lines):
+            out.print(Text.assemble((f"{'' if row else key:<{_INDENT}}", "bold"), line), soft_wrap=True)
     if not found["parameters"]:
         out.print("\nIt has no parameters.")
         return
@@ -192,3 +188,7 @@ def _yaml(value: object) -> str:
         mantissa, exponent, power = f"{value:.6g}".partition("e")
         return f"{mantissa}{'' if '.' in mantissa else '.0'}{exponent}{power}"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+_INDENT = len("unchanged by  ")
+"""Columns of the longest heading of `_print`, and of the space behind it."""
