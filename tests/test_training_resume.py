@@ -53,14 +53,17 @@ def test_a_resumed_run_takes_the_numbers_that_it_is_given(run):
 
 @pytest.mark.slow
 def test_a_resumed_run_takes_another_loss(run):
-    """A loss without state gives way to one with a running mean, which begins anew, and that one to none at all.
+    """A loss without state gives way to one with a running mean, that to its form without one, and that to none at all.
 
     The best checkpoint may be older than the change; its weights can still be loaded.
     """
     train(resume=run, overrides=["train.epochs=3", "losses={roi_heads: wiou}"], progress="off")
     assert loss_state(run)
     load_trained(run)
-    train(resume=run, overrides=["train.epochs=4", "losses={rpn: giou}"], progress="off")
+    train(resume=run, overrides=["train.epochs=4", "losses.roi_heads={name: wiou, version: 1}"], progress="off")
+    assert not loss_state(run)
+    load_trained(run)
+    train(resume=run, overrides=["train.epochs=5", "losses={rpn: giou}"], progress="off")
     assert not loss_state(run)
     load_trained(run)
 

@@ -142,9 +142,12 @@ class DetectionModule(pl.LightningModule):
                     del state[key]
 
     def _losses_by_head(self) -> dict[str, list[str]]:
-        """The classes of the losses in each head, and of what they consist of, by the head's path."""
+        """The losses in each head, and what they consist of, as classes and what these remember, by the head's path."""
         return {
-            path: [type(part).__qualname__ for part in head.detloss.modules()]
+            path: [
+                f"{type(part).__qualname__}({', '.join(name for name, _ in part.named_buffers(recurse=False))})"
+                for part in head.detloss.modules()
+            ]
             for path, head in self.named_modules()
             if isinstance(head, HeadAdapter)
         }
