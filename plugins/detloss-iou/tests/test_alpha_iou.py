@@ -72,6 +72,14 @@ def test_small_alpha_has_a_finite_gradient_at_iou_0():
     assert loss[0] > 1
 
 
+def test_rounding_does_not_make_a_value_negative():
+    """Nearly equal boxes cost at least 0 in float32, where C may come out a bit below U and a root is steep."""
+    side = torch.linspace(0.05, 50, 1000)
+    target = torch.stack([0 * side, 0 * side, side, side], dim=1)
+    values = AlphaIoULoss(alpha=0.1, base="giou")(target + torch.tensor([1e-6, 5e-7, 1e-6, 5e-7]), target)
+    assert values.min() >= 0
+
+
 @pytest.mark.parametrize("params", [{"alpha": 0.0}, {"base": "eiou"}, {"eps": 0.0}])
 def test_bounds(params):
     """Alpha and eps are positive, and there are four bases."""

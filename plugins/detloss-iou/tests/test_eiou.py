@@ -37,6 +37,14 @@ def test_eps_is_in_every_term():
     torch.testing.assert_close(EIoULoss(eps=1.0)(pred, target), torch.tensor([2 / 3 + 1 / 24 + 1 / 5]))
 
 
+def test_the_largest_value():
+    """No pair costs more than a box without height at the corner of one without width."""
+    pred, target = torch.tensor([[0.0, 0, 10, 0]]), torch.tensor([[10.0, 0, 10, 10]])
+    # 1 - 0 + (5² + 5²)/(10² + 10²) + 10²/10² + 10²/10²
+    torch.testing.assert_close(EIoULoss()(pred, target), torch.tensor([3.25]))
+    assert EIoULoss.value_range == (0, 3.25)
+
+
 def test_bounds():
     """Eps must be positive."""
     with pytest.raises(ValidationError, match="eps"):

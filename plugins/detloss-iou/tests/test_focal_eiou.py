@@ -40,7 +40,7 @@ def test_disjoint_boxes_are_left_out_but_inverted_ones_are_not():
     pred = torch.tensor([[20.0, 20, 30, 30], [10, 10, 0, 0]], requires_grad=True)
     disjoint, inverted = FocalEIoULoss()(pred, torch.tensor([[0.0, 0, 10, 10]]).expand(2, 4))
     assert disjoint == 0
-    assert inverted >= 4
+    assert inverted >= 3.25
     (gradient,) = torch.autograd.grad(disjoint, pred)
     assert (gradient == 0).all()
 

@@ -135,3 +135,14 @@ def test_bounds(params):
     """Every parameter has its bounds."""
     with pytest.raises(ValidationError, match=next(iter(params))):
         WIoULoss(**params)
+
+
+def test_an_exponent_beyond_float32_is_refused():
+    """The message for an alpha^delta that float32 cannot hold gives the limit; at the limit results are finite."""
+    with pytest.raises(ValidationError, match=r"delta ln\(alpha\) is 128.* at or below 80"):
+        WIoULoss(delta=200.0)
+    pred = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]], requires_grad=True)
+    values = WIoULoss(alpha=math.e, delta=80.0)(pred, TARGET.expand(3, 4))
+    (gradient,) = torch.autograd.grad(values.sum(), pred)
+    assert values.isfinite().all()
+    assert gradient.isfinite().all()

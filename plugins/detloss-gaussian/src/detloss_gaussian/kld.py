@@ -31,8 +31,9 @@ class KLDLoss(BoxRegressionLoss):
 
     Range: [1 - 1/tau, 1].
 
-    Recommended weights: published: 1 in RetinaNet (mmrotate, with ``ln``, tau 1 and the square root first); elsewhere
-    none: 10 in the R-CNN box head and 2 are detloss's own starting point, the scale of GIoU.
+    Recommended weights: published: 5.5 in RetinaNet for rotated boxes (mmrotate, with ``ln`` and tau 1, without the
+    square root first; it has 1 for twice KL(pred‖target)); elsewhere none: 10 in the R-CNN box head and 2 are detloss's
+    own starting point, the scale of GIoU.
     """
 
     class Config(LossConfig):
@@ -54,7 +55,7 @@ class KLDLoss(BoxRegressionLoss):
     recommended_weights: ClassVar[Mapping[str, float]] = {
         "roi_heads": 10.0,
         "rpn": 2.0,
-        "retinanet": 1.0,
+        "retinanet": 5.5,
         "fcos": 2.0,
         "ssd": 2.0,
     }

@@ -66,7 +66,8 @@ class AlphaIoULoss(BoxRegressionLoss):
         match self.config.base:
             case "giou":
                 enclosing = pair.cw * pair.ch
-                loss = loss + self._power((enclosing - pair.union) / (enclosing + eps))
+                # In rounding C may fall below U, where a power below 1 is steep.
+                loss = loss + self._power((enclosing - pair.union).relu() / (enclosing + eps))
             case "diou":
                 loss = loss + self._power(pair.center_distance(eps))
             case "ciou":

@@ -24,10 +24,10 @@ class EIoULoss(BoxRegressionLoss):
     ``rho`` is the distance of the centres, ``c`` the diagonal of the smallest enclosing box and ``cw, ch`` its sides,
     ``w, h`` and ``W, H`` the sides of prediction and target. It compares the sides themselves where CIoU compares
     their ratio. Nothing is detached. A pair without area has the value 1 plus its penalties; an inverted prediction
-    costs 4 more than its sides, which count as 0, would. It is not mmdetection's ``EIoULoss``: that is
+    costs 3.25 more than its sides, which count as 0, would. It is not mmdetection's ``EIoULoss``: that is
     ``extended_eiou``.
 
-    Range: [0, 4).
+    Range: [0, 3.25]; the end is that of a box without height at the corner of one without width.
 
     Recommended weights: none published for these heads: 10 in the R-CNN box head and 2 in the others are detloss's
     own starting point, the scale of GIoU.
@@ -48,7 +48,7 @@ class EIoULoss(BoxRegressionLoss):
         "fcos": 2.0,
         "ssd": 2.0,
     }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 4.0)
+    value_range: ClassVar[tuple[float, float]] = (0.0, 3.25)
     minimum: ClassVar[float | None] = 0.0
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "symmetry"})
     iou_term = True

@@ -24,9 +24,9 @@ class FocalEIoULoss(BoxRegressionLoss):
     ``rho`` is the distance of the centres, ``c`` the diagonal of the smallest enclosing box and ``cw, ch`` its sides,
     ``w, h`` and ``W, H`` the sides of prediction and target. The weight ``IoU^gamma`` turns training to the boxes
     that already fit well. It is detached: attached, its slope at IoU 0 is infinite, and its gradient opposes EIoU's
-    on some pairs. Disjoint boxes therefore have the value 0 and no gradient; an inverted prediction costs 4.
+    on some pairs. Disjoint boxes therefore have the value 0 and no gradient; an inverted prediction costs 3.25.
 
-    Range: [0, 4).
+    Range: [0, 3.25], that of EIoU, which it is with gamma 0.
 
     Recommended weights: none published for these heads: 10 in the R-CNN box head and 2 in the others are detloss's
     own starting point, the scale of GIoU.
@@ -49,7 +49,7 @@ class FocalEIoULoss(BoxRegressionLoss):
         "fcos": 2.0,
         "ssd": 2.0,
     }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 4.0)
+    value_range: ClassVar[tuple[float, float]] = (0.0, 3.25)
     minimum: ClassVar[float | None] = 0.0
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "symmetry"})
 

@@ -22,8 +22,8 @@ class InnerIoULoss(BoxRegressionLoss):
 
         L = L_base + IoU - IoU_inner
 
-    ``IoU_inner`` is the IoU of the two boxes scaled by ``ratio`` about their own centres; it takes the place of the
-    ``1 - IoU`` in the base, whose penalties keep the original boxes. A ratio below 1 gives boxes of high IoU larger
+    ``IoU_inner`` is the IoU of the two boxes scaled by ``ratio`` about their own centres; it takes the place of the IoU
+    in the base, whose penalties keep the original boxes. A ratio below 1 gives boxes of high IoU larger
     gradients, one above 1 gives small objects, which overlap little, more to follow; 1 is the base itself. Nothing is
     detached beyond what the base detaches; degenerate boxes are the base's matter.
 

@@ -34,7 +34,7 @@ class ShapeIoULoss(BoxRegressionLoss):
     alone. Nothing is detached. eps is added to every denominator; an inverted prediction costs the supremum more than
     its sides, which count as 0, would.
 
-    Range: [0, 3.44), at the defaults [0, 2.4).
+    Range: [0, 3.44), at the defaults [0, 2.16).
 
     Recommended weights: none published: 10 and 2 are detloss's own starting point, the scale of GIoU.
     """

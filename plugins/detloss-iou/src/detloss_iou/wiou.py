@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from detloss.boxes import pair_boxes
@@ -18,6 +18,9 @@ __all__ = ["WIoULoss"]
 
 PAPER_MOMENTUM = 1 - 0.05 ** (1 / (34 * 890))
 """About 1e-4: after the paper's 34 epochs of 890 batches, 5 % of the running mean's first value is left."""
+
+MAX_EXPONENT = 80.0
+"""Largest delta ln(alpha), up to which alpha^delta is safe: exp(88.7) is the largest power of e that float32 holds."""
 
 
 class WIoULoss(BoxRegressionLoss):
@@ -62,6 +65,15 @@ class WIoULoss(BoxRegressionLoss):
         """Share of the running mean that each batch renews; the default is the paper's."""
         eps: float = Field(1e-7, gt=0)
         """Added to every denominator (px², and to ``mean``), so that boxes without area give finite results."""
+
+        @model_validator(mode="after")
+        def _exponent_fits(self) -> WIoULoss.Config:
+            if (exponent := self.delta * math.log(self.alpha)) > MAX_EXPONENT:
+                raise ValueError(
+                    f"delta ln(alpha) is {exponent:g}, and alpha^delta must fit into float32: keep it at or below "
+                    f"{MAX_EXPONENT:g}"
+                )
+            return self
 
     config: Config
 
