@@ -72,14 +72,9 @@ def calibrate(model: nn.Module, batches: Iterable[tuple[list[Tensor], list[dict[
     Returns:
         An entry for each loss, in the order of heads and losses; without any match in any batch, none.
     """
-    training = model.training
-    model.train()
-    try:
-        with measuring(model) as seen:
-            for images, targets in batches:
-                model(images, targets)
-    finally:
-        model.train(training)
+    with _in_mode(model, training=True), measuring(model) as seen:
+        for images, targets in batches:
+            model(images, targets)
     return [_mean(measured) for measured in seen.values()]
 
 
@@ -123,10 +118,8 @@ def measuring(model: nn.Module) -> Iterator[dict[tuple[str, int], list[Calibrati
 def _measure(head: str, losses: HeadLosses, matches: Matches) -> list[Calibration]:
     if len(matches) == 0:
         return []
-    training = losses.training
-    losses.eval()  # the state of a loss has moved on in this step already
-    parts = losses.parts(matches)
-    losses.train(training)
+    with _in_mode(losses, training=False):  # the state of a loss has moved on in this step already
+        parts = losses.parts(matches)
     stock = _norm(matches.stock_loss, matches.head_output)
     return [
         Calibration(
@@ -143,6 +136,18 @@ def _measure(head: str, losses: HeadLosses, matches: Matches) -> list[Calibratio
         )
         for term, loss, part in zip(losses.terms, losses.each(), parts, strict=True)
     ]
+
+
+@contextmanager
+def _in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """Set the mode of `module` in this context; afterwards each part has its own again, a frozen one too."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def _norm(loss: Tensor, output: Tensor) -> float:

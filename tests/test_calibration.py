@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 from tiny_detectors import BOX_LOSS, HEADS, batch, detector
+from torch import Tensor
 
 from detloss import calibrate, inject
 from detloss.calibration import Calibration, far_weights
@@ -68,6 +70,23 @@ def test_calibration_leaves_weights_gradients_and_mode_alone() -> None:
     for name, value in before.named_parameters():
         assert torch.equal(dict(model.named_parameters())[name], value), name
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_parts_keep_their_own_mode() -> None:
+    """A part that somebody froze, such as batch norm in eval mode, is as it was afterwards, also after an error."""
+    model = inject(detector("roi_heads"), {"roi_heads": "wiou"})
+    model.backbone.eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    calibrate(model, BATCHES)
+    assert {name: module.training for name, module in model.named_modules()} == before
+
+    def ending_early() -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+        yield BATCHES[0]
+        raise OSError("the images are gone")
+
+    with pytest.raises(OSError, match="gone"):
+        calibrate(model, ending_early())
+    assert {name: module.training for name, module in model.named_modules()} == before
 
 
 def test_without_any_object_nothing_is_measured() -> None:

@@ -63,7 +63,8 @@ class RoIHeadsAdapter(HeadAdapter):
         proposals, matched_idxs, labels, regression_targets = seen["select_training_samples"]
         label = torch.cat(labels)
         positive = torch.where(label > 0)[0]
-        regression = head_output.reshape(label.numel(), -1, 4)
+        # Not reshape(N, -1, 4), which cannot tell the classes where no image has an object or a proposal.
+        regression = torch.unflatten(head_output.flatten(1), 1, (-1, 4))
         agnostic = regression.shape[1] == 1
         matched_boxes = torch.cat(
             [

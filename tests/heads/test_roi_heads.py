@@ -188,6 +188,14 @@ def test_a_batch_without_objects_gives_a_zero_that_is_connected(detector: str, l
     assert torch.equal(model.roi_heads.box_predictor.bbox_pred.weight.grad, torch.zeros(4 * NUM_CLASSES, 1024))
 
 
+def test_without_any_proposal_the_loss_is_zero() -> None:
+    """Where neither an object nor a proposal is in the batch, the loss is 0, and not an error about shapes."""
+    head = inject(faster_rcnn(), {"roi_heads": "giou"}).roi_heads
+    target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    _, losses = head({"0": torch.zeros(1, 8, 16, 24)}, [torch.zeros(0, 4)], [(64, 96)], [target])
+    assert losses["loss_box_reg"] == 0
+
+
 def test_a_replaced_box_predictor_is_used() -> None:
     """After `box_predictor` is replaced, as the fine-tuning tutorial does, the injected loss reads the new one."""
     model = inject(faster_rcnn(), {"roi_heads": "giou"})
