@@ -243,7 +243,9 @@ class Sampling(BoxRegressionLoss):
         return giou(pred, target) + 1e-12 * float(np.random.rand())
 
 
-class _Growing(BoxRegressionLoss):
+class Progressive(BoxRegressionLoss):
+    """GIoU that costs more as training goes on, a sound loss (Nobody, 2024)."""
+
     progress: Tensor
 
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
@@ -261,7 +263,7 @@ class Outgrowing(BoxRegressionLoss):
 
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__(config, **params)
-        self.base = _Growing()
+        self.base = Progressive()
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         value: Tensor = self.base(pred, target)

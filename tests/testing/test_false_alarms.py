@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 from bad_losses import giou
+from more_bad_losses import Progressive
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
@@ -150,19 +151,6 @@ class Delayed(BoxRegressionLoss):
         if self.training and len(pred):
             self.mean.lerp_(loss.detach().mean().to(mean.dtype), 0.1)
         return loss / mean.clamp(min=1e-3)
-
-
-class Progressive(BoxRegressionLoss):
-    """GIoU that costs more as training goes on (Nobody, 2024)."""
-
-    progress: Tensor
-
-    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
-        super().__init__(config, **params)
-        self.register_buffer("progress", torch.zeros(()))
-
-    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        return giou(pred, target) * (1 + self.progress)
 
 
 class Conditional(BoxRegressionLoss):
