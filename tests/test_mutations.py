@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,11 @@ def test_a_mutation_applies_and_its_test_exists(mutation: Any) -> None:
 
 
 def test_every_row_has_a_mutation() -> None:
-    """A guard of each of the thirty rows of docs/reliability.md is broken at least once."""
-    assert {mutation.row for mutation in MUTATIONS} >= set(range(1, 31))
+    """A guard of each row of docs/reliability.md is broken at least once."""
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    assert rows
+    assert {mutation.row for mutation in MUTATIONS} >= rows
 
 
 @pytest.mark.slow

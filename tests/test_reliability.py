@@ -40,12 +40,14 @@ def functions() -> dict[str, list[str]]:
 FUNCTIONS = functions()
 
 
-def test_the_rows_are_one_to_thirty() -> None:
-    """The table has rows 1 to 30, each once, in order."""
-    assert re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE) == [str(number) for number in range(1, 31)]
+def test_the_rows_are_in_order() -> None:
+    """The table has rows 1 to 30 and those after them, each once, in order."""
+    rows = [int(number) for number in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)]
+    assert rows == sorted(set(rows))
+    assert set(rows) >= set(range(1, 31))
 
 
-@pytest.mark.parametrize("row", range(1, 31))
+@pytest.mark.parametrize("row", sorted(ROWS))
 def test_a_row_links_tests_that_exist(row: int) -> None:
     """Each row has a fault, what detloss does, and at least one link to a test, all of which are there."""
     _, number, fault, does, *_ = (cell.strip() for cell in ROWS[row].split("|"))
