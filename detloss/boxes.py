@@ -119,25 +119,25 @@ class BoxPair(NamedTuple):
 
     @property
     def dx(self) -> Tensor:
-        """Centre of the prediction minus centre of the target, in x."""
+        """Center of the prediction minus center of the target, in x."""
         return (self.x1 - self.target_x1 + self.x2 - self.target_x2) / 2
 
     @property
     def dy(self) -> Tensor:
-        """Centre of the prediction minus centre of the target, in y."""
+        """Center of the prediction minus center of the target, in y."""
         return (self.y1 - self.target_y1 + self.y2 - self.target_y2) / 2
 
     @property
     def inverted(self) -> Tensor:
         """True where the prediction has x2 < x1 or y2 < y1; ``(...)``, of type bool.
 
-        A box without any area can still come near to the target by a penalty that looks at centres or corners only.
+        A box without any area can still come near to the target by a penalty that looks at centers or corners only.
         A loss adds its largest value here, so that no inverted box scores better than a disjoint one.
         """
         return (self.x2 < self.x1) | (self.y2 < self.y1)
 
     def center_distance(self, eps: float) -> Tensor:
-        """Return the squared distance of the centres over that of the enclosing diagonal, ``rho² / (c² + eps)``.
+        """Return the squared distance of the centers over that of the enclosing diagonal, ``rho² / (c² + eps)``.
 
         It is DIoU's penalty, in [0, 1).
         """
@@ -166,7 +166,7 @@ def size(boxes: Tensor) -> Tensor:
 
 
 def center(boxes: Tensor) -> Tensor:
-    """Return the ``(..., 2)`` centres."""
+    """Return the ``(..., 2)`` centers."""
     lt, rb = boxes.chunk(2, dim=-1)
     return (lt + rb) / 2
 
@@ -185,7 +185,7 @@ def bounded(boxes: Tensor) -> Tensor:
 
 
 def scaled(boxes: Tensor, ratio: float | Tensor) -> Tensor:
-    """Return the boxes with both sides multiplied by ``ratio``, about their own centres."""
+    """Return the boxes with both sides multiplied by ``ratio``, about their own centers."""
     lt, rb = boxes.chunk(2, dim=-1)
     middle, half_size = (lt + rb) / 2, (rb - lt) * (ratio / 2)
     return torch.cat([middle - half_size, middle + half_size], dim=-1)

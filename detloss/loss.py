@@ -29,7 +29,17 @@ from torch import Tensor, nn
 
 from detloss.errors import LossDefinitionError
 
-__all__ = ["EXTRAS", "BoxRegressionLoss", "Invariance", "LossConfig", "LossSpec", "NestedSpec", "Space"]
+__all__ = [
+    "EXTRAS",
+    "GIOU_SCALE",
+    "SMOOTH_L1_SCALE",
+    "BoxRegressionLoss",
+    "Invariance",
+    "LossConfig",
+    "LossSpec",
+    "NestedSpec",
+    "Space",
+]
 
 Space = Literal["boxes", "deltas"]
 Invariance = Literal["translation", "scale", "axis_scale", "symmetry"]
@@ -43,6 +53,12 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a loss may ask for besides the two boxes, as a keyword-only parameter of its ``forward``."""
+
+GIOU_SCALE = MappingProxyType({"roi_heads": 10.0, "rpn": 2.0, "retinanet": 2.0, "fcos": 2.0, "ssd": 2.0})
+"""Recommended weights of a loss that is ``1 - IoU`` plus a penalty. 10 (mmdetection) and 2 in the RPN (detectron2) are
+published for GIoU, whose gradient is a twelfth of smooth L1's; 2 in the dense heads is detloss's own starting point."""
+SMOOTH_L1_SCALE = MappingProxyType(dict.fromkeys(GIOU_SCALE, 1.0))
+"""Recommended weights of a loss on deltas: torchvision weighs its own with 1 in every head."""
 
 
 class LossConfig(BaseModel):

@@ -41,9 +41,19 @@ OVERVIEW = """\
 ## Overview
 
 `space` is what the loss is fed: decoded boxes in network-input pixels, or the head's encoded deltas. The last columns
-are the weights that a config gets where it sets none; the text of each loss says whether they are published. A loss is
+are the weights that a config gets where it sets none. The text of a loss says which of them are published; the others
+are detloss's own starting point, the scale of GIoU (10 in the box head, 2 elsewhere) or of smooth L1 (1). A loss is
 invariant to *translation*, to the *scale* of both boxes, to a scale of each *axis* by itself, or to an exchange of
 prediction and target (*symmetry*).
+
+"""
+
+SYMBOLS = """\
+
+In the formulas, `I`, `U` and `C` are the areas of the intersection, of the union and of the smallest box that encloses
+both, and `IoU = I / U`; `w, h` and `W, H` are the sides of prediction and target, `cw, ch` those of the enclosing box
+and `c` is its diagonal; `dx, dy` is the center of the prediction minus that of the target, and `rho` the length of it.
+An inverted box (x2 < x1 or y2 < y1) counts as one without area, and costs more than any other.
 
 """
 
@@ -70,7 +80,8 @@ def render() -> str:
         key=lambda plugin: (PACKAGES.index(plugin.package), plugin.name),
     )
     losses = [(plugin.package, plugin.name, plugin.load().cls) for plugin in plugins]
-    parts = [INTRODUCTION, OVERVIEW + table(("loss", "space", "invariant to", "package", *HEADS), map(row, losses))]
+    overview = table(("loss", "space", "invariant to", "package", *HEADS), map(row, losses))
+    parts = [INTRODUCTION, OVERVIEW + overview + SYMBOLS]
     for package, members in groupby(losses, key=lambda loss: loss[0]):
         parts.append(f"## {package}\n")
         parts.extend(section(name, cls) for _, name, cls in members)
@@ -106,14 +117,16 @@ def section(name: str, cls: type[BoxRegressionLoss]) -> str:
 
 
 def markdown(docstring: str) -> Iterator[str]:
-    """Yield the paragraphs of a docstring: literal blocks fenced, double backticks made single, arXiv ids linked."""
+    """Yield the paragraphs and sections of a docstring: literal blocks fenced, backticks made single, papers linked."""
     literal = False
     for block in re.split(r"\n\n(?=\S)|(?<=::)\n\n", docstring):
         if literal:
             yield f"```text\n{textwrap.dedent(block)}\n```\n"
         elif block != "Formula::":
-            text = re.sub(r"``(.+?)``", r"`\1`", re.sub("::$", ":", block))
-            yield re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text) + "\n"
+            heading, _, body = block.partition(":\n    ")
+            text = f"**{heading}.** {textwrap.dedent(f'    {body}')}" if body else block
+            text = re.sub(r"``(.+?)``", r"`\1`", re.sub("::$", ":", text))
+            yield re.sub(r"arXiv\s(\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text) + "\n"
         literal = not literal and block.endswith("::")
 
 

@@ -36,7 +36,7 @@ def test_stale_page_is_found(generator: dict[str, Any], tmp_path: Path):
     arguments = ["--check", "--output", str(page)]
     with pytest.raises(SystemExit, match="is out of date: run"):
         generator["main"](arguments)
-    page.write_text((DOCS / "losses.md").read_text(encoding="utf-8").replace("published: 10", "published: 11", 1))
+    page.write_text((DOCS / "losses.md").read_text(encoding="utf-8").replace("Published: 10", "Published: 11", 1))
     with pytest.raises(SystemExit, match="is out of date: run"):
         generator["main"](arguments)
     generator["main"](["--output", str(page)])

@@ -83,8 +83,8 @@ def test_zero_height_prediction_has_a_finite_gradient():
 def test_eps_reaches_the_distance():
     """Eps is in the distance as well, where torchvision drops it."""
     pred, target = torch.tensor([[2.0, 0, 3, 1]]), torch.tensor([[0.0, 0, 1, 1]])
-    # Equal shapes: v = 0. 1 - 0/(2 + 10) + 2²/(3² + 1² + 10)
-    torch.testing.assert_close(CIoULoss(eps=10.0)(pred, target), torch.tensor([1.2]))
+    # Equal shapes: v = 0. 1 - 0/(2 + 1) + 2²/(3² + 1² + 1)
+    torch.testing.assert_close(CIoULoss(eps=1.0)(pred, target), torch.tensor([1 + 4 / 11]))
 
 
 @pytest.mark.parametrize("params", [{"eps": 0.0}, {"gated": 1}, {"gate": True}])

@@ -54,9 +54,9 @@ def test_it_depends_on_the_shape_of_a_pixel():
 def test_eps_is_in_both_terms():
     """Eps is added to the union and to the squared diagonal."""
     pred, target = torch.tensor([[2.0, 0, 3, 1]]), torch.tensor([[0.0, 0, 1, 1]])
-    # I = 0, rho² = 2², c² = 3² + 1²; eps = 10: 1 - 0 + 4/(10 + 10).  The same box twice: 1 - 1/(1 + 10)
-    torch.testing.assert_close(DIoULoss(eps=10.0)(pred, target), torch.tensor([1.2]))
-    torch.testing.assert_close(DIoULoss(eps=10.0)(target, target), torch.tensor([10 / 11]))
+    # I = 0, rho² = 2², c² = 3² + 1²; eps = 1: 1 - 0 + 4/(10 + 1).  The same box twice: 1 - 1/(1 + 1)
+    torch.testing.assert_close(DIoULoss(eps=1.0)(pred, target), torch.tensor([1 + 4 / 11]))
+    torch.testing.assert_close(DIoULoss(eps=1.0)(target, target), torch.tensor([0.5]))
 
 
 @pytest.mark.parametrize("eps", [0.0, -1e-7, float("inf")])

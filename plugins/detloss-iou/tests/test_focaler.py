@@ -70,7 +70,7 @@ def test_extras_reach_the_base():
 @pytest.mark.parametrize("base", ["l1", "nwd", "alpha_iou", "focaler", {"name": "iou", "mode": "log"}], ids=str)
 def test_unsound_base_is_refused(base: object):
     """A base that is not 1 - IoU plus a penalty is refused when the loss is built, and the message names it."""
-    with pytest.raises(ConfigError, match=r"focaler replaces the IoU .* Choose another base"):
+    with pytest.raises(ConfigError, match=r"FocalerIoULoss replaces the IoU .* Choose another base"):
         FocalerIoULoss(base=base)
 
 
@@ -79,3 +79,11 @@ def test_bounds(params: dict[str, object]):
     """A bound outside [0, 1], or d that is not below u, is refused by name."""
     with pytest.raises(ValidationError, match=next(iter(params))):
         FocalerIoULoss(**params)
+
+
+def test_the_iou_that_is_replaced_is_the_base_s():
+    """With an eps in the base, identical boxes cost what is left of the stretched IoU: no value is below 0."""
+    # A box of 1 px² with eps 1 has IoU 1/2 with itself, mapped by d = 0, u = 0.4 to 1, by u = 1 to 1/2.
+    box, base = [0.0, 0, 1, 1], {"name": "iou", "eps": 1.0}
+    assert one(FocalerIoULoss(base=base, u=0.4), box, box) == 0
+    assert one(FocalerIoULoss(base=base, u=1.0), box, box) == 0.5

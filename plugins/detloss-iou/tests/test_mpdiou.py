@@ -43,9 +43,9 @@ def test_it_asks_the_head_for_the_image_size():
 def test_eps_is_in_both_terms():
     """Eps is added to the union and to the squared diagonal."""
     pred, target = torch.tensor([[1.0, 0, 2, 1]]), torch.tensor([[0.0, 0, 1, 1]])
-    # I = 0; d1² + d2² = 2; 2² + 2² + eps 2 = 10
-    loss = MPDIoULoss(eps=2.0)(pred, target, image_size=torch.tensor([[2.0, 2.0]]))
-    torch.testing.assert_close(loss, torch.tensor([1.2]))
+    # I = 0; d1² + d2² = 2; 2² + 2² + eps 1 = 9
+    loss = MPDIoULoss(eps=1.0)(pred, target, image_size=torch.tensor([[2.0, 2.0]]))
+    torch.testing.assert_close(loss, torch.tensor([1 + 2 / 9]))
 
 
 def test_bounds():

@@ -128,7 +128,7 @@ def test_gradient_is_that_of_finite_differences(loss: BoxRegressionLoss):
 
 def test_balanced_l1_steep_logarithm_stays_finite():
     """The largest gamma / alpha allowed stays finite in float32, at errors of any size."""
-    loss = BalancedL1Loss(alpha=0.01, gamma=0.8)
+    loss = BalancedL1Loss(alpha=0.1, gamma=8.0)
     for difference in (1e-6, 0.5, 1.0, 1e19):
         value = loss(torch.tensor([[difference, 0, 0, 0]]), torch.zeros(1, 4))
         assert torch.isfinite(value).all()
@@ -141,7 +141,7 @@ def test_balanced_l1_steep_logarithm_stays_finite():
         (SmoothL1Loss, {"beta": -0.1}),
         (SmoothL1Loss, {"delta": 1.0}),
         (HuberLoss, {"delta": 0.0}),
-        (BalancedL1Loss, {"alpha": 0.0}),
+        (BalancedL1Loss, {"alpha": 0.01}),  # with gamma 1.5, b = exp(150) does not fit into float32
         (BalancedL1Loss, {"beta": 0.0}),
         (BalancedL1Loss, {"gamma": float("nan")}),
         (L1Loss, {"beta": 1.0}),
@@ -151,9 +151,3 @@ def test_bounds(loss: type[BoxRegressionLoss], params: dict[str, float]):
     """A parameter out of bounds, or one that the loss does not have, is refused."""
     with pytest.raises(ValidationError, match=next(iter(params))):
         loss(**params)
-
-
-def test_balanced_l1_refuses_an_exponent_beyond_float32():
-    """The message for a too steep logarithm says which ratio is too large, and the limit."""
-    with pytest.raises(ValidationError, match=r"gamma / alpha is 150, .* at or below 80"):
-        BalancedL1Loss(alpha=0.01)

@@ -3,63 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from detloss.boxes import area, bounded, inverted, size
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["GWDLoss"]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss
+from detloss_gaussian.eps import EpsConfig
 
 
 class GWDLoss(BoxRegressionLoss):
-    """Gaussian Wasserstein distance: ``1 - 1/(tau + f(W²))`` (Yang et al., ICML 2021, arXiv 2101.11952).
+    """Gaussian Wasserstein distance: ``1 - 1 / (tau + f(W²))``.
 
-    Formula::
+    ``W² = dx² + dy² + ((w - w_gt)² + (h - h_gt)²) / 4`` is the squared Wasserstein distance, in pixels, between the
+    Gaussians of the two boxes, each with the box's center and covariance ``diag(w², h²) / 4``; ``f`` is the square
+    root, ``ln(1 + W²)``, or nothing. With ``normalize``, ``W`` is divided by ``(w h w_gt h_gt)^(1/4)``, which makes the
+    loss independent of the boxes' scale; eps is used there only. Nothing is detached.
 
-        L  = 1 - 1 / (tau + f(W²))
-        W² = dx² + dy² + ((w - w_gt)² + (h - h_gt)²) / 4
+    References:
+        Yang et al., ICML 2021, arXiv 2101.11952.
 
-    ``W`` is the Wasserstein distance in pixels between the Gaussians of the two boxes, each with the box's centre and
-    covariance ``diag(w², h²) / 4``; ``dx, dy`` is the offset of the centres; ``f`` is the square root,
-    ``ln(1 + W²)``, or nothing. With ``normalize``, ``W`` is divided by ``(w h w_gt h_gt)^(1/4)``, which makes the loss
-    independent of the boxes' scale. Nothing is detached. At identical boxes the value is ``1 - 1/tau`` and the
-    gradient 0; eps is used by ``normalize`` alone. An inverted prediction gets 1, the supremum, on top.
+    Range:
+        [1 - 1/tau, 1].
 
-    Range: [1 - 1/tau, 1].
+    Degenerate boxes:
+        At identical boxes the value is ``1 - 1/tau`` and the gradient 0. An inverted prediction costs 1 more.
 
-    Recommended weights: none published in this form (mmrotate's 5 in RetinaNet is for ``ln(1 + W)`` without the
-    quotient): 10 and 2 are detloss's own starting point, the scale of GIoU.
+    Recommended weights:
+        None published in this form (mmrotate's 5 in RetinaNet is for ``ln(1 + W)`` without the quotient).
     """
 
-    class Config(LossConfig):
-        """Parameters of GWD."""
-
+    class Config(EpsConfig):
         fun: Literal["sqrt", "log1p", "none"] = "sqrt"
         """The function f of the squared distance."""
-        tau: float = Field(2.0, ge=1)
+        tau: float = Field(2.0, ge=1, le=100)
         """The higher, the flatter: the slope at small distances is 1 / tau²."""
         normalize: bool = False
         """Divide the distance by the geometric mean of the four sides."""
-        eps: float = Field(1e-7, gt=0)
-        """Pixels added to every side where `normalize` divides by them."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    minimum: ClassVar[float | None] = None
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "symmetry"})
+    recommended_weights = GIOU_SCALE
+    value_range = (0.0, 1.0)
+    minimum = None
+    invariances = frozenset({"translation", "symmetry"})
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""

@@ -2,66 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from detloss.boxes import bounded, center, inverted, size
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss
+from detloss_gaussian.eps import EpsConfig
 from detloss_gaussian.root import root
-
-__all__ = ["KLDLoss"]
 
 
 class KLDLoss(BoxRegressionLoss):
-    """Kullback-Leibler divergence: ``1 - 1/(tau + f(KL))`` (Yang et al., NeurIPS 2021, arXiv 2106.01883).
+    """Kullback-Leibler divergence: ``1 - 1 / (tau + f(KL))``.
 
     Formula::
 
         L       = 1 - 1 / (tau + f(KL))
         KL(p‖q) = 2 (dx²/w_q² + dy²/h_q²) + (w_p²/w_q² + h_p²/h_q²) / 2 + ln(w_q/w_p) + ln(h_q/h_p) - 1
 
-    ``KL`` is the divergence of the Gaussians of the two boxes, each with the box's centre and covariance
-    ``diag(w², h²) / 4``; ``dx, dy`` is the offset of the centres. ``direction`` target_pred is KL(target‖pred), as in
+    ``KL`` is the divergence of the Gaussians of the two boxes, each with the box's center and covariance
+    ``diag(w², h²) / 4``; ``dx, dy`` is the offset of the centers. ``direction`` target_pred is KL(target‖pred), as in
     mmrotate, pred_target the other one. ``f`` is ``ln(1 + KL)``, the square root, or nothing; ``sqrt`` takes the
-    square root of ``KL`` first. Nothing is detached. At identical boxes the value is ``1 - 1/tau`` and the gradient 0.
-    A side of 0 counts as eps pixels. An inverted prediction gets 1, the supremum, on top.
+    square root of ``KL`` first. Nothing is detached.
 
-    Range: [1 - 1/tau, 1].
+    References:
+        Yang et al., NeurIPS 2021, arXiv 2106.01883.
 
-    Recommended weights: published: 5.5 in RetinaNet for rotated boxes (mmrotate, with ``ln`` and tau 1, without the
-    square root first; it has 1 for twice KL(pred‖target)); elsewhere none: 10 in the R-CNN box head and 2 are detloss's
-    own starting point, the scale of GIoU.
+    Range:
+        [1 - 1/tau, 1].
+
+    Degenerate boxes:
+        At identical boxes the value is ``1 - 1/tau`` and the gradient 0. A side of 0 counts as eps pixels. An inverted
+        prediction costs 1 more.
+
+    Recommended weights:
+        Published: 5.5 in RetinaNet for rotated boxes (mmrotate, with ``ln`` and tau 1, without the square root first;
+        it has 1 for twice KL(pred‖target)); elsewhere none.
     """
 
-    class Config(LossConfig):
-        """Parameters of KLD."""
-
+    class Config(EpsConfig):
         direction: Literal["target_pred", "pred_target"] = "target_pred"
         """Which box's Gaussian comes first in KL(p‖q); the sides of the second divide the offset."""
         fun: Literal["log1p", "sqrt", "none"] = "log1p"
         """The function f of the divergence."""
-        tau: float = Field(1.0, ge=1)
+        tau: float = Field(1.0, ge=1, le=100)
         """The higher, the flatter: the slope at small divergences is 1 / tau²."""
         sqrt: bool = True
         """Take the square root of the divergence before f."""
-        eps: float = Field(1e-7, gt=0)
-        """Pixels added to every side."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 5.5,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    minimum: ClassVar[float | None] = None
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "axis_scale"})
+    recommended_weights = GIOU_SCALE | {"retinanet": 5.5}
+    value_range = (0.0, 1.0)
+    minimum = None
+    invariances = frozenset({"translation", "scale", "axis_scale"})
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""

@@ -1,60 +1,44 @@
-"""Normalised Wasserstein distance loss."""
+"""Normalized Wasserstein distance loss."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from detloss.boxes import bounded, inverted
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["NWDLoss"]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss, LossConfig
 
 
 class NWDLoss(BoxRegressionLoss):
-    """Normalised Wasserstein distance: ``1 - exp(-W / C)`` (Wang et al., 2021, arXiv 2110.13389).
+    """Normalized Wasserstein distance: ``1 - exp(-W / C)``.
 
-    Formula::
+    ``W² = dx² + dy² + ((w - w_gt)² + (h - h_gt)²) / 4`` is the squared Wasserstein distance, in pixels, between the
+    Gaussians of the boxes, each with its box's center and covariance ``diag(w², h²) / 4``. Nothing is detached.
 
-        L  = 1 - exp(-sqrt(W²) / C)
-        W² = dx² + dy² + ((w - w_gt)² + (h - h_gt)²) / 4
+    References:
+        Wang et al., 2021, arXiv 2110.13389.
 
-    ``W`` is the Wasserstein distance in pixels between the Gaussians of the two boxes, each with the box's centre and
-    covariance ``diag(w², h²) / 4``; ``dx, dy`` is the offset of the centres. Nothing is detached. There is no eps: at
-    identical boxes the value is 0 and so is the gradient. An inverted prediction gets 1, the supremum, on top.
+    Range:
+        [0, 1].
 
-    ``C`` sets the size of error, in pixels, that the loss looks at: the gradient fades as ``exp(-W / C)``, so that with
-    12.8 an error of 1000 px has none in float32. Set it to the mean object size of the data.
+    Degenerate boxes:
+        There is no eps: at identical boxes the value is 0 and so is the gradient. An inverted prediction costs 1 more.
 
-    Range: [0, 1].
-
-    Recommended weights: published: 10 in the RPN and 2 in dense heads (the authors' configs); in the R-CNN box head
-    none: 10 is detloss's own starting point, the scale of GIoU.
+    Recommended weights:
+        Published: 10 in the RPN and 2 in dense heads (the authors' configs); in the R-CNN box head none.
     """
 
     class Config(LossConfig):
-        """Parameters of NWD."""
-
-        constant: float = Field(12.8, gt=0)
-        """C in pixels: the mean object size of the data; the default is that of AI-TOD, as in the paper."""
+        constant: float = Field(12.8, ge=1e-3, le=1e6)
+        """C in pixels: the mean object size of the data (the paper's is 12.8). An error of 80 C has no gradient."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 10.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "symmetry"})
+    recommended_weights = GIOU_SCALE | {"rpn": 10.0}
+    value_range = (0.0, 1.0)
+    invariances = frozenset({"translation", "symmetry"})
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""

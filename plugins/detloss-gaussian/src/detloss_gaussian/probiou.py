@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from detloss.boxes import bounded, center, inverted, size
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss
+from detloss_gaussian.eps import EpsConfig
 from detloss_gaussian.root import root
-
-__all__ = ["ProbIoULoss"]
 
 MAX_DISTANCE = 100.0
 """Limit of the Bhattacharyya distance, the authors' own; exp(-100) is 0 next to 1 in any precision."""
 
 
 class ProbIoULoss(BoxRegressionLoss):
-    """Probabilistic IoU: Hellinger distance ``sqrt(1 - exp(-B))`` (Llerena et al., 2021, arXiv 2106.06072).
+    """Probabilistic IoU: the Hellinger distance ``sqrt(1 - exp(-B))``.
 
     Formula::
 
@@ -29,36 +26,28 @@ class ProbIoULoss(BoxRegressionLoss):
         B = 1/4 (dx²/(a + a_gt) + dy²/(b + b_gt)) + 1/2 ln((a + a_gt)(b + b_gt) / (4 sqrt(a b a_gt b_gt)))
 
     ``B`` is the Bhattacharyya distance of the Gaussians of the two boxes, with variances ``a = w²/12``, ``b = h²/12``;
-    ``dx, dy`` is the offset of the centres. The paper starts training with l2 and goes on with l1, whose gradient
-    vanishes for boxes far apart. Nothing is detached. At identical boxes the value is 0 and so is the gradient. A
-    side of 0 counts as eps pixels, too little to matter for a box of ordinary size, in pixels or normalised. An
-    inverted prediction gets the largest value of its mode on top.
+    ``dx, dy`` is the offset of the centers. The paper starts training with l2 and goes on with l1, whose gradient
+    vanishes for boxes far apart. Nothing is detached.
 
-    Range: [0, 1] for l1, [0, 100] for l2.
+    References:
+        Llerena et al., 2021, arXiv 2106.06072.
 
-    Recommended weights: none published: 10 and 2 are detloss's own starting point, the scale of GIoU.
+    Range:
+        [0, 1] for l1, [0, 100] for l2.
+
+    Degenerate boxes:
+        At identical boxes value and gradient are 0. A side of 0 counts as eps pixels, too little to matter for a box of
+        ordinary size, in pixels or normalized. An inverted prediction costs the largest value of its mode more.
     """
 
-    class Config(LossConfig):
-        """Parameters of ProbIoU."""
-
+    class Config(EpsConfig):
         mode: Literal["l1", "l2"] = "l1"
         """`l1`: Hellinger distance; `l2`: Bhattacharyya distance."""
-        eps: float = Field(1e-7, gt=0)
-        """Pixels added to every side."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, MAX_DISTANCE)
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "axis_scale", "symmetry"})
+    recommended_weights = GIOU_SCALE
+    value_range = (0.0, MAX_DISTANCE)
+    invariances = frozenset({"translation", "scale", "axis_scale", "symmetry"})
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from detloss.boxes import pair_boxes
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["AlphaIoULoss"]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss
+from detloss_iou.eps import EpsConfig
 
 
 class AlphaIoULoss(BoxRegressionLoss):
-    """Alpha-IoU: ``1 - IoU**alpha + penalty**alpha`` (He et al., NeurIPS 2021, arXiv 2110.13675).
+    """Alpha-IoU: ``1 - IoU**alpha + penalty**alpha``.
 
     Formula::
 
@@ -26,37 +24,31 @@ class AlphaIoULoss(BoxRegressionLoss):
 
     The symbols are those of ``giou``, ``diou`` and ``ciou``; ``beta = v / (1 - IoU + v)`` has the plain IoU in it and
     is detached. With ``alpha`` above 1, boxes that fit well get the larger gradients. A power is a straight line below
-    ``eps``, where the slope of ``x^alpha`` would be infinite for ``alpha`` below 1. A pair without area has the value
-    1 plus its penalties; an inverted prediction costs 3 more than its sides, which count as 0, would.
+    ``eps``, where the slope of ``x^alpha`` would be infinite for ``alpha`` below 1.
 
-    Range: [0, 3); [0, 1] with base iou, [0, 2) with giou and diou.
+    References:
+        He et al., NeurIPS 2021, arXiv 2110.13675.
 
-    Recommended weights: published: 1 in the R-CNN box head (the author, Jacobi93/Alpha-IoU, issue 13). For the others
-    none is published on this scale: 2 is detloss's own starting point, the scale of GIoU.
+    Range:
+        [0, 3); [0, 1] with base iou, [0, 2) with giou and diou.
+
+    Degenerate boxes:
+        A pair without area has the value 1 plus its penalties. An inverted prediction costs 3 more.
+
+    Recommended weights:
+        Published: 1 in the R-CNN box head (the author, Jacobi93/Alpha-IoU, issue 13); elsewhere none on this scale.
     """
 
-    class Config(LossConfig):
-        """Parameters of Alpha-IoU."""
-
-        alpha: float = Field(3.0, gt=0)
+    class Config(EpsConfig):
+        alpha: float = Field(3.0, ge=0.1, le=10)
         """The power."""
         base: Literal["iou", "giou", "diou", "ciou"] = "iou"
         """Whose terms are raised to it."""
-        eps: float = Field(1e-7, gt=0)
-        """Added to every denominator (px, px²), and the value below which a power is a straight line."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 1.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 3.0)
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "symmetry"})
+    recommended_weights = GIOU_SCALE | {"roi_heads": 1.0}
+    value_range = (0.0, 3.0)
+    invariances = frozenset({"translation", "scale", "symmetry"})
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""

@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from detloss.boxes import pair_boxes
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["BoundedIoULoss"]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss
+from detloss_iou.eps import EpsConfig
 
 
 class BoundedIoULoss(BoxRegressionLoss):
-    """Bounded IoU: ``sum of smooth_l1(1 - IoU_b) over x, y, w, h`` (Tychsen-Smith & Petersson, 2018, arXiv 1711.00164).
+    """Bounded IoU: ``sum of smooth_l1(1 - IoU_b) over x, y, w, h``.
 
-    Formula::
+    ``IoU_b(x) = max(0, (W - 2 |dx|) / (W + 2 |dx|))`` and ``IoU_b(w) = min(w / W, W / w)``: the largest IoU that the
+    pair could have, were only that one parameter wrong. Nothing is detached.
 
-        L = sum over x, y, w, h of smooth_l1(1 - IoU_b; beta)
-        IoU_b(x) = max(0, (W - 2 |dx|) / (W + 2 |dx|)),    IoU_b(w) = min(w / W, W / w)
+    References:
+        Tychsen-Smith & Petersson, CVPR 2018, arXiv 1711.00164.
 
-    and likewise for ``y`` and ``h``: each is the largest IoU that the pair could have, were only that one parameter
-    wrong. ``dx`` is the difference of the centres, ``w`` and ``W`` are the widths of prediction and target.
-    ``smooth_l1(d; beta)`` is ``d² / (2 beta)`` below ``beta``, else ``d - beta / 2``. Nothing is detached. A side of
-    length 0 in prediction or target counts as a complete miss; an inverted prediction costs 4 more.
+    Range:
+        [0, 4); [0, 3.6] with ``beta = 0.2``.
 
-    Range: [0, 4); [0, 3.6] with ``beta = 0.2``.
+    Degenerate boxes:
+        A side of length 0, in prediction or target, is a complete miss. An inverted prediction costs 4 more.
 
-    Recommended weights: published: 10 in the R-CNN box head (mmdetection), 1 in the RPN (mmdetection, shape loss of
-    guided anchoring). For the others none is published: 2 is detloss's own starting point.
+    Recommended weights:
+        Published: 10 in the R-CNN box head, 1 in the RPN (mmdetection, shape loss of guided anchoring).
     """
 
-    class Config(LossConfig):
-        """Parameters of bounded IoU."""
-
-        beta: float = Field(0.2, gt=0)
+    class Config(EpsConfig):
+        beta: float = Field(0.2, ge=1e-3, le=1)
         """Where the square meets the line, in units of ``1 - IoU``."""
-        eps: float = Field(1e-7, gt=0)
-        """Added to every denominator (px), so that boxes without area give a finite value and gradient."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 1.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 4.0)
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "axis_scale"})
+    recommended_weights = GIOU_SCALE | {"rpn": 1.0}
+    value_range = (0.0, 4.0)
+    invariances = frozenset({"translation", "scale", "axis_scale"})
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""

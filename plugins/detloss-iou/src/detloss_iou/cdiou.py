@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from pydantic import Field
 from torch import Tensor
 
 from detloss.boxes import distance, pair_boxes
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["CDIoULoss"]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss
+from detloss_iou.eps import EpsConfig
 
 
 class CDIoULoss(BoxRegressionLoss):
-    """Control distance IoU: ``1 - IoU + lam (mean corner distance) / c`` (Chen & Miao, 2021, arXiv 2103.11696).
+    """Control distance IoU: ``1 - IoU + lam d / c``.
 
-    Formula::
+    ``d`` is the mean distance of the four corners, ``c`` the diagonal of the smallest enclosing box. The authors' code
+    divides by 4 twice and compares anchors with deltas, without a gradient; this is the formula. Nothing is detached.
 
-        L     = 1 - IoU + lam diou
-        diou  = (|AE| + |BF| + |CG| + |DH|) / (4 c)
+    References:
+        Chen & Miao, 2021, arXiv 2103.11696.
 
-    ``A B C D`` and ``E F G H`` are the four corners of prediction and target, ``c`` is the diagonal of the smallest
-    enclosing box. The authors' code divides by 4 twice and compares anchors with deltas, so that no gradient comes of
-    it; this is the formula. Nothing is detached. eps is added to every denominator; an inverted prediction costs the
-    supremum, 1 + lam, more than its sides, which count as 0, would.
+    Range:
+        [0, 1 + lam].
 
-    Range: [0, 1 + lam].
-
-    Recommended weights: none published: 10 and 2 are detloss's own starting point, the scale of GIoU.
+    Degenerate boxes:
+        A pair without area has the value 1 plus its penalty. An inverted prediction costs the supremum more.
     """
 
-    class Config(LossConfig):
-        """Parameters of control distance IoU."""
-
-        lam: float = Field(1.0, ge=0)
+    class Config(EpsConfig):
+        lam: float = Field(1.0, ge=0, le=100)
         """lambda, the weight of the corner distance."""
-        eps: float = Field(1e-7, gt=0)
-        """Added to every denominator (px, px²), so that boxes without area give a finite value and gradient."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "symmetry"})
+    recommended_weights = GIOU_SCALE
+    invariances = frozenset({"translation", "scale", "symmetry"})
     iou_term = True
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:

@@ -2,76 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from detloss.boxes import BoxPair, pair_boxes
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["ExtendedEIoULoss"]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss
+from detloss_iou.eps import EpsConfig
 
 
 class ExtendedEIoULoss(BoxRegressionLoss):
-    """Extended IoU: ``smooth_l1(1 - I / U)`` with a signed ``I`` (Peng & Yu, IEEE TIP 2021).
+    """Extended IoU: ``smooth_l1(1 - I / U)`` with a signed ``I``.
 
-    Formula::
+    Where the boxes overlap, ``I`` is the intersection; where they are disjoint, it is negative and pulls them together.
+    Nothing is detached. This is mmdetection's ``EIoULoss``; the EIoU of Zhang et al. is ``eiou``.
 
-        I = (x2 - ex)(y2 - ey) + (xmin - ex)(ymin - ey) - (x1 - ex)(ymax - ey) - (xmax - ex)(y1 - ey)
-        u = 1 - I / (wh + WH - I)
-        L = u² / (2 s)  if u < s,  else  u - s / 2
+    References:
+        Peng & Yu, "A systematic IoU-related method" (IEEE TIP 2021, document 9429909).
 
-    ``x1, y1, x2, y2`` are the corners of the overlap, which are the wrong way round where the boxes are disjoint;
-    ``xmin, xmax, ymin, ymax`` are the same corners in order, ``ex, ey`` is the left top corner of the smallest
-    enclosing box, ``w, h`` and ``W, H`` are the sides of prediction and target, and ``s`` is ``smooth_point``. Where
-    the boxes overlap ``I`` is the intersection; where they are disjoint it is negative and pulls them together.
-    Nothing is detached. A pair without area has ``u = 1``; an inverted prediction costs 2 more than its sides, which
-    count as 0, would. This is mmdetection's ``EIoULoss`` (S. Peng and S. Yu, "A systematic IoU-related method:
-    beyond simplified regression for better localization", IEEE document 9429909); it is not the EIoU of Zhang
-    et al., which is ``eiou``.
+    Range:
+        [0, 2).
 
-    Range: [0, 2).
-
-    Recommended weights: none published for these heads: 10 in the R-CNN box head and 2 in the others are detloss's
-    own starting point, the scale of GIoU.
+    Degenerate boxes:
+        A pair without area has ``I / U = 0``. An inverted prediction counts as one without area and costs 2 more.
     """
 
-    class Config(LossConfig):
-        """Parameters of the extended IoU loss."""
-
-        smooth_point: float = Field(0.1, gt=0)
+    class Config(EpsConfig):
+        smooth_point: float = Field(0.1, ge=1e-3, le=1)
         """Where the square meets the line, in units of ``1 - IoU``."""
-        eps: float = Field(1e-7, gt=0)
-        """Added to the union (px²), so that boxes without area give a finite value and gradient."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "axis_scale", "symmetry"})
+    recommended_weights = GIOU_SCALE
+    value_range = (0.0, 2.0)
+    invariances = frozenset({"translation", "scale", "axis_scale", "symmetry"})
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair = pair_boxes(pred, target)
-        signed = _signed_intersection(pair)
+        signed = signed_intersection(pair)
         union = pair.w * pair.h + pair.target_w * pair.target_h - signed
         u = 1 - signed / (union + self.config.eps)
         loss = smooth_l1_loss(u, torch.zeros_like(u), reduction="none", beta=self.config.smooth_point)
         return loss + self.value_range[1] * pair.inverted
 
 
-def _signed_intersection(pair: BoxPair) -> Tensor:
+def signed_intersection(pair: BoxPair) -> Tensor:
+    """Return ``x2 y2 + xmin ymin - x1 ymax - xmax y1``, the paper's signed area of the intersection.
+
+    ``x1, y1, x2, y2`` are the corners of the overlap, counted from the left top of the enclosing box: the wrong way
+    round where the boxes are disjoint. ``xmin, xmax, ymin, ymax`` are the same numbers in order.
+    """
     x1, x2 = _overlap(pair.x1, pair.x2, pair.target_x1, pair.target_x2)
     y1, y2 = _overlap(pair.y1, pair.y2, pair.target_y1, pair.target_y2)
     return (

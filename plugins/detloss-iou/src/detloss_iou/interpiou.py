@@ -2,73 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
-
-from pydantic import BeforeValidator, Field, field_validator
 from torch import Tensor
 
 from detloss.boxes import bounded, iou, pair_boxes
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["InterpIoULoss"]
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-# YAML has lists, and a frozen config holds a tuple.
-Interval = Annotated[tuple[Fraction, Fraction], BeforeValidator(_as_tuple)]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss
+from detloss_iou.eps import EpsConfig
+from detloss_iou.interval import Fraction, Interval
 
 
 class InterpIoULoss(BoxRegressionLoss):
-    """InterpIoU: ``1 - IoU(P, G) + 1 - IoU(B, G)``, B between P and G (Liu & Watanabe, 2025, arXiv 2507.12420).
+    """InterpIoU: ``1 - IoU(P, G) + 1 - IoU(B, G)``.
 
-    Formula::
+    ``B = (1 - alpha) P + alpha G``, between prediction and target, overlaps the target: that gives disjoint boxes a
+    gradient. In D-InterpIoU, ``dynamic``, ``alpha`` is ``1 - IoU(P, G)`` limited to an interval, and detached.
 
-        L = 1 - IoU(P, G) + 1 - IoU(B, G),    B = (1 - alpha) P + alpha G
+    References:
+        Liu & Watanabe, 2025, arXiv 2507.12420.
 
-    ``P`` is the prediction, ``G`` the target, and ``B`` a box so near to the target that it overlaps it, which gives
-    disjoint boxes a gradient. With ``dynamic``, ``alpha`` is ``1 - IoU(P, G)`` limited to an interval, and detached
-    (D-InterpIoU). Everything else has its gradient. Pairs without area have the value 2; an inverted prediction costs 2
-    more than its sides, which count as 0, would.
+    Range:
+        [0, 2].
 
-    Range: [0, 2].
-
-    Recommended weights: none published: 10 and 2 are detloss's own starting point, the scale of GIoU.
+    Degenerate boxes:
+        A pair without area has the value 2. An inverted prediction costs 2 more.
     """
 
-    class Config(LossConfig):
-        """Parameters of InterpIoU."""
-
+    class Config(EpsConfig):
         alpha: Fraction = 0.98
         """How near B is to the target: 0 is the prediction, 1 the target."""
         dynamic: Interval | None = None
         """The lowest and the highest alpha of D-InterpIoU; null keeps `alpha`."""
-        eps: float = Field(1e-7, gt=0)
-        """Added to every denominator (px²), so that boxes without area give a finite value and gradient."""
-
-        @field_validator("dynamic")
-        @classmethod
-        def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-            if value and value[0] > value[1]:
-                raise ValueError(f"the lowest alpha comes first: write [{value[1]:g}, {value[0]:g}]")
-            return value
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "axis_scale"})
+    recommended_weights = GIOU_SCALE
+    value_range = (0.0, 2.0)
+    invariances = frozenset({"translation", "scale", "axis_scale"})
     iou_term = True
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:

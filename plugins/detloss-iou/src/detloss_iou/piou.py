@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from detloss.boxes import pair_boxes
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["PIoULoss"]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss, LossConfig
+from detloss_iou.eps import EpsConfig
 
 SUPREMUM = 6 / math.sqrt(2 * math.e)
 """2, that of version 1, times the largest value of 3 x exp(-x²), at x = 1 / sqrt(2)."""
 
 
 class PIoULoss(BoxRegressionLoss):
-    """Powerful-IoU v2: ``3 (lam q) exp(-(lam q)²) PIoU_v1`` (Liu et al., Neural Networks 2024).
+    """Powerful-IoU v2: ``3 (lam q) exp(-(lam q)²) PIoU_v1``.
 
     Formula::
 
@@ -31,38 +29,31 @@ class PIoULoss(BoxRegressionLoss):
     ``dx1 ... dy2`` are the differences of the corners, ``W, H`` the sides of the target, so that the penalty does not
     shrink when the prediction grows. ``q`` is the quality of the box: version 2 attends to boxes of medium quality. In
     the authors' code, and here, ``q`` is not detached: version 2 falls again for poor boxes, and its gradient can push
-    them away. ``detach_q`` keeps the weight and drops that gradient. eps is added to the sides of the target; an
-    inverted prediction costs the supremum more. (Pixels-IoU, for rotated boxes, is another loss of this acronym.)
+    them away. ``detach_q`` keeps the weight and drops that gradient. (Pixels-IoU, for rotated boxes, is another loss of
+    this acronym.)
 
-    Range: [0, 2) for version 1, [0, 2.58) for version 2.
+    References:
+        Liu et al., "Powerful-IoU" (Neural Networks 2024, S0893608023006640).
 
-    Recommended weights: none published: 10 and 2 are detloss's own starting point, the scale of GIoU.
+    Range:
+        [0, 2) for version 1, [0, 2.58) for version 2.
+
+    Degenerate boxes:
+        eps is added to the sides of the target. An inverted prediction costs the supremum more.
     """
 
-    class Config(LossConfig):
-        """Parameters of Powerful-IoU."""
-
+    class Config(EpsConfig):
         version: Literal[1, 2] = 2
         """1: the penalty alone; 2: with the attention to boxes of medium quality."""
-        lam: float = Field(1.3, gt=0)
+        lam: float = Field(1.3, ge=0.1, le=10)
         """lambda of version 2: the attention is highest where exp(-P) is 1 / (lambda sqrt 2)."""
         detach_q: bool = False
         """Treat the quality q of version 2 as a weight, without gradient: the safer choice for training."""
-        eps: float = Field(1e-7, gt=0)
-        """Added to every denominator (px, px²), so that boxes without area give a finite value and gradient."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, SUPREMUM)
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "axis_scale"})
+    recommended_weights = GIOU_SCALE
+    value_range = (0.0, SUPREMUM)
+    invariances = frozenset({"translation", "scale", "axis_scale"})
 
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__(config, **params)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from detloss import ConfigError, build_loss
 from detloss.boxes import bounded, inverted, iou, scaled
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig, NestedSpec
-from detloss_iou.base import extras_for
-
-__all__ = ["UnifiedIoULoss"]
+from detloss.config import build_loss
+from detloss.errors import ConfigError
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss, LossConfig, NestedSpec
+from detloss_iou.eps import EpsConfig
+from detloss_iou.wrapper import extras_for
 
 
 class UnifiedIoULoss(BoxRegressionLoss):
-    """Unified-IoU: ``L_base`` of boxes scaled by a ratio that falls from 2 to 0.5 (Luo et al., 2024, arXiv 2408.06636).
+    """Unified-IoU: ``L_base`` of boxes scaled, from 2 down to 0.5.
 
     Formula::
 
@@ -30,10 +29,9 @@ class UnifiedIoULoss(BoxRegressionLoss):
             2 / (1 + 3 t)              fraction
         F = 1,  1 - IoU^gamma (focal)  or  IoU^gamma (focal_inv)
 
-    Both boxes are scaled about their own centres: enlarged boxes overlap early in training, shrunk ones tell good
+    Both boxes are scaled about their own centers: enlarged boxes overlap early in training, shrunk ones tell good
     predictions apart late. ``t`` is the progress of the training, from 0 to 1 (the paper's 300 epochs); beyond the end
-    the ratio stays at 0.5. ``F`` is a weight by the IoU of the scaled boxes, and is detached. Degenerate boxes are the
-    base's matter.
+    the ratio stays at 0.5. ``F`` is a weight by the IoU of the scaled boxes, and is detached.
 
     The progress is a buffer: whoever trains sets it, as with any loss that has a buffer of this name::
 
@@ -41,40 +39,33 @@ class UnifiedIoULoss(BoxRegressionLoss):
             if isinstance(progress := getattr(module, "progress", None), torch.Tensor):
                 progress.fill_(step / total_steps)
 
-    Range: that of the base; [0, 2.5] for ciou.
+    References:
+        Luo et al., 2024, arXiv 2408.06636.
 
-    Recommended weights: none published: 10 and 2 are detloss's own starting point, the scale of GIoU.
+    Range:
+        That of the base; [0, 2.5] for ciou.
+
+    Degenerate boxes:
+        Those of the base.
 
     Raises:
         ConfigError: The base does not take boxes.
     """
 
-    class Config(LossConfig):
-        """Parameters of Unified-IoU."""
-
+    class Config(EpsConfig):
         base: NestedSpec = NestedSpec(name="ciou")
         """The loss of the scaled boxes: a name, or a name and its parameters."""
         schedule: Literal["linear", "cosine", "fraction"] = "linear"
         """How the ratio falls from 2 to 0.5 while training goes on."""
         focal: Literal["none", "focal", "focal_inv"] = "none"
         """Weight of a pair: none, `1 - IoU^gamma` (attends to hard pairs) or `IoU^gamma` (to easy ones)."""
-        gamma: float = Field(0.5, gt=0)
+        gamma: float = Field(0.5, ge=0.1, le=10)
         """Exponent of the focal weight."""
-        eps: float = Field(1e-7, gt=0)
-        """Square pixels added to the union of the focal weight's IoU."""
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    minimum: ClassVar[float | None] = None
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation"})
+    recommended_weights = GIOU_SCALE
+    minimum = None
+    invariances = frozenset({"translation"})
 
     progress: Tensor
     """Progress of the training, from 0 to 1; of shape ()."""

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from detloss.boxes import pair_boxes
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
-
-__all__ = ["WIoULoss"]
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss, LossConfig
+from detloss_iou.eps import EpsConfig
 
 PAPER_MOMENTUM = 1 - 0.05 ** (1 / (34 * 890))
 """About 1e-4: after the paper's 34 epochs of 890 batches, 5 % of the running mean's first value is left."""
 
-MAX_EXPONENT = 80.0
-"""Largest delta ln(alpha), up to which alpha^delta is safe: exp(88.7) is the largest power of e that float32 holds."""
-
 
 class WIoULoss(BoxRegressionLoss):
-    """Wise-IoU: ``r (1 - IoU) exp(rho² / sg(c²))``, r set by the running mean (Tong et al., 2023, arXiv 2301.10051).
+    """Wise-IoU: ``r (1 - IoU) exp(rho² / sg(c²))``.
 
     Formula::
 
@@ -33,65 +28,45 @@ class WIoULoss(BoxRegressionLoss):
         L3 = r L1,    r = beta / (delta alpha^(beta - delta))    version 3
         beta = sg(1 - IoU) / mean
 
-    ``rho`` is the distance of the centres, ``c`` the diagonal of the smallest enclosing box and ``sg`` detaches:
+    ``rho`` is the distance of the centers, ``c`` the diagonal of the smallest enclosing box and ``sg`` detaches:
     enlarging the enclosing box must not pay. ``beta``, how much of an outlier the pair is, and ``r`` are detached too.
-    Version 3 gives the largest gradients to pairs of ordinary quality, and none to a perfect one. Nothing special
-    happens to a pair without area; an inverted prediction costs a factor e more than its sides, which count as 0,
-    would.
+    Version 3 gives the largest gradients to pairs of ordinary quality, and none to a perfect one.
 
     ``mean`` is the running mean of ``1 - IoU``, the buffer ``iou_mean`` (versions 2 and 3). It starts at 1 and is
     updated in training mode, before use, with the mean over the batch of all DDP ranks; an empty batch leaves it as
     it is, and so does evaluation mode. Every rank must call the loss equally often, with an empty batch if need be.
     The update is in place, as in batch norm, so ``vmap`` works in evaluation mode only.
 
-    Range: [0, e) in version 1, else [0, inf).
+    References:
+        Tong et al., 2023, arXiv 2301.10051.
 
-    Recommended weights: none published for these heads: 10 in the R-CNN box head and 2 in the others are detloss's
-    own starting point, the scale of GIoU.
+    Range:
+        [0, e) in version 1, else [0, inf).
+
+    Degenerate boxes:
+        A pair without area is one of IoU 0. An inverted prediction costs a factor of e more.
     """
 
-    class Config(LossConfig):
-        """Parameters of Wise-IoU."""
-
+    class Config(EpsConfig):
         version: Literal[1, 2, 3] = 3
         """Which of the paper's three forms: 1 has no focusing, 2 a monotonic one, 3 a non-monotonic one."""
-        alpha: float = Field(1.9, gt=1)
+        alpha: float = Field(1.9, ge=1.1, le=10)
         """Version 3: how fast outliers lose weight."""
-        delta: float = Field(3.0, gt=0)
+        delta: float = Field(3.0, ge=0.1, le=10)
         """Version 3: the ``beta`` at which the weight is 1."""
-        gamma: float = Field(0.5, ge=0)
+        gamma: float = Field(0.5, ge=0, le=1)
         """Version 2: exponent of ``beta``."""
-        momentum: float = Field(PAPER_MOMENTUM, gt=0, le=1)
+        momentum: float = Field(PAPER_MOMENTUM, ge=1e-6, le=1)
         """Share of the running mean that each batch renews; the default is the paper's."""
-        eps: float = Field(1e-7, gt=0)
-        """Added to every denominator (px², and to ``mean``), so that boxes without area give finite results."""
-
-        @model_validator(mode="after")
-        def _exponent_fits(self) -> WIoULoss.Config:
-            if (exponent := self.delta * math.log(self.alpha)) > MAX_EXPONENT:
-                raise ValueError(
-                    f"delta ln(alpha) is {exponent:g}, and alpha^delta must fit into float32: keep it at or below "
-                    f"{MAX_EXPONENT:g}"
-                )
-            return self
 
     config: Config
-
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 10.0,
-        "rpn": 2.0,
-        "retinanet": 2.0,
-        "fcos": 2.0,
-        "ssd": 2.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "scale", "symmetry"})
+    recommended_weights = GIOU_SCALE
+    invariances = frozenset({"translation", "scale", "symmetry"})
     batch_dependent = True
 
     iou_mean: Tensor
 
-    def __init__(self, config: Config | None = None, **params: object) -> None:
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__(config, **params)
         self.batch_dependent = self.config.version > 1
         if self.batch_dependent:

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from detloss.loss import BoxRegressionLoss, Invariance, LossConfig, Space
-
-__all__ = ["HuberLoss"]
+from detloss.loss import SMOOTH_L1_SCALE, BoxRegressionLoss, LossConfig
 
 
 class HuberLoss(BoxRegressionLoss):
-    """Huber: ``d²/2`` near 0, else ``delta (|d| - delta/2)`` (Huber, Ann. Math. Stat. 1964).
+    """Huber: ``d²/2`` near 0, else ``delta (|d| - delta/2)``.
 
-    Formula::
+    Summed over the four deltas; ``d`` is the difference of an encoded delta, prediction minus target, without unit. It
+    is ``delta`` times smooth L1 with ``beta = delta``.
 
-        L = sum over x, y, w, h of   d² / 2                    if |d| <= delta
-                                     delta (|d| - delta / 2)   otherwise
+    References:
+        Huber, "Robust estimation of a location parameter" (Ann. Math. Stat. 1964).
 
-    ``d`` is the difference of an encoded delta, prediction minus target, without unit. It is ``delta`` times smooth
-    L1 with ``beta = delta``. Nothing is detached. No deltas are degenerate.
+    Range:
+        [0, inf).
 
-    Range: [0, inf).
+    Degenerate boxes:
+        No deltas are degenerate.
 
-    Recommended weights: none published: 1 is taken over from smooth L1, which it equals at ``delta = 1``.
+    Recommended weights:
+        None published: 1 is taken over from smooth L1, which it equals at ``delta = 1``.
     """
 
     class Config(LossConfig):
-        """Parameters of Huber."""
-
-        delta: float = Field(1.0, gt=0)
+        delta: float = Field(1.0, ge=1e-3, le=100)
         """Where the square meets the line, in units of the deltas; also the largest slope."""
 
     config: Config
-
-    space: ClassVar[Space] = "deltas"
-    recommended_weights: ClassVar[Mapping[str, float]] = {
-        "roi_heads": 1.0,
-        "rpn": 1.0,
-        "retinanet": 1.0,
-        "fcos": 1.0,
-        "ssd": 1.0,
-    }
-    value_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    minimum: ClassVar[float | None] = 0.0
-    invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation", "symmetry"})
+    space = "deltas"
+    recommended_weights = SMOOTH_L1_SCALE
+    invariances = frozenset({"translation", "symmetry"})
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` deltas."""

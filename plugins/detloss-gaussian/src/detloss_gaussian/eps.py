@@ -1,0 +1,16 @@
+"""The parameter that the losses with quotients of sides have."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from detloss.loss import LossConfig
+
+__all__ = ["EpsConfig"]
+
+
+class EpsConfig(LossConfig):
+    """Parameters of a loss that divides by sides."""
+
+    eps: float = Field(1e-7, ge=1e-9, le=1)
+    """Pixels added to every side that something is divided by; it must be far below the sides of the boxes."""

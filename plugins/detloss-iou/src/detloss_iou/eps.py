@@ -1,0 +1,16 @@
+"""The parameter that nearly every loss of this package has."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from detloss.loss import LossConfig
+
+__all__ = ["EpsConfig"]
+
+
+class EpsConfig(LossConfig):
+    """Parameters of a loss that has none but eps."""
+
+    eps: float = Field(1e-7, ge=1e-12, le=1)
+    """Added to every denominator (px, px²) for boxes without area. It is absolute: scale normalized boxes up."""

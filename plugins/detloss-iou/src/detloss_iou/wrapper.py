@@ -1,0 +1,52 @@
+"""A loss around another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from detloss.config import build_loss
+from detloss.errors import ConfigError
+from detloss.loss import GIOU_SCALE, BoxRegressionLoss, LossConfig, NestedSpec
+from detloss_iou.eps import EpsConfig
+
+__all__ = ["IoUWrapper", "extras_for"]
+
+
+class IoUWrapper(BoxRegressionLoss):
+    """A loss that puts another IoU into a base, whose penalties stay.
+
+    Raises:
+        ConfigError: The base is not declared as ``1 - IoU`` plus a penalty, so there is no IoU to replace.
+    """
+
+    class Config(LossConfig):
+        base: NestedSpec = NestedSpec(name="iou")
+        """The loss whose IoU is replaced: a name, or a name and its parameters."""
+
+    config: Config
+    recommended_weights = GIOU_SCALE
+    invariances = frozenset({"translation"})  # of every base
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__(config, **params)
+        self.base = build_loss(self.config.base)
+        if not self.base.iou_term:
+            raise ConfigError(
+                f"{type(self).__name__} replaces the IoU of a loss that is 1 - IoU plus a penalty, and the base "
+                f"{self.config.base.model_dump()} is not declared as one (iou_term is False). Choose another base, "
+                "such as iou, giou, diou or ciou."
+            )
+        # The IoU that is taken out must be the one that is in the base.
+        self.eps: float = getattr(self.base.config, "eps", EpsConfig().eps)
+
+    def base_loss(self, pred: Tensor, target: Tensor, **given: Tensor | None) -> Tensor:
+        """Return the ``(N,)`` losses of the base."""
+        loss: Tensor = self.base(pred, target, **extras_for(self.base, **given))
+        return loss
+
+
+def extras_for(base: BoxRegressionLoss, **given: Tensor | None) -> dict[str, Tensor]:
+    """Return what the base takes of what a head gave; what it needs and nobody gave, it will name itself."""
+    return {name: value for name, value in given.items() if name in base.extras and value is not None}
