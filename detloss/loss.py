@@ -1,14 +1,14 @@
 """The interface of a box-regression loss: all that the author of a plugin must read.
 
 A loss is an ordinary ``nn.Module`` that maps two ``(N, 4)`` tensors to one value a pair, never reduced. A head
-adapter calls it: the adapter decodes, upcasts to float32 or more, turns autocast off, handles the empty batch,
-weighs, normalises and sums. A complete loss::
+adapter calls it: the adapter decodes, turns autocast off, handles the empty batch, weighs, normalizes and sums. The
+base class upcasts half precision to float32 and detaches the target. A complete loss::
 
     class AlphaIoULoss(BoxRegressionLoss):
         "Power IoU loss: ``1 - IoU**alpha`` (He et al., NeurIPS 2021, arXiv 2110.13675)."
 
         class Config(LossConfig):
-            alpha: float = Field(3.0, gt=0)
+            alpha: float = Field(3.0, ge=1, le=10)
 
         config: Config
 
@@ -22,8 +22,9 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -64,8 +65,8 @@ SMOOTH_L1_SCALE = MappingProxyType(dict.fromkeys(GIOU_SCALE, 1.0))
 class LossConfig(BaseModel):
     """Parameters of a loss: frozen, strict, without extra keys, NaN or infinity.
 
-    A subclass only adds fields. Bounds are given with ``Field(gt=0)`` and the like; a string under a field is its
-    description and is shown by ``detloss show``.
+    A subclass only adds fields, with closed bounds, ``Field(3.0, ge=1, le=10)``, at which the conformance kit tries the
+    loss. A string under a field is its description, which ``detloss show`` prints.
     """
 
     model_config = ConfigDict(
@@ -194,6 +195,26 @@ class BoxRegressionLoss(nn.Module, ABC):
                 ``(N,)`` values, not reduced.
             """
 
+    # What every loss promises of its inputs and its state is done here, so that no subclass can forget it. A subclass
+    # writes neither of the two, `super().forward(...)` repeats none, and hooks and torch.compile see a module like any.
+
+    def __call__(self, pred: Tensor, target: Tensor, **extras: Any) -> Tensor:
+        """Compute the loss in float32 or more; no gradient flows into the target and the extras."""
+        if extras:
+            extras = {name: _constant(value) if isinstance(value, Tensor) else value for name, value in extras.items()}
+        values: Tensor = nn.Module.__call__(self, at_least_float32(pred), _constant(target), **extras)
+        return values
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or share the buffers, but keep their dtype: in half precision a running mean would never move."""
+
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            applied = fn(tensor)
+            return applied if applied.dtype == tensor.dtype else tensor.to(applied.device)
+
+        super()._apply(keep_dtype, recurse)  # type: ignore[no-untyped-call]  # torch's own, as all of its kin
+        return self
+
     def extra_repr(self) -> str:
         """Show the parameters, as ``nn.Module`` does."""
         return ", ".join(f"{name}={value!r}" for name, value in self.config)
@@ -214,6 +235,18 @@ ENVELOPE = frozenset(LossSpec.model_fields)
 """Keys of a spec that are detloss's own, so no loss's Config may use them."""
 
 _STRICTNESS = ("extra", "frozen", "strict", "allow_inf_nan")
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return a tensor in half precision as float32, any other as it is.
+
+    Areas overflow float16 at 256 x 256 px, and bfloat16 keeps 8 bits of a coordinate.
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _constant(tensor: Tensor) -> Tensor:
+    return at_least_float32(tensor.detach() if tensor.requires_grad else tensor)
 
 
 def _extras_of(cls: type[BoxRegressionLoss]) -> frozenset[str]:

@@ -106,6 +106,18 @@ def transformed(kind: str, pred: Tensor, target: Tensor, x: float, y: float) -> 
     raise ValueError(kind)
 
 
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@every_case
+def test_row_43_nan_in_nan_out(case: dict[str, Any], training: bool):
+    """A NaN in any coordinate of prediction or target gives that pair NaN, not a score, and the others stay finite."""
+    loss = build_loss(case).train(training)
+    pred, target = random_pairs(loss, 9, dtype=torch.float32)
+    place = torch.arange(4)
+    pred[place, place] = torch.nan
+    target[place + 4, place] = torch.nan
+    assert evaluate(loss, pred, target).isnan().tolist() == [True] * 8 + [False]
+
+
 @every_loss
 def test_undeclared_invariances_fail(name: str):
     """Every invariance that is not declared fails for some pair and parameters: the declaration is exact."""

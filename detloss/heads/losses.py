@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detloss.errors import InjectionError
 from detloss.heads.compiled import call_compiled
-from detloss.loss import BoxRegressionLoss, Space
+from detloss.loss import BoxRegressionLoss, Space, at_least_float32
 
 __all__ = ["HeadLosses", "Matches", "Pairs", "Term"]
 
@@ -100,13 +100,13 @@ class HeadLosses(nn.Module):
         """Return the loss of the step, a scalar; without any match a zero that is connected to the graph."""
         parts = self.parts(matches)
         if len(matches) == 0:
-            return _at_least_float32(matches.pred_deltas).sum() * 0
+            return at_least_float32(matches.pred_deltas).sum() * 0
         return torch.stack([part * term.weight for part, term in zip(parts, self.terms, strict=True)]).sum()
 
     def parts(self, matches: Matches) -> list[Tensor]:
         """Return each loss of the step before its weight, summed over the pairs and normalised; scalars."""
         self._check_pairs(matches)
-        deltas = _at_least_float32(matches.pred_deltas)
+        deltas = at_least_float32(matches.pred_deltas)  # what is decoded, too
         parts = []
         with _without_autocast(deltas.device):
             inputs = _Inputs(matches, deltas)
@@ -124,7 +124,9 @@ class HeadLosses(nn.Module):
                 part = (values / _divisor(term, matches)).sum()
                 parts.append(part)
                 if kept is not None:
-                    kept.append(Pairs(self.head, term, loss, pred.detach(), target, extras, state, part.detach()))
+                    kept.append(
+                        Pairs(self.head, term, loss, pred.detach(), target.detach(), extras, state, part.detach())
+                    )
         return parts
 
     def each(self) -> list[BoxRegressionLoss]:
@@ -195,12 +197,7 @@ class _Inputs:
         return tensor
 
     def cast(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().to(self.deltas.dtype)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    # Areas overflow float16 at 256 x 256 px, and bfloat16 keeps 8 bits of a coordinate.
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        return tensor.to(self.deltas.dtype)
 
 
 def _divisor(term: Term, matches: Matches) -> float | Tensor:

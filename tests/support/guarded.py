@@ -67,7 +67,7 @@ class BrokenLoss(BoxRegressionLoss):
             # d sqrt(|z|) at z = 0 is infinity times the 0 of |z|.
             values[bad] = values[bad] + (left - left.detach()).abs().sqrt()
         if self.training:
-            self.mean.lerp_(values.detach().mean(), 0.1)
+            self.mean.lerp_(values.detach().mean().to(self.mean.dtype), 0.1)
         return values * self.mean if self.config.spreads else values
 
 

@@ -166,6 +166,17 @@ def test_identical_boxes(loss: BoxRegressionLoss, dtype: torch.dtype):
 
 
 @pytest.mark.parametrize("loss", ALL, ids=IDS)
+@pytest.mark.parametrize("coordinate", range(4))
+def test_a_nan_coordinate_costs_nan(loss: BoxRegressionLoss, coordinate: int):
+    """A NaN in any coordinate of either box gives NaN, not the value of a perfect match."""
+    box = [10.0, 20, 30, 40]
+    broken = [*box]
+    broken[coordinate] = math.nan
+    assert math.isnan(one(loss, broken, box))
+    assert math.isnan(one(loss, box, broken))
+
+
+@pytest.mark.parametrize("loss", ALL, ids=IDS)
 def test_nearly_identical_boxes(loss: BoxRegressionLoss):
     """One step of float32 away from identical, value and gradient are finite and the value is no less."""
     box = torch.tensor([[10.3, 20.7, 31.1, 47.9]])

@@ -74,6 +74,28 @@ def test_empty_batch_leaves_the_mean():
     assert loss.iou_mean == 1
 
 
+def test_a_nan_prediction_leaves_the_mean_to_the_others():
+    """A pair that is NaN costs NaN and is left out of the mean; a batch of nothing else changes nothing."""
+    loss = WIoULoss(momentum=0.5)
+    pred = torch.cat([HALF, torch.full((1, 4), math.nan)])
+    values = loss(pred, TARGET.expand(2, 4))
+    assert values.isnan().tolist() == [False, True]
+    assert loss.iou_mean == 0.75  # 1 + 0.5 (0.5 - 1), of the first pair
+    loss(pred[1:], TARGET)
+    assert loss.iou_mean == 0.75
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_mean_of_a_model_in_half_precision_moves(dtype):
+    """A model that is cast to half precision keeps the mean in float32, where small steps are not rounded away."""
+    loss = torch.nn.Sequential(WIoULoss()).to(dtype)[0]
+    for _ in range(100):
+        loss(HALF.to(dtype), TARGET.to(dtype))
+    # 100 steps of the paper's momentum, towards 1 - IoU = 0.5; in bfloat16, 1 - 5e-5 is 1.
+    assert loss.iou_mean.dtype == torch.float32
+    assert loss.iou_mean.item() == pytest.approx(0.5 + 0.5 * (1 - PAPER_MOMENTUM) ** 100, rel=1e-5)
+
+
 def test_mean_is_state_of_one_instance():
     """Each loss has its own mean; it is saved, loaded and copied, and version 1 has none."""
     first, second = WIoULoss(momentum=0.5), WIoULoss(momentum=0.5)

@@ -88,7 +88,7 @@ class UnifiedIoULoss(BoxRegressionLoss):
         ratio = self.ratio()
         pred, target = scaled(bounded(pred), ratio), scaled(bounded(target), ratio)
         extras = extras_for(self.base, image_size=image_size, anchors=anchors)
-        loss: Tensor = self.base(pred, target, **extras)
+        loss = self.base(pred, target, **extras)
         if self.config.focal == "none":
             return loss
         weight = iou(pred, target, self.config.eps).detach().pow(self.config.gamma)

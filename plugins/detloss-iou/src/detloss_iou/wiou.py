@@ -92,7 +92,8 @@ class WIoULoss(BoxRegressionLoss):
         return beta / (delta * alpha ** (beta - delta))
 
     def _update_mean(self, iou_loss: Tensor) -> None:
-        sum_and_count = torch.stack([iou_loss.sum(), iou_loss.new_full((), iou_loss.numel())])
+        # Without the NaN of a step that a gradient scaler or the guard skips: the mean would be NaN from there on.
+        sum_and_count = torch.stack([iou_loss.nansum(), (~iou_loss.isnan()).sum(dtype=iou_loss.dtype)])
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(sum_and_count)
         batch_sum, count = sum_and_count.to(self.iou_mean.dtype).unbind()

@@ -43,8 +43,7 @@ class IoUWrapper(BoxRegressionLoss):
 
     def base_loss(self, pred: Tensor, target: Tensor, **given: Tensor | None) -> Tensor:
         """Return the ``(N,)`` losses of the base."""
-        loss: Tensor = self.base(pred, target, **extras_for(self.base, **given))
-        return loss
+        return self.base(pred, target, **extras_for(self.base, **given))
 
 
 def extras_for(base: BoxRegressionLoss, **given: Tensor | None) -> dict[str, Tensor]:
