@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from detloss import find_plugins
 from detloss.loss import BoxRegressionLoss
+from detloss.pull import measure_pull
 
 PACKAGES = ("detloss-l1", "detloss-iou", "detloss-gaussian")
 OUTPUT = Path(__file__).with_name("losses.md")
@@ -44,7 +45,10 @@ OVERVIEW = """\
 are the weights that a config gets where it sets none. The text of a loss says which of them are published; the others
 are detloss's own starting point, the scale of GIoU (10 in the box head, 2 elsewhere) or of smooth L1 (1). A loss is
 invariant to *translation*, to the *scale* of both boxes, to a scale of each *axis* by itself, or to an exchange of
-prediction and target (*symmetry*).
+prediction and target (*symmetry*). It *pulls* boxes if its gradient moves the prediction towards the target: `disjoint`
+are boxes that do not overlap, where *near only* means that the gradient fades within five sides of the target, and
+`nested` are those of which one lies within the other. Both are measured with the default parameters; a loss that
+does not pull disjoint boxes is for matches that overlap already, as those of an R-CNN box head do.
 
 """
 
@@ -54,6 +58,10 @@ In the formulas, `I`, `U` and `C` are the areas of the intersection, of the unio
 both, and `IoU = I / U`; `w, h` and `W, H` are the sides of prediction and target, `cw, ch` those of the enclosing box
 and `c` is its diagonal; `dx, dy` is the center of the prediction minus that of the target, and `rho` the length of it.
 An inverted box (x2 < x1 or y2 < y1) counts as one without area, and costs more than any other.
+
+Boxes are in pixels, and so is `eps`: it is absolute. Whoever calls a loss with normalized boxes (0 to 1) scales them up
+first, by the size of the image for instance. With `eps = 1e-7` two identical boxes of 0.001 x 0.001 have a GIoU loss of
+0.09 instead of 0, because eps is a tenth of their area; in the heads boxes are always in pixels.
 
 """
 
@@ -80,7 +88,7 @@ def render() -> str:
         key=lambda plugin: (PACKAGES.index(plugin.package), plugin.name),
     )
     losses = [(plugin.package, plugin.name, plugin.load().cls) for plugin in plugins]
-    overview = table(("loss", "space", "invariant to", "package", *HEADS), map(row, losses))
+    overview = table(("loss", "space", "invariant to", "disjoint", "nested", "package", *HEADS), map(row, losses))
     parts = [INTRODUCTION, OVERVIEW + overview + SYMBOLS]
     for package, members in groupby(losses, key=lambda loss: loss[0]):
         parts.append(f"## {package}\n")
@@ -92,7 +100,7 @@ def row(loss: tuple[str, str, type[BoxRegressionLoss]]) -> list[str]:
     """Return the line of a loss in the overview."""
     package, name, cls = loss
     weights = [f"{cls.recommended_weights[head]:g}" if head in cls.recommended_weights else "1" for head in HEADS]
-    return [f"[`{name}`](#{name})", cls.space, invariances(cls), package, *weights]
+    return [f"[`{name}`](#{name})", cls.space, invariances(cls), *measure_pull(cls()), package, *weights]
 
 
 def section(name: str, cls: type[BoxRegressionLoss]) -> str:

@@ -82,6 +82,7 @@ def test_json(rich_loss: Any, run_detloss: Run) -> None:
         "range": [-1.0, None],
         "minimum": None,
         "invariances": ["scale", "translation"],
+        "pulls": None,  # a parameter has no default
         "extras": ["image_size"],
         "batch_dependent": False,
         "class": "rich_m.RichLoss",
@@ -119,6 +120,14 @@ def test_text(rich_loss: Any, run_detloss: Run) -> None:
     assert "It follows arXiv:1506.01497v3 and doi:10.1000/xyz.1, and arXiv 2401.00001 again.\n" in out
     assert lines["sizes"] == "list[int] required"
     assert "`" not in out
+
+
+def test_whether_it_pulls(run_detloss: Run) -> None:
+    """The page says whether the loss pulls boxes that do not overlap, and such as lie within each other."""
+    _, out, _ = run_detloss("show", "nwd", "--json")
+    assert json.loads(out)["pulls"] == {"disjoint": "near only", "nested": "yes"}
+    _, out, _ = run_detloss("show", "giou")
+    assert "pulls         disjoint boxes: yes, nested boxes: no\n" in out
 
 
 def test_no_parameters(packages: Any, run_detloss: Run) -> None:

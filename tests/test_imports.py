@@ -14,7 +14,7 @@ PACKAGE = Path(detloss.__file__).parent
 LAYERS = (
     ("errors", "boxes", "metadata", "source"),
     ("loss", "entry_points", "findings", "allow_list"),
-    ("discovery", "scanner", "heads"),
+    ("discovery", "scanner", "heads", "pull"),
     ("loading", "locate"),
     ("registry",),
     ("validation",),

@@ -17,6 +17,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from detloss.loss import BoxRegressionLoss
     from detloss.registry import LoadedPlugin
 
 
@@ -59,6 +60,7 @@ def describe(loaded: LoadedPlugin) -> dict[str, Any]:
         "range": [_finite(low), _finite(high)],
         "minimum": cls.minimum,
         "invariances": sorted(cls.invariances),
+        "pulls": pulls(cls),
         "extras": sorted(cls.extras),
         "batch_dependent": cls.batch_dependent,
         "class": f"{cls.__module__}.{cls.__qualname__}",
@@ -75,6 +77,16 @@ def papers(docstring: str) -> list[str]:
         for match in re.finditer(f"{arxiv}|{doi}", docstring, re.IGNORECASE)
     )
     return list(dict.fromkeys(found))
+
+
+def pulls(cls: type[BoxRegressionLoss]) -> dict[str, str] | None:
+    """Return whether a loss with its default parameters pulls disjoint and nested boxes; None where it cannot say."""
+    from detloss.pull import measure_pull  # noqa: PLC0415 - the loss has loaded torch
+
+    try:
+        return measure_pull(cls())._asdict()
+    except (Exception, SystemExit):  # noqa: BLE001 - it has no defaults, or raises: all else is shown nevertheless
+        return None
 
 
 def parameters(config: Any) -> list[dict[str, Any]]:
@@ -115,6 +127,7 @@ def _print(out: Console, found: dict[str, Any]) -> None:
         "weight": ", ".join(f"{weight} in {head}" for head, weight in weights.items()) or "1 (none is recommended)",
         "range": _range(found["range"]),
         "unchanged by": ", ".join(found["invariances"]),
+        "pulls": ", ".join(f"{boxes} boxes: {word}" for boxes, word in (found["pulls"] or {}).items()),
         "also takes": ", ".join(found["extras"]),
         "depends on": "the other pairs of the batch" if found["batch_dependent"] else "",
         "package": f"{found['package']} {found['version']}".strip(),

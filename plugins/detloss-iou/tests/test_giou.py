@@ -56,6 +56,14 @@ def test_eps_is_in_both_terms():
     torch.testing.assert_close(GIoULoss(eps=1.0)(target, target), torch.tensor([0.5]))
 
 
+def test_eps_is_absolute():
+    """Identical boxes that are as small as eps is large do not cost 0: normalized boxes are to be scaled up first."""
+    box = torch.tensor([[0.5, 0.5, 0.501, 0.501]], dtype=torch.float64)
+    # I = U = C = 1e-6 and eps = 1e-7: 1 - 1e-6/(1e-6 + 1e-7) = 1/11
+    torch.testing.assert_close(GIoULoss()(box, box), torch.tensor([1 / 11], dtype=torch.float64))
+    assert GIoULoss()(1000 * box, 1000 * box).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_inverted_box_costs_more_than_any_disjoint_one():
     """A box with its corners exchanged scores worse than the farthest disjoint box, though it lies on the target."""
     target = torch.tensor([[0.0, 0, 10, 10]]).expand(2, 4)

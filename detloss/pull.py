@@ -1,0 +1,80 @@
+"""Does a loss pull boxes together that do not overlap, or of which one lies within the other?
+
+Measured, not declared: the slope of the loss at some pairs, as the prediction moves along the line of the centers.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from detloss.loss import BoxRegressionLoss
+
+__all__ = ["Pull", "measure_pull"]
+
+DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (1.0, 0.7), (-0.6, 1.0))
+"""From the center of the target to that of the prediction, in sides of the target."""
+NEAR, FAR = 1.25, 5.0
+"""Distances of disjoint boxes, in sides: with a gap of a quarter of a side, and of four."""
+NOTHING = 1e-6
+"""Change of a loss, as the prediction moves by a side, that no training notices."""
+
+
+class Pull(NamedTuple):
+    """Whether a loss pulls a prediction to its target, by the weakest of some directions."""
+
+    disjoint: Literal["yes", "near only", "no", "pushes away"]
+    """Where they do not overlap; `near only`: the gradient fades within five sides."""
+    nested: Literal["yes", "no", "pushes away"]
+    """Where one lies within the other, with another center."""
+
+
+def measure_pull(loss: BoxRegressionLoss) -> Pull:
+    """Measure what a loss does to predictions whose centers are off; its own state stays as it is."""
+    loss = copy.deepcopy(loss).eval()
+    near, far = _weakest(loss, NEAR), _weakest(loss, FAR)
+    nested = min(_weakest(loss, 0.1, size=0.5), _weakest(loss, 0.2, size=2.0))
+    fades = near > NOTHING and abs(far) <= NOTHING
+    return Pull("near only" if fades else _word(min(near, far)), _word(nested))
+
+
+def _weakest(loss: BoxRegressionLoss, distance: float, size: float = 1.0) -> float:
+    """Return the least decrease of the loss by a side of movement towards the target, over the directions.
+
+    Args:
+        loss: In evaluation mode.
+        distance: Of the centers, in sides of the target along each axis of a direction.
+        size: Sides of the prediction, in those of the target.
+    """
+    # In float64, where no slope is rounding.
+    sides = torch.tensor([80.0, 60.0], dtype=torch.float64)
+    center = torch.tensor([400.0, 300.0], dtype=torch.float64)
+    offset = distance * torch.tensor(DIRECTIONS, dtype=torch.float64) * sides
+    moved = torch.zeros(len(offset), dtype=torch.float64, requires_grad=True)
+    # `moved` is in sides, towards the target.
+    towards = -offset / (offset / sides).norm(dim=1, keepdim=True)
+    pred = _boxes(center + offset + moved.unsqueeze(1) * towards, size * sides)
+    target = _boxes(center.expand_as(offset), sides)
+    extras = {"image_size": target.new_tensor([600.0, 800.0]).expand(len(target), 2), "anchors": target}
+    boxes = (pred, target) if loss.space == "boxes" else (_deltas(pred, target), _deltas(target, target))
+    values = loss(*boxes, **{name: extras[name] for name in loss.extras})
+    (slope,) = torch.autograd.grad(values.sum(), moved)
+    return -float(slope.max())
+
+
+def _word(pull: float) -> Literal["yes", "no", "pushes away"]:
+    return "yes" if pull > NOTHING else "no" if pull >= -NOTHING else "pushes away"
+
+
+def _boxes(center: Tensor, sides: Tensor) -> Tensor:
+    return torch.cat([center - sides / 2, center + sides / 2], dim=-1)
+
+
+def _deltas(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Encode boxes as torchvision's heads do, with weights of 1."""
+    sides, anchor_sides = boxes[:, 2:] - boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
+    offset = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
+    return torch.cat([offset / anchor_sides, (sides / anchor_sides).log()], dim=-1)
