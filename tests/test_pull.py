@@ -24,7 +24,7 @@ NOT_DISJOINT = {
     "piou": "pushes away",
 }
 NOT_NESTED = {"iou", "alpha_iou", "giou", "focaler", "inner", "interpiou", "piou", "extended_eiou"}
-"""Moved within the other, a box keeps its intersection, union and enclosing box, and the sum of its sides' distances."""
+"""A box that moves within the other keeps intersection, union, enclosing box, and the sum of its sides' distances."""
 
 
 @pytest.mark.parametrize("name", NAMES)
