@@ -10,19 +10,22 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from coordinates import any_coordinate
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from loss_cases import NAMES, VARIANTS, evaluate, every_case, every_loss, random_pairs, value_and_gradient
 from torch import Tensor
 
 from detloss import build_loss
-from detloss.loss import BoxRegressionLoss
+from detloss.boxes import inverted
+from detloss.loss import BoxRegressionLoss, LossConfig
 from detloss.testing import CHECKS, Check
 from detloss.testing.subject import subject_of
 
 TOLERANCE = 1e-5
 """Relative and absolute: an eps of 1e-7 px² beside an area of 1 px², with room for float64 rounding."""
 
+BOUNDS = next(check for check in CHECKS if check.name == "bounds")
 HEAVY = ("torch_compile", "training")
 """Checks that take a hundred times as long as the others."""
 
@@ -40,7 +43,7 @@ def test_row_29_every_loss_passes_the_quick_checks(case: dict[str, Any]):
     assert {result.check.name: result.message for result in results if not result.ok} == {}
     # An inverted box has no meaning for a loss on deltas, and a loss without parameters ignores none.
     missing = {"inverted_boxes"} if subject.cls.space == "deltas" else set()
-    missing |= set() if subject.cls.Config.model_fields else {"parameters_used"}
+    missing |= set() if subject.cls.Config.model_fields else {"parameters_used", "bounds"}
     assert {result.check.name for result in results if result.outcome != "passed"} == missing
 
 
@@ -104,6 +107,53 @@ def transformed(kind: str, pred: Tensor, target: Tensor, x: float, y: float) -> 
         case "symmetry":
             return target, pred
     raise ValueError(kind)
+
+
+@every_loss
+def test_row_44_every_parameter_has_closed_bounds(name: str):
+    """No parameter of a published loss is unbounded: the kit tries each at its ends, and remarks nothing."""
+    result = BOUNDS.apply(subject_of(name))
+    assert result.message in ("", "It has no parameters with bounds.")
+
+
+@st.composite
+def parameters(draw: Callable[..., Any], config: type[LossConfig]) -> dict[str, Any]:
+    """Parameters anywhere within the bounds of a Config."""
+    chosen: dict[str, Any] = {}
+    for name, schema in config.model_json_schema()["properties"].items():
+        if schema.get("type") == "number":
+            low, high = float(schema["minimum"]), float(schema["maximum"])
+            # As many tiny ones as large ones.
+            chosen[name] = min(max(low, high * 10 ** -draw(coordinates(0, 12))), high)
+        elif "enum" in schema or schema.get("type") == "boolean":
+            chosen[name] = draw(st.sampled_from(schema.get("enum", [False, True])))
+    return chosen
+
+
+any_box = st.lists(any_coordinate, min_size=4, max_size=4)
+
+
+@every_loss
+@settings(max_examples=25)
+@given(data=st.data())
+def test_row_44_finite_and_in_range_within_the_bounds(name: str, data: st.DataObject):
+    """With any parameters in their bounds, any boxes have finite results, and the values of valid ones are in range."""
+    cls = type(build_loss(name))
+    chosen = data.draw(parameters(cls.Config))
+    assume(chosen.get("d", 0) < chosen.get("u", 1))  # of focaler
+    loss = cls(**chosen)
+    pairs = data.draw(st.lists(st.tuples(any_box, any_box), min_size=1, max_size=5))
+    pred, target = torch.tensor(pairs).unbind(1)
+    if cls.space == "deltas":  # the sum of four errors of 3.4e38 is infinite
+        pred, target = pred.clamp(-1e30, 1e30), target.clamp(-1e30, 1e30)
+    value, gradient = value_and_gradient(loss.eval(), pred, target)
+    assert value.isfinite().all()
+    assert gradient.isfinite().all()
+    low, high = cls.value_range
+    valid = ~(inverted(pred) | inverted(target))
+    slack = TOLERANCE * float(value.abs().max().clamp(min=1))
+    assert (value[valid] >= low - slack).all()
+    assert (value[valid] <= high + slack).all()
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])

@@ -91,7 +91,7 @@ class Check:
                 return Result(self, "failed", f"{raised} {trial.advice}".rstrip(), trial.comparisons, error, raised)
         if not trial.comparisons:
             return Result(self, "failed", "It compared nothing, so it proves nothing. Tell the authors of detloss.", 0)
-        return Result(self, "passed", "", trial.comparisons)
+        return Result(self, "passed", " ".join(trial.remarks), trial.comparisons)
 
     def __str__(self) -> str:
         return self.name
@@ -105,7 +105,7 @@ class Result:
         check: Which.
         outcome: How it ended.
         message: What was expected and found and what to do, for a failure; the reason, for an exception and for a
-            promise that does not apply; else empty.
+            promise that does not apply; what a check that passed remarks, mostly nothing.
         comparisons: How many values were compared.
         error: What a failure was raised as.
         cause: The same for failures of several checks for one reason; empty for one that stands by itself.

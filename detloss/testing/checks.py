@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detloss.testing import definition, degenerate, gradients, heads, parameters, state, transforms, values
+from detloss.testing import bounds, definition, degenerate, gradients, heads, parameters, state, transforms, values
 from detloss.testing.check import Check
 
 __all__ = ["CHECKS"]
@@ -32,13 +32,16 @@ CHECKS: tuple[Check, ...] = tuple(
             degenerate.finite_value,
             degenerate.finite_gradient,
             degenerate.rows_unchanged,
+            degenerate.nan,
             degenerate.inverted_boxes,
             degenerate.mismatched_shapes,
             gradients.gradient,
             gradients.inputs_unchanged,
             gradients.target_gradient,
             parameters.parameters_used,
+            bounds.bounds,
             state.state_in_buffers,
+            state.buffer_dtype,
             state.state_dict,
             state.deep_copy,
             state.pickling,

@@ -18,12 +18,15 @@ __all__ = [
     "Place",
     "accepts",
     "changed",
+    "choices",
     "declares",
     "is_model",
     "other_values",
+    "owner_of",
     "parameters",
     "places",
     "value_at",
+    "with_fields",
     "written",
 ]
 
@@ -53,7 +56,7 @@ def changed(config: LossConfig, place: Place, value: object) -> dict[str, Any]:
 
 def accepts(config: LossConfig, fields: dict[str, Any]) -> bool:
     """Tell whether a Config takes other fields beside its own."""
-    return _with(config, fields) is not None
+    return with_fields(config, fields) is not None
 
 
 def declares(config: LossConfig, fields: dict[str, Any]) -> bool:
@@ -83,6 +86,12 @@ def value_at(config: LossConfig, place: Place) -> Any:
     return next(value for at, value in places(config) if at == place)
 
 
+def owner_of(config: LossConfig, parameter: Place) -> BaseModel:
+    """Return the model that has a parameter as a field: the Config, or one within it."""
+    owner: BaseModel = config if len(parameter) == 1 else value_at(config, parameter[:-1])
+    return owner
+
+
 def other_values(config: LossConfig, parameter: Place, numbers: int | None = None) -> Iterator[LossConfig]:
     """Yield the Config with other values of one parameter, as many as can be thought of and as it accepts.
 
@@ -91,28 +100,16 @@ def other_values(config: LossConfig, parameter: Place, numbers: int | None = Non
         parameter: The place of the one that changes.
         numbers: At most how many numbers are tried; of modes and the like, each is.
     """
-    owner = config if len(parameter) == 1 else value_at(config, parameter[:-1])
-    annotation = type(owner).model_fields[str(parameter[-1])].annotation
+    annotation = type(owner_of(config, parameter)).model_fields[str(parameter[-1])].annotation
     for place, value in places(config):
         if place[: len(parameter)] != parameter:
             continue
-        for candidates, most in ((_choices(annotation), None), (_numbers(value), numbers)):
-            made = (_with(config, changed(config, place, each)) for each in candidates)
+        for candidates, most in ((choices(annotation), None), (_numbers(value), numbers)):
+            made = (with_fields(config, changed(config, place, each)) for each in candidates)
             yield from islice((other for other in made if other is not None and other != config), most)
 
 
-def is_model(value: object) -> bool:
-    """Tell whether a value is a model of the Config's own, whose fields it vouches for."""
-    return isinstance(value, BaseModel) and not isinstance(value, NestedSpec)
-
-
-def written(place: Place) -> str:
-    """Return a place as an author writes it: ``limits.low``, ``weights[0]``."""
-    first, *rest = place
-    return str(first) + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in rest)
-
-
-def _with(config: LossConfig, fields: dict[str, Any]) -> LossConfig | None:
+def with_fields(config: LossConfig, fields: dict[str, Any]) -> LossConfig | None:
     """Return a Config with other fields beside its own, or None where it does not take them."""
     own = {name: value for name, value in config if name not in fields}
     try:
@@ -121,14 +118,14 @@ def _with(config: LossConfig, fields: dict[str, Any]) -> LossConfig | None:
         return None
 
 
-def _choices(annotation: Any) -> Iterator[Any]:
+def choices(annotation: Any) -> Iterator[Any]:
     """Yield all values of those types within an annotation that have but a few."""
     annotation = getattr(annotation, "__value__", annotation)  # of `type Alias = ...`
     within = get_args(annotation)
     if get_origin(annotation) is Literal:
         yield from within
     elif within or not isinstance(annotation, type):
-        yield from chain.from_iterable(map(_choices, within))
+        yield from chain.from_iterable(map(choices, within))
     elif issubclass(annotation, bool):
         yield from (True, False)
     elif issubclass(annotation, enum.Enum):
@@ -142,6 +139,17 @@ def _choices(annotation: Any) -> Iterator[Any]:
         yield from ({"name": plugin.name} for plugin in plugins if plugin.package in packages)
     elif issubclass(annotation, BaseModel):
         yield {}
+
+
+def is_model(value: object) -> bool:
+    """Tell whether a value is a model of the Config's own, whose fields it vouches for."""
+    return isinstance(value, BaseModel) and not isinstance(value, NestedSpec)
+
+
+def written(place: Place) -> str:
+    """Return a place as an author writes it: ``limits.low``, ``weights[0]``."""
+    first, *rest = place
+    return str(first) + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in rest)
 
 
 def _numbers(value: Any) -> Iterator[Any]:

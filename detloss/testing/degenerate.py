@@ -19,6 +19,7 @@ __all__ = [
     "finite_value",
     "inverted_boxes",
     "mismatched_shapes",
+    "nan",
     "rows_unchanged",
 ]
 
@@ -105,6 +106,27 @@ def rows_unchanged(trial: Trial) -> None:
                         "One bad box must not spoil a batch: compute every pair by itself.",
                         beside=wanted[others],
                     )
+
+
+def nan(trial: Trial) -> None:
+    """A NaN in any coordinate of a pair makes its value NaN, and changes no bit of the other values."""
+    for loss in trial.stages():
+        ordinary_pred, ordinary_target = trial.pairs(ROWS, dtype=torch.float32)
+        expected = trial.values(loss, ordinary_pred, ordinary_target)
+        pred, target = ordinary_pred.clone(), ordinary_target.clone()
+        rows = torch.arange(4)
+        pred[rows, rows] = torch.nan
+        target[rows + 4, rows] = torch.nan
+        value = trial.values(loss, pred, target)
+        broken = (pred + target).isnan().any(dim=1)
+        trial.expect_each(
+            torch.where(broken, value.isnan(), same(value, expected)),
+            "NaN for a pair that is NaN, and the same value as without it for any other",
+            value,
+            "A comparison with NaN is false, and `torch.where` then takes its other branch: ask for what makes it 0, "
+            "`torch.where(x == 0, 0, ...)`, so that NaN stays NaN and a fault in training is seen.",
+            where=partial(pair_at, pred, target),
+        )
 
 
 def inverted_boxes(trial: Trial) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -75,19 +76,22 @@ def inputs_unchanged(trial: Trial) -> None:
 
 
 def target_gradient(trial: Trial) -> None:
-    """No gradient flows into the target: it asks for none before, during and after."""
-    for loss in (trial.fresh(), *trial.stages()):
+    """No gradient flows into the target and the extras, not even where they require one."""
+    for loss, asks in itertools.product((trial.fresh(), *trial.stages()), (False, True)):
         pred, target = trial.pairs(8)
         extras = trial.extras(target)
+        constants = {"target": target, **extras}
+        for tensor in constants.values():
+            tensor.requires_grad_(asks)
         value = trial.call(loss, pred.requires_grad_(), target, extras)
         trial.expect_connected(value)
         torch.autograd.backward(value.sum())
-        for name, tensor in {"target": target, **extras}.items():
+        for name, tensor in constants.items():
             trial.expect(
-                not tensor.requires_grad and tensor.grad is None,
+                tensor.requires_grad is asks and tensor.grad is None,
                 f"a {name} without gradient",
-                f"that {name}.requires_grad is {tensor.requires_grad}",
-                f"Take `{name}` as a constant: do not call `requires_grad_()` on it.",
+                f"that {name}.requires_grad is {tensor.requires_grad}" if tensor.grad is None else "one",
+                f"Take `{name}` as a constant: do not call `requires_grad_()` on it, and leave `__call__` to the base.",
             )
 
 

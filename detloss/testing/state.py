@@ -12,7 +12,7 @@ from torch import nn
 from detloss.loss import BoxRegressionLoss
 from detloss.testing.trial import Trial
 
-__all__ = ["deep_copy", "pickling", "state_dict", "state_in_buffers"]
+__all__ = ["buffer_dtype", "deep_copy", "pickling", "state_dict", "state_in_buffers"]
 
 STEPS = 3
 """How many training steps a loss takes before it is copied."""
@@ -64,6 +64,32 @@ def state_in_buffers(trial: Trial) -> None:
             f"{buffer.tolist()!s:.80}",
             "Validation would change the training: renew it under `if self.training` only.",
         )
+
+
+def buffer_dtype(trial: Trial) -> None:
+    """Buffers keep their dtype, at least float32, and their numbers, whatever the model around is cast to."""
+    wanted = trial.fresh()
+    _train(trial, wanted)
+    before = dict(trial.fresh().named_buffers())
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        loss = trial.fresh()
+        nn.ModuleList([loss]).to(dtype)
+        _train(trial, loss)
+        found = dict(loss.named_buffers())
+        trial.expect(found.keys() == before.keys(), f"the buffers {sorted(before)}", sorted(found), "Register all.")
+        for name, buffer in wanted.named_buffers():
+            advice = (
+                "In half precision a running mean stands still: leave `_apply` to the base class, and renew in place."
+            )
+            kept = before[name].dtype if before[name].dtype not in (torch.float16, torch.bfloat16) else torch.float32
+            trial.expect(found[name].dtype == kept, f"the buffer {name} in {kept}", found[name].dtype, advice)
+            trial.expect_close(
+                found[name].reshape(-1),
+                buffer.reshape(-1),
+                0.0,
+                f"the buffer {name} as without a cast to {dtype}",
+                advice,
+            )
 
 
 def state_dict(trial: Trial) -> None:

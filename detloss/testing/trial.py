@@ -50,6 +50,7 @@ class Trial:
         comparisons: How many values were compared with what they must be; a check that compares nothing fails.
         advice: What to do where the loss raises an error under this check; a whole sentence, or empty.
         cause: What the loss lacks that many checks need, once one came upon it; else empty.
+        remarks: Whole sentences about what is not promised, which the report shows although the check passed.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -57,6 +58,7 @@ class Trial:
         self.comparisons = 0
         self.advice = ""
         self.cause = ""
+        self.remarks: list[str] = []
 
     def fresh(self) -> BoxRegressionLoss:
         """Return a new instance, as a head gets it: in training mode."""

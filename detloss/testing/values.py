@@ -20,9 +20,11 @@ __all__ = [
     "determinism",
     "dtype",
     "empty",
+    "expect_in_range",
     "invariances",
     "minimum",
     "shape",
+    "unlike_pairs",
     "value_range",
 ]
 
@@ -48,8 +50,17 @@ def shape(trial: Trial) -> None:
 
 
 def dtype(trial: Trial) -> None:
-    """The values have the dtype of the boxes, and float32 agrees with float64."""
+    """The values have the dtype of the boxes, float32 for half precision, and float32 agrees with float64."""
     for loss in trial.stages():
+        for half in (torch.float16, torch.bfloat16):
+            pred, target = trial.pairs(64, dtype=half)
+            asked = pred.clone().requires_grad_()
+            value = trial.call(loss, asked, target)
+            advice = "The base class computes in float32: leave `__call__` to it."
+            trial.expect(value.dtype == torch.float32, f"float32 values for {half} boxes", value.dtype, advice)
+            wanted = trial.values(loss, pred.float(), target.float())
+            trial.expect_close(value.detach().reshape(-1), wanted, 0.0, "the values of the same float32 boxes", advice)
+            trial.expect(trial.gradient(value, asked).dtype == half, f"a {half} gradient", "another", advice)
         found = {}
         for kind in (torch.float32, torch.float64):
             pred, target = trial.pairs(64, dtype=kind)
@@ -211,18 +222,22 @@ def value_range(trial: Trial) -> None:
         repr(bounds),
         "Write two numbers, the smaller one first; `float('inf')` where there is no bound.",
     )
-    low, high = bounds
     for loss in trial.stages():
-        for pred, target in (*(trial.pairs(256, seed=seed) for seed in range(4)), *_unlike(*trial.pairs(256))):
-            value = trial.values(loss, pred, target)
-            slack = EPS * scale(value)
-            trial.expect_each(
-                (value >= low - slack) & (value <= high + slack) | ~value.isfinite(),
-                f"values in the declared range [{low:g}, {high:g}]",
-                value,
-                "Correct `value_range` or the formula; the range holds for all parameters and all valid boxes.",
-                where=partial(pair_at, pred, target),
-            )
+        for pred, target in (*(trial.pairs(256, seed=seed) for seed in range(4)), *unlike_pairs(*trial.pairs(256))):
+            expect_in_range(trial, pred, target, trial.values(loss, pred, target))
+
+
+def expect_in_range(trial: Trial, pred: Tensor, target: Tensor, value: Tensor, setting: str = "") -> None:
+    """Expect values of valid boxes to be in the declared range; `setting` says with which parameters."""
+    low, high = trial.subject.cls.value_range
+    slack = EPS * scale(value)
+    trial.expect_each(
+        (value >= low - slack) & (value <= high + slack) | ~value.isfinite(),
+        f"values in the declared range [{low:g}, {high:g}]{setting}",
+        value,
+        "Correct `value_range` or the formula; the range holds for all parameters and all valid boxes.",
+        where=partial(pair_at, pred, target),
+    )
 
 
 def invariances(trial: Trial) -> None:
@@ -253,7 +268,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _unlike(pred: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def unlike_pairs(pred: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield pairs of valid boxes as unlike as they come: one wide and one high, and far apart."""
     x, y = pred.new_tensor((30.0, 1.0, 30.0, 1.0)), pred.new_tensor((1.0, 30.0, 1.0, 30.0))
     yield pred * x, target * y

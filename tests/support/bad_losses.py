@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
-from detloss.boxes import bounded, pair_boxes
+from detloss.boxes import bounded, iou, pair_boxes
 from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
 
 EPS = 1e-7
@@ -34,7 +34,7 @@ class Sound(BoxRegressionLoss):
     """GIoU without a fault (Rezatofighi et al., CVPR 2019, arXiv 1902.09630)."""
 
     class Config(LossConfig):
-        scale: float = Field(1.0, gt=0)
+        scale: float = Field(1.0, ge=0.1, le=10)
         """Factor on the value."""
 
     config: Config
@@ -144,10 +144,10 @@ class Widening(BoxRegressionLoss):
 
 
 class Crowded(BoxRegressionLoss):
-    """GIoU that cannot do without a pair, for it asks for the largest coordinate (Nobody, 2024)."""
+    """GIoU that cannot do without a pair, for it asks for the first coordinate (Nobody, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        return giou(pred, target) + 0 * pred.max()
+        return giou(pred, target) + torch.zeros_like(pred[0, 0])
 
 
 class Queueing(BoxRegressionLoss):
@@ -230,6 +230,14 @@ class Contagious(BoxRegressionLoss):
         return giou(pred, target) * torch.where(without_width(pred).any(), 1 + 1e-6, 1.0)
 
 
+class Forgiving(BoxRegressionLoss):
+    """GIoU that takes a NaN for a perfect match (Nobody, 2024)."""
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        loss = giou(pred, target)
+        return torch.where(loss.isnan(), 0.0, loss)
+
+
 class Trusting(BoxRegressionLoss):
     """GIoU that lets an inverted box off lightly (Nobody, 2024)."""
 
@@ -298,6 +306,18 @@ class Deaf(BoxRegressionLoss):
         return giou(pred, target).square()
 
 
+class Overreaching(BoxRegressionLoss):
+    """IoU to a power, which allows one with an infinite slope at 0 (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        power: float = Field(2.0, ge=0.5, le=4)
+
+    config: Config
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return 1 - iou(pred, target) ** self.config.power
+
+
 class Remembering(BoxRegressionLoss):
     """GIoU that counts its training steps in an attribute (Nobody, 2024)."""
 
@@ -307,6 +327,26 @@ class Remembering(BoxRegressionLoss):
         if self.training:
             self.steps += 1
         return giou(pred, target)
+
+
+class Rounding(BoxRegressionLoss):
+    """GIoU with a running mean that half precision rounds (Nobody, 2024)."""
+
+    mean: Tensor
+
+    def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
+        super().__init__(config, **params)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Rounding:
+        nn.Module._apply(self, fn, recurse)
+        return self
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        loss = giou(pred, target)
+        if self.training and len(pred):
+            self.mean.lerp_(loss.detach().mean().to(self.mean.dtype), 0.1)
+        return loss
 
 
 class Forgetful(BoxRegressionLoss):
@@ -408,13 +448,16 @@ BAD: dict[str, type[BoxRegressionLoss]] = {
     "finite_value": Infinite,
     "finite_gradient": Steep,
     "rows_unchanged": Contagious,
+    "nan": Forgiving,
     "inverted_boxes": Trusting,
     "mismatched_shapes": Cutting,
     "gradient": Doubling,
     "inputs_unchanged": Scribbling,
     "target_gradient": Grasping,
     "parameters_used": Deaf,
+    "bounds": Overreaching,
     "state_in_buffers": Remembering,
+    "buffer_dtype": Rounding,
     "state_dict": Forgetful,
     "deep_copy": Single,
     "pickling": Closed,

@@ -243,6 +243,42 @@ class Sampling(BoxRegressionLoss):
         return giou(pred, target) + 1e-12 * float(np.random.rand())
 
 
+class Bare(BoxRegressionLoss):
+    """GIoU that is called as any module is, without what the base class does to its inputs (Nobody, 2024)."""
+
+    __call__ = nn.Module.__call__
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return giou(pred, target)
+
+
+class Widening(_Stateful):
+    """GIoU over a running mean that takes over the dtype of the boxes (Nobody, 2024)."""
+
+    batch_dependent = True
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        loss = giou(pred, target)
+        if self.training and len(pred):
+            self.mean = 0.9 * self.mean + 0.1 * loss.detach().mean()
+        return loss / self.mean.clamp(min=1e-3)
+
+
+class Leaving(BoxRegressionLoss):
+    """GIoU whose parameters may be such that only both together lead out of its range (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        scale: float = Field(1.0, ge=1, le=2)
+        offset: float = Field(0.0, ge=0, le=2)
+
+    config: Config
+    value_range: ClassVar[tuple[float, float]] = (0.0, 5.0)
+    minimum: ClassVar[float | None] = None
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return self.config.scale * giou(pred, target) + self.config.offset
+
+
 class Progressive(BoxRegressionLoss):
     """GIoU that costs more as training goes on, a sound loss (Nobody, 2024)."""
 
@@ -286,6 +322,9 @@ MORE_BAD: dict[type[BoxRegressionLoss], set[str]] = {
     Gambling: {"determinism"},
     Sampling: {"determinism"},
     Outgrowing: {"value_range"},
+    Bare: {"dtype", "target_gradient"},
+    Widening: {"buffer_dtype", "state_dict"},
+    Leaving: {"bounds"},
     Averaging: {"parameters_used"},
     HalfRead: {"parameters_used"},
     Stored: {"parameters_used"},

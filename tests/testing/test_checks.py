@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from bad_losses import BAD, Sound, giou
-from more_bad_losses import MORE_BAD
-from pydantic import create_model
+from more_bad_losses import MORE_BAD, Leaving
+from pydantic import Field, create_model
 from torch import Tensor, nn
 
 from detloss import ConformanceError, build_loss
 from detloss.boxes import iou
 from detloss.loss import BoxRegressionLoss, LossConfig, NestedSpec
-from detloss.testing import CHECKS, Check, check_loss
+from detloss.testing import CHECKS, Check, Report, check_loss
 from detloss.testing.definition import requirement_line
 from detloss.testing.subject import subject_of
 from detloss.testing.trial import DoesNotApply, Trial
@@ -144,6 +144,49 @@ class Named(BoxRegressionLoss):
 def test_a_loss_without_parameters_to_change_has_none_to_ignore(loss: Any):
     """Where there are no parameters, or no other values are known, the check does not apply."""
     assert BY_NAME["parameters_used"].apply(subject_of(loss)).outcome == "not_applicable"
+
+
+class Open(BoxRegressionLoss):
+    """Power IoU with parameters whose bounds are closed, open and missing (Nobody, 2024)."""
+
+    class Config(LossConfig):
+        closed: float = Field(1.0, ge=1, le=4)
+        power: float = Field(2.0, gt=0, le=4)
+        factor: float = 3.0
+        least: int | None = Field(2, ge=1)
+        pair: tuple[float, float] = (1.0, 1.0)
+        label: str = "x"
+
+    config: Config
+    value_range: ClassVar[tuple[float, float]] = (0.0, 100.0)
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        low, high = self.config.pair
+        factor = self.config.factor / self.config.closed * low / high / (self.config.least or 1)
+        return factor * (1 - iou(pred, target) ** self.config.power)
+
+
+def test_row_44_an_open_bound_is_no_promise():
+    """A parameter without a closed bound is named with what becomes of it a hundred times off; that is no failure."""
+    result = BY_NAME["bounds"].apply(subject_of(Open))
+    assert result.outcome == "passed"
+    assert result.message == (
+        "power: unbounded: no promise (0.02: not a finite gradient). "
+        "factor: unbounded: no promise (0.03: sound; 300: not values in the declared range [0, 100]). "
+        "least: unbounded: no promise (200: sound). "
+        "pair: unbounded: no promise."
+    )
+    report = Report("open", (result,))
+    assert f"ok      bounds  {result.message}" in str(report)
+    assert report.as_dict()["results"][0]["message"] == result.message
+
+
+def test_row_44_a_closed_bound_is_a_promise():
+    """What fails at a closed bound is said with the parameters, and where two of them lead to it together."""
+    with pytest.raises(ConformanceError, match=r"Expected a finite gradient with power=0\.5, found .*nan"):
+        BY_NAME["bounds"].run(BAD["bounds"])
+    with pytest.raises(ConformanceError, match=r"range \[0, 5\] with scale=2(\.0)?, offset=2(\.0)?, found"):
+        BY_NAME["bounds"].run(Leaving)
 
 
 @every_bad_loss

@@ -38,7 +38,7 @@ def test_a_loss_that_fails(run_detloss: Run, infinite: None):
     assert line.startswith("finite_value")
     assert "found inf in 'pred a point'" in line
     # The loss has no parameters that it could ignore.
-    assert out.rstrip().endswith("1 failed, 1 not applicable")
+    assert out.rstrip().endswith("1 failed, 2 not applicable")
 
 
 def test_json(run_detloss: Run, infinite: None):

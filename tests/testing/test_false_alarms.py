@@ -116,7 +116,7 @@ class Split(BoxRegressionLoss):
         target_low, target_high = bounded(target).split(2, dim=-1)
         overlap = torch.minimum(high, target_high) - torch.maximum(low, target_low)
         sides = torch.stack([high - low, target_high - target_low, overlap])
-        width, height = torch.where(sides > 0, sides, 0.0).unbind(dim=-1)
+        width, height = torch.where(sides < 0, 0.0, sides).unbind(dim=-1)
         area, target_area, intersection = width * height
         union = torch.einsum("i...->...", torch.stack([area, target_area, -intersection]))
         return 1 - intersection / (union + 1e-7) + inverted(pred)
