@@ -25,10 +25,11 @@ Each of them is a plain exception with a message that says what to do next; what
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from detloss.findings import Finding
+MAX_SHOWN = 100
+"""Findings that a message lists: nobody reads more, and no loss is looked up after as many."""
 
 
 class DetlossError(Exception):
@@ -81,14 +82,58 @@ class ConformanceError(DetlossError, AssertionError):
     """A loss fails a check of the conformance kit."""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a config.
+
+    Attributes:
+        message: What was expected, what was found and what to do.
+        key: Dotted key path (``losses.roi_heads.0.weight``), as ``--set`` takes it; empty for the whole config.
+        file: The file, or None where the config was not read from one.
+        line: Line in it, from 1.
+        column: Column in it, from 1.
+        near: The known key or name that is closest to an unknown one.
+        override: True where the value came from an override of the file.
+    """
+
+    message: str
+    key: str = ""
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    near: str | None = None
+    override: bool = False
+
+    def __str__(self) -> str:
+        """``file:line:column: key path: message``, with what is known of it."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        if self.override:
+            place = "override"
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
 class ConfigError(DetlossError, ValueError):
     """A config is wrong.
 
+    Args:
+        findings: Each thing that is wrong with it; or one message, where the key says nothing more.
+
     Attributes:
-        findings: Each thing that is wrong, as `detloss.findings.Finding`: file, line, column, key path, message.
+        findings: Each thing that is wrong, in the order of the file.
     """
 
-    findings: tuple[Finding, ...] = ()
+    def __init__(self, findings: str | Iterable[Finding]) -> None:
+        if isinstance(findings, str):
+            self.findings: tuple[Finding, ...] = (Finding(findings),)
+            super().__init__(findings)
+            return
+        self.findings = tuple(sorted(findings, key=lambda one: (one.override, one.line or 0, one.column or 0)))
+        super().__init__("\n".join(_report(self.findings)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by what it was made of, as exceptions that cross process borders are."""
+        alone = len(self.findings) == 1 and str(self) == self.findings[0].message
+        return type(self), (str(self) if alone else self.findings,)
 
 
 class InjectionError(DetlossError):
@@ -117,3 +162,12 @@ class ScaffoldError(DetlossError):
 
 def _rebuild_plugin_error(cls: type[PluginError], message: str, name: str, package: str | None) -> PluginError:
     return cls(message, name=name, package=package)
+
+
+def _report(findings: tuple[Finding, ...]) -> Iterable[str]:
+    files = {finding.file for finding in findings if finding.file}
+    where = f" in {files.pop()}" if len(files) == 1 else " in the config"
+    yield f"{len(findings)} error{'s' if len(findings) != 1 else ''}{where}:"
+    yield from (f"  {finding}" for finding in findings[:MAX_SHOWN])
+    if len(findings) > MAX_SHOWN:
+        yield f"  ... and at least {len(findings) - MAX_SHOWN} more: fix these first"

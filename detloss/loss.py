@@ -215,6 +215,12 @@ class BoxRegressionLoss(nn.Module, ABC):
         super()._apply(keep_dtype, recurse)  # type: ignore[no-untyped-call]  # torch's own, as all of its kin
         return self
 
+    @classmethod
+    def plugin_flaw(cls, name: str) -> str:  # noqa: ARG003 - an adapter's depends on it
+        """Say what keeps the class from being the plugin of this name, in words that go on after its name."""
+        missing = sorted(cls.__abstractmethods__)
+        return f"is abstract: it lacks {', '.join(missing)}." if missing else ""
+
     def extra_repr(self) -> str:
         """Show the parameters, as ``nn.Module`` does."""
         return ", ".join(f"{name}={value!r}" for name, value in self.config)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from detloss import find_plugins
 from detloss.loss import BoxRegressionLoss
 from detloss.pull import measure_pull
+from detloss.registry import load
 
 PACKAGES = ("detloss-l1", "detloss-iou", "detloss-gaussian")
 OUTPUT = Path(__file__).with_name("losses.md")
@@ -87,7 +88,7 @@ def render() -> str:
         (plugin for plugin in find_plugins() if plugin.package in PACKAGES),
         key=lambda plugin: (PACKAGES.index(plugin.package), plugin.name),
     )
-    losses = [(plugin.package, plugin.name, plugin.load().cls) for plugin in plugins]
+    losses = [(plugin.package, plugin.name, load(plugin).cls) for plugin in plugins]
     overview = table(("loss", "space", "invariant to", "disjoint", "nested", "package", *HEADS), map(row, losses))
     parts = [INTRODUCTION, OVERVIEW + overview + SYMBOLS]
     for package, members in groupby(losses, key=lambda loss: loss[0]):

@@ -15,7 +15,7 @@ from tiny_detectors import faster_rcnn
 
 from detloss import injected, load_config
 from detloss.config import TRAIN_SECTIONS, ModelConfig
-from detloss.locate import read_document
+from detloss.config.files import read_document
 from detloss.models import check_model
 from detloss.training import TrainConfig
 

@@ -13,7 +13,7 @@ import pytest
 
 from detloss.loss import EXTRAS, BoxRegressionLoss
 from detloss.testing import CHECKS, check_loss
-from detloss.testing.definition import requirement_line
+from detloss.testing.checks.definition import requirement_line
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = (DOCS / "contract.md").read_text(encoding="utf-8")

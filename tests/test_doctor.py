@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from detloss.doctor import SLOW, load_apart
-from detloss.doctor.trial import Trial
+from detloss.doctor.isolated import Trial
 from detloss.registry import Plugin
 
 GOOD = """

@@ -52,8 +52,8 @@ def main() -> int:
         if not _reads_metadata(error):
             raise
         from detloss.cli.output import stderr  # noqa: PLC0415
-        from detloss.discovery import scan  # noqa: PLC0415
-        from detloss.metadata import clipped  # noqa: PLC0415
+        from detloss.registry.scan import scan  # noqa: PLC0415
+        from detloss.text import clipped  # noqa: PLC0415
 
         problems = "".join(f"\nProblem: {problem}" for problem in scan().problems)
         what = (

@@ -12,14 +12,14 @@ exits with 1. Wrong usage (exit 2) is ``raise typer.BadParameter(...)``.
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from detloss import __version__
+from detloss._version import __version__
+from detloss.text import near
 
 COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate", "new", "check", "doctor")
 """In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
@@ -52,8 +52,8 @@ class _Commands(_PlainFlags, TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return one command, or end with the near names."""
         if cmd_name not in COMMANDS:
-            near = get_close_matches(cmd_name, COMMANDS)
-            ctx.fail(f"No such command {cmd_name!r}.{f' Did you mean {near[0]!r}?' if near else ''}")
+            close = near(cmd_name, COMMANDS)
+            ctx.fail(f"No such command {cmd_name!r}.{f' Did you mean {close!r}?' if close else ''}")
         command = import_module(f"detloss.cli.{cmd_name}").command
         # Typer keeps the line breaks of the source in all but the first paragraph; the terminal wraps them anew.
         paragraphs = inspect.cleandoc(command.__doc__).split("\n\n")

@@ -46,7 +46,7 @@ def command(
 
 def _measure(config: Path | None, batches: int, overrides: tuple[str, ...]) -> list[Calibration]:
     try:
-        from detloss.training.weights import model_and_batches  # noqa: PLC0415 - help needs none of it
+        from detloss.training.loss_weights import model_and_batches  # noqa: PLC0415 - help needs none of it
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("detloss"):
             raise

@@ -125,7 +125,6 @@ def _declared(exceptions: list[str]) -> dict[str, str]:
 def _spec(name: str, overrides: list[str]) -> LossSpec:
     """Return the spec of a loss with parameters as `--set` gives them, read like those of a config."""
     from detloss.config import load_config  # noqa: PLC0415 - help needs none of it
-    from detloss.findings import config_error, findings_of  # noqa: PLC0415
     from detloss.loss import ENVELOPE  # noqa: PLC0415
 
     for override in overrides:
@@ -146,9 +145,9 @@ def _spec(name: str, overrides: list[str]) -> LossSpec:
             replace(
                 each, key=each.key.removeprefix(at).lstrip("."), file="--set" if each.override else None, override=False
             )
-            for each in findings_of(error)
+            for each in error.findings
         ]
-        raise config_error(found) from None
+        raise ConfigError(found) from None
     (spec,) = config.losses["roi_heads"]
     return spec
 

@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from detloss.discovery import HEAD_GROUP, Plugin
 from detloss.doctor import TIMEOUT, Diagnosis, Finding, Outcome, examine
-from detloss.metadata import printable
+from detloss.registry.plugin import HEAD_GROUP, Plugin
+from detloss.text import printable
 
 
 def run(options: list[str]) -> int:
@@ -77,7 +77,8 @@ def _seconds(text: str) -> float:
 
 def _as_data(found: Diagnosis) -> dict[str, object]:
     def name(plugin: Plugin) -> dict[str, str]:
-        return {key: getattr(plugin, key) for key in ("name", "group", "package", "version", "location")}
+        fields = {key: getattr(plugin, key) for key in ("name", "package", "version", "location")}
+        return {**fields, "group": plugin.group.name}
 
     return {
         "well": found.well,

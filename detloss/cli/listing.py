@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from detloss.allow_list import VARIABLE
-from detloss.discovery import HEAD_GROUP, LOSS_GROUP, Plugin, Scan, contested, scan
-from detloss.metadata import printable
+from detloss.registry.allow_list import VARIABLE
+from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Plugin
+from detloss.registry.scan import Scan, contested, scan
+from detloss.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +26,8 @@ def print_list(*, heads: bool = False, as_json: bool = False, check: bool = Fals
     Returns:
         The exit status: 1 where a checked plugin does not load.
     """
-    found = scan(HEAD_GROUP if heads else LOSS_GROUP)
+    group = HEAD_GROUP if heads else LOSS_GROUP
+    found = scan().of(group)
     loading = _load(found.plugins) if check else None
     status = int(loading is not None and not all(outcome.loads for outcome in loading.outcomes))
     if as_json:
@@ -52,7 +54,7 @@ def print_list(*, heads: bool = False, as_json: bool = False, check: bool = Fals
         for line in _why_not(loading):
             out.print(line, markup=False, highlight=False)
     if found.left_out and found.allow_list_error is None:
-        kind = ("head" if heads else "loss") if len(found.left_out) == 1 else "heads" if heads else "losses"
+        kind = group.kind if len(found.left_out) == 1 else group.plural
         more = " more" if found.plugins else ", all that are installed"
         out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind}{more}.", markup=False, highlight=False)
     return status

@@ -75,7 +75,7 @@ def _config_class() -> type[ModelConfig]:
     from detloss.config import ModelConfig  # noqa: PLC0415 - as in `config_schema`
 
     try:
-        from detloss.training.config import TrainConfig  # noqa: PLC0415
+        from detloss.training.settings import TrainConfig  # noqa: PLC0415
     except ImportError:  # without the extra `train` there are no such sections
         return ModelConfig
     return TrainConfig
@@ -111,7 +111,9 @@ def _losses() -> tuple[dict[str, Any], dict[Plugin, str]]:
 
 def _loss(plugin: Plugin, name: str, envelope: dict[str, Any]) -> dict[str, Any]:
     """Return the definitions of one loss: its spec with the envelope, without, and what its Config refers to."""
-    own = plugin.load().cls.Config.model_json_schema(ref_template=f"#/$defs/{_pointer(name)}.{{model}}")
+    from detloss.registry import load  # noqa: PLC0415 - as in `config_schema`
+
+    own = load(plugin).cls.Config.model_json_schema(ref_template=f"#/$defs/{_pointer(name)}.{{model}}")
     own = json.loads(json.dumps(own))
     inner = own.pop("$defs", {})
     # A loss within a loss may be any of them.

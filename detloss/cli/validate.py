@@ -38,9 +38,8 @@ def command(
         except ConfigError as error:
             if not as_json:
                 raise
-            from detloss.findings import findings_of  # noqa: PLC0415 - help needs none of it
 
-            found = {"valid": False, "file": str(config), "errors": [asdict(each) for each in findings_of(error)]}
+            found = {"valid": False, "file": str(config), "errors": [asdict(each) for each in error.findings]}
     if not as_json:
         from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
 
@@ -95,7 +94,7 @@ def resolve(file: Path, overrides: list[str]) -> dict[str, Any]:
 
 def _schema(file: Path, overrides: list[str]) -> type[ModelConfig]:
     from detloss.config import TRAIN_SECTIONS, ModelConfig  # noqa: PLC0415 - as in `resolve`
-    from detloss.locate import read_document  # noqa: PLC0415
+    from detloss.config.files import read_document  # noqa: PLC0415
 
     data = read_document(file).data
     keys = {
@@ -104,7 +103,7 @@ def _schema(file: Path, overrides: list[str]) -> type[ModelConfig]:
     }
     if keys.isdisjoint(TRAIN_SECTIONS):
         return ModelConfig
-    from detloss.training.config import TrainConfig  # noqa: PLC0415 - most configs of a model need none of it
+    from detloss.training.settings import TrainConfig  # noqa: PLC0415 - most configs of a model need none of it
 
     return TrainConfig
 

@@ -1,7 +1,7 @@
 """`detloss doctor`: find and explain everything that is wrong with the installed plugins and what they need.
 
 It imports neither torch nor pydantic nor any plugin into this process, so that it works where none of them can be
-imported: libraries and plugins are loaded apart, as `detloss.doctor.apart` says.
+imported: libraries and plugins are loaded apart, as `detloss.doctor.processes` says.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from detloss.allow_list import VARIABLE
-from detloss.discovery import HEAD_GROUP, LOSS_GROUP, Plugin, Scan, contested, scan
-from detloss.doctor.apart import TIMEOUT, Loading, Outcome, load_apart
 from detloss.doctor.environment import compiler_findings, describe, library_findings
 from detloss.doctor.finding import Finding
-from detloss.loading import NOT_IMPORTED
+from detloss.doctor.processes import TIMEOUT, Loading, Outcome, load_apart
+from detloss.registry.allow_list import VARIABLE
+from detloss.registry.loading import NOT_IMPORTED
+from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Group, Plugin
+from detloss.registry.scan import Scan, contested, scan
 
 __all__ = ["SLOW", "TIMEOUT", "Diagnosis", "Finding", "Loading", "Outcome", "examine", "load_apart"]
 
@@ -53,62 +54,60 @@ def examine(timeout: float = TIMEOUT, progress: Callable[[str], None] = lambda _
         timeout: Seconds for the import of one plugin.
         progress: Is told what goes on, in a few words.
     """
-    scans = [scan(LOSS_GROUP), scan(HEAD_GROUP)]
-    loading = load_apart([plugin for found in scans for plugin in found.plugins], timeout=timeout, progress=progress)
+    installed = scan()
+    loading = load_apart(installed.plugins, timeout=timeout, progress=progress)
     findings = [
         *library_findings(loading),
-        *_scan_findings(scans),
+        *_scan_findings(installed),
         *_load_findings(loading.outcomes),
         *compiler_findings(loading),
     ]
     return Diagnosis(
-        # One fault seen in both groups is one finding.
-        tuple(sorted(dict.fromkeys(findings), key=lambda finding: not finding.wrong)),
+        tuple(sorted(findings, key=lambda finding: not finding.wrong)),
         describe(loading),
         tuple(loading.outcomes),
-        tuple(plugin for found in scans for plugin in found.left_out),
+        installed.left_out,
     )
 
 
-def _scan_findings(scans: list[Scan]) -> Iterator[Finding]:
-    for found in scans:
-        for problem in found.problems:
-            if problem.path == VARIABLE:
-                yield Finding("allow-list", VARIABLE, problem.message)
-            else:
-                yield Finding("metadata", problem.package or "sys.path", problem.message, problem.path, problem.line)
-        for name, claims in found.conflicts.items():
-            yield Finding("conflict", name, contested(claims))
-    left_out = sum(len(found.left_out) for found in scans)
-    if left_out and not any(found.allow_list_error for found in scans):
-        what = f"leaves out {left_out} of the installed plugins, which were not looked into: `detloss list --json`."
-        yield Finding("allow-list", VARIABLE, what, wrong=False)
-    if not scans[0].plugins and not scans[0].left_out:
+def _scan_findings(installed: Scan) -> Iterator[Finding]:
+    for problem in installed.problems:
+        if problem.path == VARIABLE:
+            yield Finding("allow-list", VARIABLE, problem.message)
+        else:
+            yield Finding("metadata", problem.package or "sys.path", problem.message, problem.path, problem.line)
+    for name, claims in installed.conflicts.items():
+        yield Finding("conflict", name, contested(claims))
+    if installed.left_out and not installed.allow_list_error:
+        what = f"leaves out {len(installed.left_out)} of the installed plugins, which were not looked into: "
+        yield Finding("allow-list", VARIABLE, f"{what}`detloss list --json`.", wrong=False)
+    losses, heads = installed.of(LOSS_GROUP), installed.of(HEAD_GROUP)
+    if not losses.plugins and not losses.left_out:
         what = "No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set."
         yield Finding("load", "detloss", what, wrong=False)
-    if not scans[1].plugins and not scans[1].allow_list_error:
+    if not heads.plugins and not installed.allow_list_error:
         yield Finding("metadata", "detloss", "No head is installed: its metadata is missing. Install detloss again.")
 
 
 def _load_findings(outcomes: list[Outcome]) -> Iterator[Finding]:
     for plugins, what in _alike(outcomes, _why_not):
-        yield Finding("load", _whose(plugins), f"{_named(plugins)} cannot be used: {what}", *_place(what, plugins))
+        yield Finding("load", plugins[0].owner, f"{_named(plugins)} cannot be used: {what}", *_place(what, plugins))
     for plugins, _ in _alike(outcomes, lambda outcome: "slow" if (outcome.seconds or 0) > SLOW else ""):
         seconds = max(outcome.seconds or 0 for outcome in outcomes if outcome.plugin in plugins)
         what = (
             f"{_named(plugins)} takes {seconds:.1f} s to import beside torch: whatever it does at import belongs where "
             "it is needed. Tell its authors."
         )
-        yield Finding("slow", _whose(plugins), what, plugins[0].location)
+        yield Finding("slow", plugins[0].owner, what, plugins[0].location)
     for plugins, text in _alike(outcomes, lambda outcome: outcome.stdout if outcome.loads else ""):
         what = (
             f"{_named(plugins)} prints at import, into the output of every program that uses it: '{text}'. Tell its "
             "authors to use `logging`."
         )
-        yield Finding("prints", _whose(plugins), what, plugins[0].location)
+        yield Finding("prints", plugins[0].owner, what, plugins[0].location)
     for plugins, text in _alike(outcomes, lambda outcome: outcome.stderr if outcome.loads else ""):
         what = f"{_named(plugins)} writes to stderr at import: '{text}'."
-        yield Finding("prints", _whose(plugins), what, plugins[0].location, wrong=False)
+        yield Finding("prints", plugins[0].owner, what, plugins[0].location, wrong=False)
 
 
 def _why_not(outcome: Outcome) -> str:
@@ -124,7 +123,7 @@ def _place(what: str, plugins: list[Plugin]) -> tuple[str, int | None]:
 
 def _alike(outcomes: list[Outcome], text: Callable[[Outcome], str]) -> list[tuple[list[Plugin], str]]:
     """Return the plugins of one package of which the same is to be said, and that: it is one finding."""
-    found: dict[tuple[str, str, str], list[Plugin]] = {}
+    found: dict[tuple[str, Group, str], list[Plugin]] = {}
     for outcome in outcomes:
         if what := text(outcome):
             found.setdefault((outcome.plugin.location, outcome.plugin.group, what), []).append(outcome.plugin)
@@ -132,10 +131,5 @@ def _alike(outcomes: list[Outcome], text: Callable[[Outcome], str]) -> list[tupl
 
 
 def _named(plugins: list[Plugin]) -> str:
-    one, several = ("loss", "losses") if plugins[0].group == LOSS_GROUP else ("head", "heads")
-    names = ", ".join(repr(plugin.name) for plugin in plugins)
-    return f"The {one} {names}" if len(plugins) == 1 else f"The {several} {names}"
-
-
-def _whose(plugins: list[Plugin]) -> str:
-    return f"{plugins[0].package} {plugins[0].version}".strip()
+    group, names = plugins[0].group, ", ".join(repr(plugin.name) for plugin in plugins)
+    return f"The {group.kind if len(plugins) == 1 else group.plural} {names}"

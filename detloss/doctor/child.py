@@ -20,9 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from detloss.discovery import HEAD_GROUP, Plugin
-from detloss.doctor.trial import POLL, Process, Trial, fork, from_data, import_plugin, spawn
-from detloss.metadata import clipped, printable
+from detloss.doctor.isolated import POLL, Process, Trial, fork, from_data, import_plugin, spawn
+from detloss.registry.plugin import HEAD_GROUP, Plugin
+from detloss.text import clipped, printable
 
 LIBRARIES = ("pydantic", "torch", "torchvision", "detloss")
 """In the order of import; detloss, which needs pydantic and torch, stands for the interface of losses."""
@@ -31,7 +31,7 @@ PLUGINS, OPERATORS = "plugins", "operators"
 
 
 def main(request: dict[str, Any]) -> NoReturn:
-    """Do what the request of `detloss.doctor.apart` or `detloss.doctor.trial.spawn` says, and end the process."""
+    """Do what the request of `doctor.processes` or `doctor.isolated.spawn` says, and end the process."""
     status = 1
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -49,12 +49,13 @@ _NEEDS = {"torchvision": {"torch"}, "detloss": {"pydantic", "torch"}}
 
 
 def _import_one(request: dict[str, Any]) -> None:
+    plugin = from_data(request["one"])
     import_module("detloss.loss")
-    if request["one"]["group"] == HEAD_GROUP:
+    if plugin.group == HEAD_GROUP:
         import_module("detloss.heads.base")
     for stream in (1, 2):
         os.truncate(stream, 0)
-    import_plugin(from_data(request["one"]), Path(request["folder"]), request["timeout"])
+    import_plugin(plugin, Path(request["folder"]), request["timeout"])
 
 
 def _import_all(request: dict[str, Any]) -> None:

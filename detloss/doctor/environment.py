@@ -12,10 +12,11 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from detloss import __version__
-from detloss.doctor.apart import ESCAPES, Library, Loading
+from detloss._version import __version__
 from detloss.doctor.finding import Finding
-from detloss.metadata import clipped, printable, unmet
+from detloss.doctor.processes import ESCAPES, Library, Loading
+from detloss.registry.requirements import unmet
+from detloss.text import clipped, printable
 
 
 def describe(loading: Loading) -> dict[str, str]:

@@ -76,6 +76,18 @@ class HeadAdapter(nn.Module):
                 )
         return found
 
+    @classmethod
+    def plugin_flaw(cls, name: str) -> str:
+        """Say what keeps the class from being the plugin of this name, in words that go on after its name."""
+        if missing := [part for part in ("head_name", "adapts") if not hasattr(cls, part)]:
+            return f"does not say {' and '.join(missing)}."
+        if cls.head_name != name:
+            return (
+                f"has head_name {cls.head_name!r}. Write the name of the entry point there: a config, `eject` and "
+                "recommended weights all mean the same name."
+            )
+        return ""
+
     def box_loss(self, matches: Matches) -> Tensor:
         """Return what replaces the head's box loss."""
         loss: Tensor = self.detloss(matches)

@@ -15,8 +15,8 @@ from detloss.config import ConfigSource, ModelConfig, is_path, load_config
 from detloss.errors import ConfigError
 from detloss.injection import inject
 from detloss.models.architecture import REFUSALS, TRAINABLE, Architecture, accepted_options, find_architecture
-from detloss.models.checkpoints import COUNTS, check_matches, member_of_state, read_state, renew_predictors
 from detloss.models.checks import check_model
+from detloss.models.pretrained import COUNTS, check_matches, member_of_state, read_state, renew_predictors
 
 __all__ = ["build_model", "check_model"]
 

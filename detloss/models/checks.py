@@ -12,9 +12,9 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from detloss.config import ModelConfig, is_path
-from detloss.errors import PluginError
-from detloss.findings import MAX_SHOWN, did_you_mean, dotted, found, near
-from detloss.locate import Document
+from detloss.config.files import Document
+from detloss.config.messages import dotted, found
+from detloss.errors import MAX_SHOWN, PluginError
 from detloss.models.architecture import (
     FPN_MODELS,
     MODULE_OPTIONS,
@@ -27,6 +27,7 @@ from detloss.models.architecture import (
     find_architecture,
 )
 from detloss.registry import HEAD_GROUP, get_plugin
+from detloss.text import did_you_mean, near
 
 __all__ = ["check_model"]
 

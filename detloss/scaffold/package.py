@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from detloss import __version__
-from detloss.entry_points import NAME_PATTERN
+from detloss._version import __version__
 from detloss.errors import ScaffoldError
-from detloss.metadata import normalized
 from detloss.registry import find_plugins
+from detloss.registry.distributions import normalized
+from detloss.registry.entry_points import NAME_PATTERN
 from detloss.scaffold.repository import LOCATION, TEMPLATES, current_template, git, outside_hooks, refresh_repository
 
 __all__ = ["ANSWERS", "Update", "default_distribution", "update_plugin", "write_plugin"]

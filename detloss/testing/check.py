@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from detloss.errors import ConformanceError
-from detloss.metadata import printable
 from detloss.testing.subject import Subject, SubjectLike, subject_of
 from detloss.testing.trial import DoesNotApply, Trial
+from detloss.text import printable
 
 __all__ = ["Check", "Outcome", "Result"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +12,7 @@ from detloss.errors import ConformanceError
 from detloss.testing.check import Outcome, Result
 from detloss.testing.checks import CHECKS
 from detloss.testing.subject import Subject, SubjectLike, subject_of
+from detloss.text import near
 
 __all__ = ["Report", "check_exceptions", "check_loss", "results"]
 
@@ -134,8 +134,8 @@ def check_exceptions(exceptions: Mapping[str, str]) -> None:
     names = [check.name for check in CHECKS]
     for name, reason in exceptions.items():
         if name not in names:
-            near = get_close_matches(name, names, n=1)
-            advice = f"Did you mean {near[0]!r}?" if near else f"The checks are {', '.join(names)}."
+            close = near(name, names)
+            advice = f"Did you mean {close!r}?" if close else f"The checks are {', '.join(names)}."
             raise ValueError(f"An exception is declared for {name!r}, which is no check. {advice}")
         if not isinstance(reason, str) or not reason.strip():
             raise ValueError(

@@ -20,8 +20,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from detloss.errors import ConfigError
+from detloss.training.data.datamodule import derived_seed
 from detloss.training.folder import write_whole
-from detloss.training.loading import derived_seed
 from detloss.training.module import DetectionModule
 from detloss.training.optimization import parameter_groups
 

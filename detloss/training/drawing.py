@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from detloss.training.data import DetectionDataset
+from detloss.training.data.dataset import DetectionDataset
 from detloss.training.evaluation import Detections
 
 __all__ = ["draw_predictions"]

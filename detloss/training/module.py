@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from detloss.heads.base import HeadAdapter
 from detloss.heads.validation import DETECTORS, validation_losses
 from detloss.loss import BoxRegressionLoss
-from detloss.training.config import FitConfig
 from detloss.training.evaluation import Detections, coco_from_targets, evaluate_boxes
 from detloss.training.optimization import Schedule, build_optimizer, learning_rate_factor
+from detloss.training.settings import FitConfig
 
 __all__ = ["DetectionModule", "gradient_scaler"]
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from detloss.training.config import FitConfig
+from detloss.training.settings import FitConfig
 
 __all__ = ["Schedule", "build_optimizer", "learning_rate_factor", "parameter_groups"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from detloss.training.coco import Annotations
-from detloss.training.config import TrainConfig, as_plain
-from detloss.training.data import DetectionDataset
+from detloss.training.data.coco import Annotations
+from detloss.training.data.dataset import DetectionDataset
 from detloss.training.evaluation import Detections
 from detloss.training.folder import remove_parts, write_text
+from detloss.training.settings import TrainConfig, as_plain
 
 __all__ = ["final_metrics", "write_predictions", "write_start"]
 

@@ -19,19 +19,19 @@ from torch import nn
 from detloss.config import load_config
 from detloss.errors import ConfigError, DetlossError, NonFiniteError
 from detloss.models import build_model
+from detloss.training.callbacks import read_metrics
 from detloss.training.checkpoints import (
     Checkpoints,
     Interrupted,
     StopRequestedError,
     check_resumable,
 )
-from detloss.training.config import TrainConfig
+from detloss.training.data.datamodule import DetectionData
+from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
 from detloss.training.folder import holds_files, locked, write_text
-from detloss.training.loading import DetectionData
 from detloss.training.module import DetectionModule
 from detloss.training.outputs import final_metrics, write_start
-from detloss.training.report import read_metrics
-from detloss.training.sources import Source, open_datasets, read_config, with_classes
+from detloss.training.settings import TrainConfig
 from detloss.training.trainer import Progress, build_trainer, quiet_lightning
 
 __all__ = ["TrainResult", "load_trained", "train"]

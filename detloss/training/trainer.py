@@ -15,12 +15,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import loggers as pl_loggers
 
 from detloss.errors import ConfigError
+from detloss.training.callbacks import LogProgress, MetricsFile, PredictionPictures, Predictions
 from detloss.training.checkpoints import AtomicCheckpointIO, Checkpoints, StepSeeds
-from detloss.training.config import FitConfig
-from detloss.training.data import DetectionDataset
+from detloss.training.data.dataset import DetectionDataset
 from detloss.training.guard import Guard
-from detloss.training.report import LogProgress, MetricsFile, PredictionPictures, Predictions
-from detloss.training.weights import FarWeightWarning
+from detloss.training.loss_weights import FarWeightWarning
+from detloss.training.settings import FitConfig
 
 __all__ = ["Progress", "build_trainer", "quiet_lightning"]
 
@@ -76,7 +76,7 @@ def build_trainer(
             logger=[_LOGGERS[name](folder) for name in fit.loggers] or False,
             log_every_n_steps=1,
             default_root_dir=folder,
-            # The samplers of detloss.training.loading share out the pictures themselves.
+            # The samplers of detloss.training.data.datamodule share out the pictures themselves.
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,

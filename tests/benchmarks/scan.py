@@ -30,7 +30,7 @@ imported = [name for name in sys.modules if name == "torch" or name.startswith("
 print(seconds, len(found), ",".join(imported) or "nothing")
 """
 READERS = {
-    "detloss": ("from detloss.discovery import scan", "scan().plugins"),
+    "detloss": ("from detloss.registry.scan import scan", "scan().plugins"),
     "importlib.metadata": ("from importlib import metadata", "metadata.entry_points(group='detloss.losses')"),
     "entrypoints": ("import entrypoints", "entrypoints.get_group_all('detloss.losses')"),
 }

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from detloss import BoxRegressionLoss, ConfigError, LossConfig, NestedSpec, build_loss, load_config
-from detloss.findings import Finding, findings_of
+from detloss.errors import Finding
 
 
 class PowerLoss(BoxRegressionLoss):
@@ -47,7 +47,7 @@ def findings(source: Any, **arguments: Any) -> tuple[Finding, ...]:
     """What is wrong with a config, which `load_config` must refuse."""
     with pytest.raises(ConfigError) as caught:
         load_config(source, **arguments)
-    return findings_of(caught.value)
+    return caught.value.findings
 
 
 def places(source: Any, **arguments: Any) -> list[tuple[int | None, int | None, str]]:

@@ -19,7 +19,7 @@ from detloss import ConformanceError, build_loss
 from detloss.boxes import iou
 from detloss.loss import BoxRegressionLoss, LossConfig, NestedSpec
 from detloss.testing import CHECKS, Check, Report, check_loss
-from detloss.testing.definition import requirement_line
+from detloss.testing.checks.definition import requirement_line
 from detloss.testing.subject import subject_of
 from detloss.testing.trial import DoesNotApply, Trial
 

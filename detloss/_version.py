@@ -1,0 +1,3 @@
+"""The version of detloss."""
+
+__version__ = "0.1.0"

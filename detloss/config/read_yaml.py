@@ -1,0 +1,153 @@
+"""Reading YAML as plain data: tags are refused, aliases may not multiply, a key may appear once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from detloss.config.document import Document, Position, place_in, refused
+from detloss.config.messages import KeyPath, found
+from detloss.config.scanner import MAX_DEPTH
+
+__all__ = ["MAX_VALUES", "TOO_MANY", "read_yaml"]
+
+MAX_VALUES = 10_000  # values after aliases are followed: what keeps an alias bomb small
+TOO_MANY = f"more than {MAX_VALUES} values once aliases are followed: write them out"
+
+
+def read_yaml(text: str, document: Document) -> None:
+    """Fill the document from YAML text.
+
+    Raises:
+        ConfigError: the text is malformed, has a tag, or is too large or too deep.
+    """
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        document.data = None if root is None else _Plain(loader, document).value(root, (), 0)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise refused(document, _words(error), _position(mark) if mark else None) from error
+    except yaml.reader.ReaderError as error:
+        at = place_in(text)(error.position)
+        raise refused(document, f"holds the control character U+{error.character:04X}; remove it", at) from error
+    document.values.setdefault((), Position(1, 1))
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which refuses tags and depth while it composes: before anything is built."""
+
+    depth = 0
+    count = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(
+                problem="a YAML tag: a config is plain data; remove it, or put text that begins with ! in quotes",
+                problem_mark=event.start_mark,
+            )
+        if self.depth > MAX_DEPTH:
+            raise _too_deep(event.start_mark)
+        if self.count > 2 * MAX_VALUES:  # keys are nodes too
+            raise yaml.MarkedYAMLError(problem=TOO_MANY, problem_mark=event.start_mark)
+        self.count += 1
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+class _Plain:
+    """Turns YAML nodes into plain data and writes down where each stood."""
+
+    def __init__(self, loader: _Loader, document: Document) -> None:
+        self.loader = loader
+        self.document = document
+        self.count = 0
+
+    def value(self, node: yaml.Node, path: KeyPath, depth: int) -> Any:
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem=TOO_MANY, problem_mark=node.start_mark)
+        if depth > MAX_DEPTH:  # an alias inside its own anchor ends here
+            raise _too_deep(node.start_mark)
+        at = self.document.values[path] = _position(node.start_mark)
+        self.document.keys.setdefault(path, at)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, i), depth + 1) for i, item in enumerate(node.value)]
+        return self.scalar(node, path)
+
+    def mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key, at = key_node.value, _position(key_node.start_mark)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                self.document.note(path, "merge keys (<<) are not read; write the keys out", at=at)
+                continue
+            if not isinstance(key, str):
+                self.document.note(path, "a key is a word, not a list or a mapping", at=at)
+                continue
+            if key_node.tag != "tag:yaml.org,2002:str":
+                kind = key_node.tag.rpartition(":")[2]
+                self.document.note((*path, key), f'YAML reads the key {key} as {kind}; write "{key}" in quotes', at=at)
+            if key in mapping:
+                first = self.document.keys[(*path, key)]
+                self.document.note((*path, key), f"this key stands at line {first.line} already; remove one", at=at)
+                continue
+            self.document.keys[(*path, key)] = at
+            mapping[key] = self.value(value_node, (*path, key), depth + 1)
+        return mapping
+
+    def scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+        kind = node.tag.rpartition(":")[2]
+        # YAML 1.1 reads 1:30 as 90 and 010 as 8; nobody who writes a config means that.
+        if kind in {"int", "float"} and _SURPRISING.match(node.value):
+            return node.value
+        if kind == "bool":
+            self.document.booleans[path] = node.value
+        if kind in {"bool", "int", "float", "null"}:
+            try:
+                return self.loader.construct_object(node)
+            except ValueError:  # an integer of thousands of digits
+                self.document.note(path, f"is no number: {found(path, node.value)}")
+                return None
+        return node.value
+
+
+def _position(mark: yaml.Mark) -> Position:
+    return Position(mark.line + 1, mark.column + 1)
+
+
+def _too_deep(mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
+
+
+def _words(error: yaml.MarkedYAMLError) -> str:
+    """Return what the parser says, with the line where the unfinished part begins, and with what mends it."""
+    context, begin, end = error.context, error.context_mark, error.problem_mark
+    if context and begin and end and begin.line != end.line:
+        context = f"{context} (line {begin.line + 1})"
+    message = "; ".join(part for part in (context, error.problem) if part)
+    # A password that begins with *, & or ! is read as one of these: its text must not be in the message.
+    message = re.sub(
+        r"(alias|anchor|handle) '.*?'($|;)", r"\1 (for text that begins with *, & or ! use quotes)\2", message
+    )
+    advice = next((advice for words, advice in _ADVICE.items() if words in message), "")
+    return f"{message}; {advice}" if advice else message
+
+
+_ADVICE = {
+    "mapping values are not allowed here": "put text with `: ` in it in quotes, or mend the indentation",
+    r"found character '\t'": "use spaces, not a tab",
+    "that cannot start any token": "put text that begins with it in quotes",
+}
+"""What usually mends it, by what the parser says."""
+
+# YAML 1.1 numbers that read otherwise than they look: sexagesimal (1:30 is 90) and octal (010 is 8).
+_SURPRISING = re.compile(r"[-+]?(?:0[\d_]|.*:)")

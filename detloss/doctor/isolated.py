@@ -1,0 +1,275 @@
+"""One plugin, imported in a process of its own that is watched from outside.
+
+Whatever it does there costs that process only: it may hang, crash, leave, print without end, read stdin, change the
+working directory or start processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+from detloss.errors import PluginLoadError
+from detloss.registry.distributions import Distribution
+from detloss.registry.loading import failure, load, load_error
+from detloss.registry.plugin import Group, Plugin
+from detloss.text import printable
+
+MAX_OUTPUT = 16 * 2**20
+"""Bytes after which a plugin that prints is stopped, before it fills the disk."""
+ENDING = 2.0
+"""Seconds that a process may take to end once it was told to; after them nobody waits for it."""
+POLL = 0.005
+"""Seconds between two looks at a process; an import takes about as long."""
+SHOWN_OUTPUT = 200
+"""Characters of a plugin's output that are shown."""
+
+
+class Process(Protocol):
+    """What `Trial` asks of a process, which is what `subprocess.Popen` has."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative for a signal, or None while it runs."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class Trial:
+    """The import of one plugin, from its start to what came of it.
+
+    Args:
+        plugin: What to import.
+        folder: Empty; takes the plugin's output and result.
+        timeout: Seconds that the plugin's import may take.
+        allowance: Seconds that its process may take before that, for the libraries.
+        start: Starts the process that calls `import_plugin`: `fork` or `spawn`.
+    """
+
+    def __init__(
+        self, plugin: Plugin, folder: Path, timeout: float, allowance: float, start: Callable[[Trial], Process]
+    ) -> None:
+        self.plugin, self.folder, self.timeout = plugin, folder, timeout
+        self._libraries_until = time.monotonic() + allowance
+        self._until: float | None = None
+        self.process = start(self)
+
+    def outcome(self) -> dict[str, Any] | None:
+        """Return what came of it, or None while it goes on.
+
+        The outcome has ``error`` (None where the plugin loads), ``seconds``, ``stdout`` and ``stderr``, the last two
+        escaped and cut.
+        """
+        if _has_ended(self.process):
+            return self._result(_died(self.end()))
+        now = time.monotonic()
+        if self._until is None and self._file("started").exists():
+            self._until = now + self.timeout + _GRACE
+        if max(_size(self._file("stdout")), _size(self._file("stderr"))) > MAX_OUTPUT:
+            what = f"its import printed more than {MAX_OUTPUT // 2**20} MiB"
+        elif now > (self._libraries_until if self._until is None else self._until):
+            what = f"its import did not end within {self.timeout:g} s"
+        else:
+            return None
+        return self._result(f"{what}, and {'could not be' if self.end() is None else 'was'} stopped")
+
+    def kill(self) -> None:
+        """Kill the process and its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        if not _has_ended(self.process):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                self.process.kill()
+
+    def end(self) -> int | None:
+        """Kill and return the exit status; None where the process stays, as one of another user does."""
+        self.kill()
+        until = time.monotonic() + ENDING
+        while (status := self.process.poll()) is None and time.monotonic() < until:
+            time.sleep(POLL)
+        return status
+
+    def _file(self, name: str) -> Path:
+        return self.folder / name
+
+    def _result(self, otherwise: str) -> dict[str, Any]:
+        shown = {name: _excerpt(self._file(name)) for name in ("stdout", "stderr")}
+        with contextlib.suppress(OSError, ValueError):
+            return {**json.loads(self._file("result").read_text(encoding="utf-8")), **shown}
+        if self._until is None and not self._file("started").exists():
+            otherwise = "the process that was to import it did not get that far"
+        said = f" It said '{shown['stderr']}'." if shown["stderr"] else ""
+        what = f"{otherwise}{self._place()}.{said} Tell its authors, or uninstall {self.plugin.package}."
+        return {"error": str(load_error(self.plugin, what)), "seconds": None, **shown}
+
+    def _place(self) -> str:
+        """Return the deepest place inside the plugin's package where faulthandler found it."""
+        try:
+            trace = self._file("trace").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        top = self.plugin.module.partition(".")[0]
+        for file, line, function in re.findall(r'^  File "(.+)", line (\d+) in (.+)$', trace, re.MULTILINE):
+            if top in (*Path(file).parts, Path(file).stem):
+                return f", at {printable(file)}:{line} in {function}"
+        return ""
+
+
+def import_plugin(plugin: Plugin, folder: Path, timeout: float) -> None:
+    """Import the plugin and write down what came of it; called in the process that is watched, which ends then."""
+    # A number, not a file object: plugins that close all open files make closing it fail.
+    trace = os.open(folder / "trace", os.O_WRONLY | os.O_CREAT, 0o600)
+    faulthandler.enable(trace, all_threads=False)
+    faulthandler.dump_traceback_later(timeout, file=trace)
+    (folder / "started").touch()
+    error = None
+    start = time.perf_counter()
+    try:
+        load(plugin)
+    except PluginLoadError as raised:
+        error = str(raised)
+    except BaseException as raised:  # noqa: BLE001 - KeyboardInterrupt is nobody's Ctrl-C here
+        error = str(load_error(plugin, failure(plugin, raised)))
+    seconds = time.perf_counter() - start
+    faulthandler.cancel_dump_traceback_later()
+    with contextlib.suppress(Exception):  # the plugin may have put anything in their place
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Written aside and renamed, so that a result is there whole or not at all.
+    partial = folder / "partial"
+    partial.write_text(json.dumps({"error": error, "seconds": seconds}), encoding="utf-8")
+    partial.replace(folder / "result")
+
+
+def fork(trial: Trial, reports: int) -> Process:
+    """Start a trial in a fork of this process, which has imported the libraries; ``reports`` is closed there."""
+    with warnings.catch_warnings():
+        # Python warns of the threads that numpy's BLAS keeps, which wait and hold no lock.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        return _Fork(pid)
+    try:
+        os.setsid()
+        os.close(reports)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        for name, stream in (("stdout", 1), ("stderr", 2)):
+            file = os.open(trial.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(file, stream)
+            os.close(file)
+        import_plugin(trial.plugin, trial.folder, trial.timeout)
+    finally:
+        # Neither an exception nor what the plugin registered with atexit may run on in a copy of the parent.
+        os._exit(0)
+
+
+def spawn(trial: Trial) -> Process:
+    """Start a trial in a new Python, where a fork is not safe; it imports the libraries itself."""
+    request = {"path": sys.path, "one": as_data(trial.plugin), "folder": str(trial.folder), "timeout": trial.timeout}
+    # Opened to append, so that it can be cut where the libraries end and the plugin begins.
+    with (trial.folder / "stdout").open("ab") as out, (trial.folder / "stderr").open("ab") as err:
+        process = subprocess.Popen(BOOTSTRAP, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True)
+    send(process, request)
+    return process
+
+
+def send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
+    """Give a process of `BOOTSTRAP` its request."""
+    with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as stdin:
+        stdin.write(json.dumps(request).encode())
+
+
+BOOTSTRAP = [
+    sys.executable,
+    "-P",
+    "-c",
+    """\
+import json, sys
+request = json.load(sys.stdin)
+sys.path[:] = request["path"]
+from detloss.doctor.child import main
+main(request)""",
+]
+"""The command of a process that takes its request from stdin and searches modules where this one does."""
+
+
+def as_data(plugin: Plugin) -> dict[str, Any]:
+    """Return what another process needs to load the plugin, as data that JSON can hold."""
+    fields = ("name", "package", "version", "module", "attribute", "location")
+    requires = () if plugin.distribution is None else plugin.distribution.requires
+    return {field: getattr(plugin, field) for field in fields} | {"group": asdict(plugin.group), "requires": requires}
+
+
+def from_data(data: dict[str, Any]) -> Plugin:
+    """Return the plugin that `as_data` described."""
+    fields = {key: value for key, value in data.items() if key not in ("group", "requires")}
+    where = Path(data["location"])
+    distribution = Distribution(data["package"], data["version"], where, requires=tuple(data["requires"]))
+    return Plugin(**fields, group=Group(**data["group"]), distribution=distribution)
+
+
+class _Fork:
+    """A forked process, with the methods of `subprocess.Popen` that are needed here."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+_GRACE = 0.5
+"""Seconds between the moment when faulthandler writes down where an import hangs and its end."""
+
+
+def _has_ended(process: Process) -> bool:
+    if not hasattr(os, "waitid"):
+        return process.poll() is not None
+    # Not reaped yet, so that its process group is still its own when that is killed.
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _died(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"its import ended the process with status {status}"
+    with contextlib.suppress(ValueError):
+        return f"its import crashed the process with {signal.Signals(-status).name}"
+    return f"its import crashed the process with signal {-status}"
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _excerpt(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(8 * SHOWN_OUTPUT).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    lines: Iterator[str] = (printable(line.strip()) for line in text.splitlines())
+    text = " | ".join(filter(None, lines))
+    return text if len(text) <= SHOWN_OUTPUT else text[:SHOWN_OUTPUT] + "..."

@@ -1,0 +1,189 @@
+"""Import a plugin's class and check it. Whatever goes wrong is a `PluginLoadError` that names the package."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType, ModuleType
+from typing import Any
+
+from detloss._version import __version__
+from detloss.errors import PluginLoadError
+from detloss.registry.plugin import LoadedPlugin, Plugin
+from detloss.registry.requirements import unmet
+from detloss.text import nearest, one_line, printable
+
+__all__ = ["NOT_IMPORTED", "blamed", "check_class", "failure", "load", "load_error"]
+
+NOT_IMPORTED = "Nothing of it was imported."
+"""What the error says of a package that was built for another detloss."""
+
+
+def load(plugin: Plugin) -> LoadedPlugin:
+    """Import the class of a plugin and check that it is what its group promises.
+
+    Raises:
+        PluginLoadError: The package was built for another detloss, its import fails in any way, ``SystemExit``
+            included, or the target is missing or no such class.
+    """
+    if plugin.cls is not None:  # registered in this process, and checked then
+        return LoadedPlugin(plugin, plugin.cls)
+    _check_requirement(plugin)
+    # SystemExit too: a plugin that calls sys.exit must not end the program without a word.
+    with blamed(plugin, "its import"):
+        module = import_module(plugin.module)
+    target = _attribute(plugin, module)
+    check_class(plugin, target)
+    return LoadedPlugin(plugin, target)
+
+
+def check_class(plugin: Plugin, target: Any) -> None:
+    """Refuse a target that is no complete class of its group's interface.
+
+    Raises:
+        PluginLoadError: With what was found and what is missing.
+    """
+    home, _, name = plugin.group.interface.partition(":")
+    interface = getattr(import_module(home), name)
+    public = f"{home}.{name}".replace("detloss.loss.", "detloss.")
+    if not isinstance(target, type):
+        what = f"a {type(target).__name__}" if callable(target) else f"an instance of {type(target).__name__}"
+        raise load_error(plugin, f"its target is {what}, and must be a class derived from {public}.")
+    cls: Any = target
+    if not issubclass(cls, interface):
+        bases = ", ".join(base.__name__ for base in target.__bases__)
+        promised = sorted(getattr(interface, "__abstractmethods__", ()))
+        missing = [method for method in promised if not hasattr(target, method)]
+        and_lacks = f" and lacks {', '.join(missing)}" if missing else ""
+        raise load_error(
+            plugin,
+            f"its target is the class {target.__qualname__}({bases}), which does not derive from {public}{and_lacks}. "
+            f"Write `class {target.__name__}({name}):`.",
+        )
+    if flaw := cls.plugin_flaw(plugin.name):
+        raise load_error(plugin, f"{cls.__qualname__} {flaw}")
+
+
+@contextmanager
+def blamed(plugin: Plugin, doing: str, *passing: type[Exception]) -> Iterator[None]:
+    """Turn whatever the code of a plugin raises in this block into an error that names it, ``SystemExit`` included.
+
+    Args:
+        plugin: Whose code runs.
+        doing: What it does, in words that ``raised ZeroDivisionError`` goes on from.
+        *passing: Errors that are meant for the caller.
+
+    Raises:
+        PluginLoadError: It raised anything else, but for the user's KeyboardInterrupt.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, *passing)):
+            raise
+        raise load_error(plugin, failure(plugin, error, doing)) from error
+
+
+def failure(plugin: Plugin, error: BaseException, doing: str = "its import") -> str:
+    """Say why code of a plugin failed, where in its own package, and what to do."""
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if f"{plugin.module}.".startswith(f"{error.name}."):
+            return f"its module {plugin.module!r} is not there.{_near_modules(error.name)} Reinstall {plugin.package}."
+        return (
+            f"{doing} needs the module {error.name!r}, which is not installed{_place(plugin, error)}. Install what "
+            f"brings it: `python -m pip install --upgrade {plugin.package}` installs what the package declares."
+        )
+    if any(_module_of(frame).startswith("importlib.metadata") for frame, _ in traceback.walk_tb(error.__traceback__)):
+        return (
+            f"{doing} reads the metadata of all installed packages, and one of them is faulty "
+            f"({type(error).__name__}: {_said(error)}){_place(plugin, error)}. `detloss list` names its file."
+        )
+    if isinstance(error, SystemExit):
+        what = f"{doing} ended the program with sys.exit({_said(error.code, repr)})"
+    else:
+        text = _said(error)
+        what = f"{doing} raised {type(error).__name__}{f': {text}' if text else ''}"
+    return (
+        f"{what}{_place(plugin, error)}. The fault is the package's: tell its authors, or uninstall {plugin.package}."
+    )
+
+
+def load_error(plugin: Plugin, what: str) -> PluginLoadError:
+    """Return the error that says why a plugin cannot be used, in words that go on from ``cannot be used:``."""
+    return PluginLoadError(
+        f"The {plugin.group.kind} {plugin.name!r} of {plugin.owner} cannot be used: {what}",
+        name=plugin.name,
+        package=plugin.package,
+    )
+
+
+def _check_requirement(plugin: Plugin) -> None:
+    """Refuse before the import a package that says it was built for another detloss."""
+    requires = () if plugin.distribution is None else plugin.distribution.requires
+    ours = [line for line in requires if line.lower().startswith("detloss")]
+    # Packages that offer losses may require one another: only what is compared here counts, the rest `list` reports.
+    for requirement, version in unmet(ours, {"detloss": __version__}):
+        if version is not None:
+            raise load_error(
+                plugin,
+                f"it requires {requirement}, and this is detloss {version}. {NOT_IMPORTED} "
+                f"Install versions that fit: `python -m pip install --upgrade {plugin.package} detloss`.",
+            )
+
+
+_LONGEST = 500
+"""Characters of a plugin's own error that are shown: one may have megabytes."""
+
+
+def _said(value: object, words: Callable[[object], str] = str) -> str:
+    """Return the words of an object of a plugin's on one line, escaped and cut; nothing where it fails to find any."""
+    try:
+        return one_line(words(value), _LONGEST)
+    except Exception:  # noqa: BLE001 - a `__str__` of the plugin's own may do anything
+        return ""
+
+
+def _place(plugin: Plugin, error: BaseException) -> str:
+    """Return the deepest place inside the plugin's own package on the way to the error."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f", at {printable(error.filename)}:{error.lineno}"
+    top = plugin.module.partition(".")[0]
+    places = [
+        f", at {printable(frame.f_code.co_filename)}:{line} in {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if _module_of(frame).partition(".")[0] == top
+    ]
+    return places[-1] if places else ""
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+def _near_modules(missing: str) -> str:
+    """Name the modules that are spelled nearly like the missing one, in the same package."""
+    parent, _, last = missing.rpartition(".")
+    path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
+    if parent and path is None:
+        return ""
+    near = nearest(last, [module.name for module in pkgutil.iter_modules(path)])
+    return f" Near names: {', '.join(f'{parent}.{name}'.lstrip('.') for name in near)}." if near else ""
+
+
+def _attribute(plugin: Plugin, module: ModuleType) -> object:
+    found: Any = module
+    for part in plugin.attribute.split("."):
+        try:
+            with blamed(plugin, "its import", AttributeError):  # a module's own __getattr__ may do anything
+                found = getattr(found, part)
+        except AttributeError as error:
+            near = nearest(part, [name for name in dir(found) if not name.startswith("_")])
+            hint = f" Near names: {', '.join(near)}." if near else ""
+            raise load_error(
+                plugin, f"{plugin.module} has no {plugin.attribute!r}.{hint} Update or reinstall {plugin.package}."
+            ) from error
+    return found

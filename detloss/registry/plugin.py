@@ -1,0 +1,108 @@
+"""What is known of a plugin: plain data, before it is imported and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from detloss.registry.distributions import Distribution
+from detloss.registry.source import ClassSource, read_class
+from detloss.text import printable
+
+if TYPE_CHECKING:
+    from detloss.loss import BoxRegressionLoss
+
+__all__ = ["GROUPS", "HEAD_GROUP", "LOSS_GROUP", "REGISTERED", "Group", "LoadedPlugin", "Plugin"]
+
+
+@dataclass(frozen=True, order=True)
+class Group:
+    """An entry-point group: one kind of plugin.
+
+    Attributes:
+        name: Of the group in a package's metadata.
+        kind: What messages call one of its plugins.
+        plural: What they call several.
+        interface: ``module:Class`` that each plugin's class derives from; it is imported when a plugin is loaded.
+    """
+
+    name: str
+    kind: str
+    plural: str
+    interface: str
+
+
+LOSS_GROUP = Group("detloss.losses", "loss", "losses", "detloss.loss:BoxRegressionLoss")
+"""Losses."""
+HEAD_GROUP = Group("detloss.heads", "head", "heads", "detloss.heads.base:HeadAdapter")
+"""Head adapters."""
+GROUPS = (LOSS_GROUP, HEAD_GROUP)
+REGISTERED = "(registered)"
+"""Stands for the package of a loss that `register` named in this process."""
+
+
+@dataclass(frozen=True, order=True)
+class Plugin:
+    """An installed package's claim to a name; nothing of it is imported.
+
+    Attributes:
+        name: What a config calls it.
+        group: Which kind of plugin it is.
+        package: The distribution that claims the name; `REGISTERED` for one made in this process.
+        version: Of that distribution.
+        module: Where the class is.
+        attribute: The class in that module.
+        location: The distribution's metadata folder; empty for one made in this process.
+        distribution: What else its metadata says; None for one made in this process.
+        cls: The class of one made in this process; None for an installed one.
+    """
+
+    name: str
+    group: Group
+    package: str
+    version: str
+    module: str
+    attribute: str
+    location: str
+    distribution: Distribution | None = field(default=None, repr=False, compare=False)
+    cls: type | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def description(self) -> str:
+        """The first line of the class docstring, read from the source; else the package's summary."""
+        docstring = self._source.docstring
+        if docstring and docstring.strip():
+            return printable(docstring.strip().splitlines()[0])
+        return "" if self.distribution is None else self.distribution.summary
+
+    @property
+    def space(self) -> str:
+        """What a loss is fed, ``"boxes"`` or ``"deltas"``, read from the source; ``"boxes"`` where it says nothing."""
+        return printable(self._source.space or "boxes")
+
+    @property
+    def full_name(self) -> str:
+        """``package:name``, which selects this plugin even where another package claims the name."""
+        return f"{self.package}:{self.name}"
+
+    @property
+    def owner(self) -> str:
+        """Package and version."""
+        return f"{self.package} {self.version}".strip()
+
+    @cached_property
+    def _source(self) -> ClassSource:
+        if self.cls is not None:
+            return ClassSource(self.cls.__doc__, getattr(self.cls, "space", None))
+        near = None if self.distribution is None else self.distribution.location.parent
+        return read_class(self.module, self.attribute, cast("Path", near))
+
+
+@dataclass(frozen=True)
+class LoadedPlugin:
+    """A plugin whose class is imported and checked: a loss, or in `HEAD_GROUP` an adapter."""
+
+    plugin: Plugin
+    cls: type[BoxRegressionLoss] | Any

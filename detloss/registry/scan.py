@@ -1,0 +1,131 @@
+"""Plugins, found in the metadata of installed packages: nothing of a plugin is imported until it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from detloss._version import __version__
+from detloss.errors import AllowListError
+from detloss.registry.allow_list import VARIABLE, AllowList, read_allow_list
+from detloss.registry.distributions import Distribution, Problem, normalized
+from detloss.registry.entry_points import Reading, read_groups
+from detloss.registry.plugin import GROUPS, REGISTERED, Group, Plugin
+from detloss.registry.requirements import unmet
+from detloss.text import printable
+
+__all__ = ["Scan", "contested", "scan"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is installed.
+
+    Attributes:
+        plugins: Of all groups, sorted by name, then package, so that nothing depends on the order of ``sys.path``.
+        problems: What was refused or cannot work, and why; sorted by path and line.
+        left_out: Plugins that ``DETLOSS_PLUGINS`` does not allow; sorted likewise.
+        allow_list_error: What is wrong with ``DETLOSS_PLUGINS`` itself, which then allows nothing; a problem as well.
+    """
+
+    plugins: tuple[Plugin, ...]
+    problems: tuple[Problem, ...]
+    left_out: tuple[Plugin, ...] = ()
+    allow_list_error: AllowListError | None = None
+
+    def of(self, group: Group) -> Scan:
+        """Return the same with the plugins of one group only."""
+        return Scan(
+            tuple(plugin for plugin in self.plugins if plugin.group == group),
+            self.problems,
+            tuple(plugin for plugin in self.left_out if plugin.group == group),
+            self.allow_list_error,
+        )
+
+    @property
+    def conflicts(self) -> dict[str, tuple[Plugin, ...]]:
+        """Each name that more than one package claims in one group, with all its claims."""
+        claims: dict[tuple[Group, str], tuple[Plugin, ...]] = {}
+        for plugin in self.plugins:
+            key = plugin.group, plugin.name
+            claims[key] = (*claims.get(key, ()), plugin)
+        return {name: found for (_, name), found in claims.items() if len(found) > 1}
+
+
+def scan(path: Iterable[object] | None = None) -> Scan:
+    """Find all plugins, and what is wrong with them, without importing anything. It does not raise.
+
+    Args:
+        path: Folders and archives to search instead of ``sys.path``.
+    """
+    reading = read_groups([group.name for group in GROUPS], path)
+    claims = [
+        Plugin(
+            name=entry.name,
+            group=group,
+            package=entry.distro.name,
+            version=entry.distro.version,
+            module=entry.module_name,
+            attribute=entry.object_name,
+            location=str(entry.distro.location),
+            distribution=entry.distro,
+        )
+        for group in GROUPS
+        for entry in reading.entries[group.name]
+    ]
+    try:
+        allow_list, wrong = _allow_list(claims, reading), None
+    except AllowListError as error:
+        allow_list, wrong = AllowList(), error
+    plugins = [one for one in claims if allow_list is None or allow_list.allows(one.package, one.name)]
+    problems = [*reading.problems, *_unmet_problems(plugins, reading.installed)]
+    if wrong is not None:
+        problems.append(Problem(str(wrong).removeprefix(f"{VARIABLE} "), "", VARIABLE))
+    return Scan(
+        tuple(sorted(plugins)),
+        tuple(sorted(problems, key=lambda one: (one.path, one.line or 0, one.message))),
+        tuple(sorted(set(claims) - set(plugins))),
+        wrong,
+    )
+
+
+def _allow_list(claims: list[Plugin], reading: Reading) -> AllowList | None:
+    allow_list = read_allow_list()
+    if allow_list is not None:
+        offers: dict[str, set[str]] = {}
+        for claim in claims:
+            offers.setdefault(normalized(claim.package), set()).add(claim.name)
+        faulty = {normalized(problem.package) for problem in reading.problems}
+        allow_list.check(offers, reading.installed.keys(), faulty)
+    return allow_list
+
+
+def contested(claims: Iterable[Plugin]) -> str:
+    """Say who claims a name, and what a config or a program can do about it; the sentence goes on after the name."""
+    claims = list(claims)
+    packages = " and ".join(
+        f"{plugin.owner} ({plugin.location})"
+        if plugin.package != REGISTERED
+        else f"{plugin.module}.{plugin.attribute}, registered in this process"
+        for plugin in claims
+    )
+    if any(plugin.package == REGISTERED for plugin in claims):
+        advice = "Register yours under another name: `register(cls, name=...)`."
+    else:
+        advice = f"Write {' or '.join(repr(plugin.full_name) for plugin in claims)}, or uninstall one of them."
+    return f"is claimed by {packages}. {advice}"
+
+
+def _unmet_problems(plugins: list[Plugin], installed: Mapping[str, Distribution]) -> Iterator[Problem]:
+    """Say which packages cannot work here because something that they require is missing or of another version."""
+    versions = {key: found.version for key, found in installed.items()} | {"detloss": __version__}
+    for distribution in {plugin.location: plugin.distribution for plugin in plugins}.values():
+        if distribution is None:
+            continue
+        for requirement, version in unmet(distribution.requires, versions):
+            what = (
+                f"{distribution.name} {distribution.version} requires {printable(requirement)}, and "
+                f"{'it is not installed' if version is None else f'{version} is installed'}: "
+                f"`python -m pip install '{printable(requirement)}'`, or another version of {distribution.name}."
+            )
+            yield Problem(what, distribution.name, str(distribution.location))

@@ -1,0 +1,216 @@
+"""Checks of the class itself: its Config, what it says of its source, its weights and its package."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
+from pydantic import BaseModel, ValidationError
+
+from detloss._version import __version__
+from detloss.loss import LossConfig
+from detloss.registry import HEAD_GROUP, find_plugins
+from detloss.registry.distributions import normalized
+from detloss.testing.config_values import Place, accepts, changed, declares, is_model, places, written
+from detloss.testing.trial import DoesNotApply, Trial
+
+__all__ = [
+    "citation",
+    "config_extra",
+    "config_finite",
+    "config_frozen",
+    "config_strict",
+    "docstring",
+    "recommended_weights",
+    "requirement",
+    "requirement_line",
+]
+
+LONGEST_SUMMARY = 120
+"""Characters of a first line: `detloss list` shows it beside the name."""
+LEAST_WEIGHT, GREATEST_WEIGHT = 1e-3, 1e3
+"""Published weights lie between 0.05 (GIoU in YOLOv5) and 12 (DIoU in an R-CNN): beyond these bounds it is a slip."""
+
+
+def config_extra(trial: Trial) -> None:
+    """Config refuses a parameter that it does not have."""
+    config = trial.subject.config
+    name = "no_such_parameter"
+    trial.expect(
+        not accepts(config, {name: 1}),
+        f"an error for the unknown parameter {name!r}",
+        "that it is accepted",
+        f"A typing error would pass unseen. {_LEAVE}",
+    )
+    for place, model in _models(config):
+        trial.expect(
+            not accepts(config, changed(config, (*place, name), 1)),
+            f"an error for the unknown parameter '{written((*place, name))}'",
+            "that it is accepted",
+            f"A typing error in {written(place)} would pass unseen: {type(model).__name__} is lax. {_LEAVE}",
+        )
+
+
+def config_strict(trial: Trial) -> None:
+    """Config converts nothing: text is no number, and a number is no text."""
+    config = trial.subject.config
+    trial.expect(bool(config.model_config.get("strict")), "a strict Config", "strict=False", _LEAVE)
+    for place, value in places(config):
+        # Text where a number stands, a number where anything else stands, unless the field is declared for both.
+        wrong: object = "1" if isinstance(value, bool | int | float) else 1
+        fields = changed(config, place, wrong)
+        trial.expect(
+            declares(config, fields) or not accepts(config, fields),
+            f"an error for {written(place)}={wrong!r}",
+            "that it is accepted",
+            f"{written(place)} takes {value!r}, and a value of another type is a mistake. {_LEAVE}",
+        )
+
+
+def config_finite(trial: Trial) -> None:
+    """Config refuses NaN and infinity."""
+    config = trial.subject.config
+    for name in ("nan", "inf"):
+        found = config.model_config.get("allow_inf_nan")
+        trial.expect(found is False, f"a Config that refuses {name}", f"allow_inf_nan={found!r}", _LEAVE)
+    for place, _ in places(config):
+        for value in (math.nan, math.inf, -math.inf):
+            trial.expect(
+                not accepts(config, changed(config, place, value)),
+                f"an error for {written(place)}={value}",
+                "that it is accepted",
+                f"Every box would get a loss of NaN or infinity. {_LEAVE}",
+            )
+
+
+def config_frozen(trial: Trial) -> None:
+    """Config cannot be changed after it is made."""
+    config = trial.subject.config.model_copy()
+    trial.expect(bool(config.model_config.get("frozen")), "a frozen Config", "frozen=False", _LEAVE)
+    for place, model in [((), config), *_models(config)]:
+        for name, value in model:
+            try:
+                setattr(model, name, value)
+            except (ValidationError, TypeError, AttributeError):
+                found = "an error"
+            else:
+                found = "none"
+            trial.expect(
+                found == "an error",
+                f"an error for setting {written((*place, name))}",
+                found,
+                f"A loss is what its config says, for as long as it lives. {_LEAVE}",
+            )
+
+
+def docstring(trial: Trial) -> None:
+    """The class docstring begins with one line that says what the loss is."""
+    first, _, _ = inspect.cleandoc(trial.subject.cls.__doc__ or "").partition("\n")
+    trial.expect(
+        bool(first),
+        "a docstring on the class",
+        "none",
+        'Write `"""Name: the formula (Author et al., Venue Year, arXiv id)."""` as the first line.',
+    )
+    trial.expect(
+        first.endswith(".") and len(first) <= LONGEST_SUMMARY and len(first.split()) > 2,
+        f"a first line that is a sentence of at most {LONGEST_SUMMARY} characters and ends with a full stop",
+        repr(first),
+        "`detloss list` shows this line and no other: what is computed, in one line.",
+    )
+
+
+def citation(trial: Trial) -> None:
+    """The class docstring names its source: an arXiv id, a DOI, or (Author, Venue Year)."""
+    text = inspect.cleandoc(trial.subject.cls.__doc__ or "")
+    trial.expect(
+        _SOURCE.search(text) is not None,
+        "a source in the class docstring",
+        "none",
+        "Write `arXiv 1902.09630`, `doi:10.1109/...` or `(Author et al., Venue 2024)`, so that a reader finds the "
+        "formula where it comes from; where it is your own, name yourself and the year.",
+    )
+
+
+def recommended_weights(trial: Trial) -> None:
+    """Recommended weights are for heads that there are, and are numbers that a config could hold."""
+    weights: Any = trial.subject.cls.recommended_weights
+    heads = sorted({plugin.name for plugin in find_plugins(HEAD_GROUP)})
+    trial.expect(hasattr(weights, "items"), "a mapping of head names to weights", repr(weights), "Write a dict.")
+    for head, weight in weights.items():
+        trial.expect(
+            head in heads, f"head names among {', '.join(heads)}", repr(head), "`detloss list --heads` shows them."
+        )
+        trial.expect(
+            isinstance(weight, int | float)
+            and not isinstance(weight, bool)
+            and LEAST_WEIGHT <= weight <= GREATEST_WEIGHT,
+            f"a weight between {LEAST_WEIGHT:g} and {GREATEST_WEIGHT:g} for {head}",
+            repr(weight),
+            "`detloss calibrate` measures which weight pulls as hard as the head's own loss.",
+        )
+
+
+def requirement(trial: Trial) -> None:
+    """The package requires the detloss it was written for, and none with breaking changes."""
+    plugin = trial.subject.plugin
+    if plugin is None or plugin.distribution is None:
+        raise DoesNotApply("No installed package has this class, so nothing states a requirement.")
+    line = requirement_line()
+    advice = f'Write "{line}" among the dependencies of {plugin.package}.'
+    lines = [(text, parsed) for text in plugin.distribution.requires if (parsed := _of_detloss(text)) is not None]
+    trial.expect(bool(lines), f"{plugin.package} to require detloss", "no requirement", advice)
+    release = Version(__version__)
+    breaking = _next_breaking(release)
+    for text, parsed in lines:
+        trial.expect(
+            not any(parsed.specifier.contains(old, prereleases=True) for old in ("0", "0.0.0.dev0")),
+            "a lower bound on detloss",
+            repr(text),
+            advice,
+        )
+        later = (breaking, f"{breaking}.1", f"{release.major + 1}.0", f"{release.major + 2}.1", "9999")
+        trial.expect(
+            not any(parsed.specifier.contains(one, prereleases=True) for one in later),
+            f"an upper bound on detloss, below {breaking}",
+            repr(text),
+            f"{advice} The version after may change what a loss must do.",
+        )
+
+
+def requirement_line(version: str = __version__) -> str:
+    """Return what a plugin written for a detloss requires: this minor version or later, no breaking change."""
+    release = Version(version)
+    return f"detloss>={release.major}.{release.minor},<{_next_breaking(release)}"
+
+
+def _next_breaking(release: Version) -> str:
+    return f"0.{release.minor + 1}" if release.major == 0 else str(release.major + 1)
+
+
+def _of_detloss(text: str) -> Requirement | None:
+    try:
+        parsed = Requirement(text)
+    except InvalidRequirement:
+        return None
+    applies = parsed.marker is None or parsed.marker.evaluate({"extra": ""})
+    return parsed if applies and normalized(parsed.name) == "detloss" else None
+
+
+def _models(config: LossConfig) -> list[tuple[Place, BaseModel]]:
+    """Return the models within a Config, as copies: setting a field must not change the one that is checked."""
+    return [(place, value.model_copy()) for place, value in places(config) if is_model(value)]
+
+
+_LEAVE = (
+    "Derive Config, and any model within it, from detloss.LossConfig, give every field a type (not `Any`), and leave "
+    "the settings of both as they are: a validator of your own may refuse, not repair."
+)
+_SOURCE = re.compile(
+    r"arXiv(?:[:\s]\s*|\.org/\w+/)\d{4}\.\d{4,5}|\b10\.\d{4,9}/\S+|\([^()]*[A-Z][^()]*\b(?:1[6-9]|20)\d\d\b[^()]*\)",
+    re.IGNORECASE,
+)

@@ -1,0 +1,47 @@
+"""Text that others wrote, in messages: escaped, cut, and compared with the words that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["clipped", "did_you_mean", "near", "nearest", "one_line", "printable", "reason"]
+
+SHOWN = 80
+"""Characters of a foreign name or error that a message shows."""
+
+
+def printable(text: str) -> str:
+    """Escape control characters and lone surrogates: what a stranger wrote must not steer the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def clipped(value: object, length: int = SHOWN) -> str:
+    """Show a value in a message: escaped, and cut after ``length`` characters."""
+    text = printable(str(value))
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+def one_line(value: object, length: int = SHOWN) -> str:
+    """Show a text of several lines in one: escaped, and cut after ``length`` characters."""
+    return clipped(" ".join(str(value).split()), length)
+
+
+def reason(error: BaseException) -> str:
+    """Say why something cannot be read, without its path, which the message names anyway."""
+    return clipped(getattr(error, "strerror", None) or error)
+
+
+def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Return the known words that are spelled nearly like this one, the closest first."""
+    return get_close_matches(word, list(known), n=most)
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word closest to this one, or None where none is close."""
+    return next(iter(nearest(word, known, 1)), None)
+
+
+def did_you_mean(close: str | None, otherwise: str) -> str:
+    """End a message on an unknown word: with the one close to it, else with a sentence on what there is."""
+    return f"; did you mean {close!r}?" if close else f". {otherwise}"

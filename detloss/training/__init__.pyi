@@ -1,0 +1,14 @@
+from .checkpoints import Interrupted as Interrupted
+from .data.dataset import CocoDataset as CocoDataset
+from .data.dataset import DetectionDataset as DetectionDataset
+from .data.dataset import collate as collate
+from .data.sources import default_config as default_config
+from .data.synthetic import ShapesDataset as ShapesDataset
+from .evaluation import evaluate_boxes as evaluate_boxes
+from .guard import Guard as Guard
+from .module import DetectionModule as DetectionModule
+from .run import TrainResult as TrainResult
+from .run import load_trained as load_trained
+from .run import train as train
+from .settings import FitConfig as FitConfig
+from .settings import TrainConfig as TrainConfig

@@ -1,0 +1,211 @@
+"""Which picture comes when, and how it is changed, as a function of (seed, epoch, index) alone.
+
+Nothing here draws from torch's global random numbers or remembers a position, so a run that continues at any batch,
+with any number of workers, sees what an uninterrupted run would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loops.progress import _ProcessedTracker
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
+
+from detloss.training.data.dataset import DetectionDataset, Item, Target, collate
+from detloss.training.settings import AugmentConfig, TrainConfig
+
+__all__ = ["AugmentedDataset", "DetectionData", "EpochSampler", "ShardSampler", "derived_seed"]
+
+Batch = tuple[list[Tensor], list[Target]]
+Key = tuple[int, int]
+"""(epoch, index) of a training picture."""
+
+_FILL = (124, 116, 104)
+"""ImageNet's mean colour, of 255: what lies outside of a picture that was made smaller."""
+_LEAST_SIDE = 1.0
+"""Boxes that a crop leaves narrower than this, in pixels, are no targets."""
+
+
+class DetectionData(pl.LightningDataModule):
+    """Loaders of training, validation and test data, the same on every resume and sharded over processes."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: DetectionDataset,
+        val: DetectionDataset,
+        test: DetectionDataset | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.train, self.val, self.test = config, train, val, test
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Shuffled, augmented batches, from where the trainer's restored progress stands."""
+        assert self.trainer is not None
+        epochs = cast("_ProcessedTracker", self.trainer.fit_loop.epoch_progress.current)
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        # An epoch that is ready and not yet processed was interrupted: its first batches are done.
+        inside_epoch = epochs.ready > epochs.processed
+        sampler = EpochSampler(
+            len(self.train),
+            seed=self.config.train.seed,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+            epoch=epochs.processed,
+            skip=batches.ready * self.config.train.batch_size if inside_epoch else 0,
+        )
+        dataset = AugmentedDataset(self.train, self.config.data.augment, self.config.train.seed)
+        return self._loader(dataset, sampler, ResumableLoader)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """Validation pictures in order, as they are."""
+        return self._evaluation_loader(self.val)
+
+    def test_dataloader(self) -> DataLoader[Item]:
+        """Test pictures in order, as they are."""
+        assert self.test is not None
+        return self._evaluation_loader(self.test)
+
+    def _evaluation_loader(self, dataset: DetectionDataset) -> DataLoader[Item]:
+        assert self.trainer is not None
+        sampler = ShardSampler(len(dataset), rank=self.trainer.global_rank, world=self.trainer.world_size)
+        return self._loader(dataset, sampler, DataLoader)
+
+    def _loader(self, dataset: Any, sampler: Sampler[Any], loader: type[DataLoader[Item]]) -> DataLoader[Item]:
+        workers = self.config.data.workers
+        return loader(
+            dataset,
+            batch_size=self.config.train.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=collate,
+            worker_init_fn=_leave_signals_to_the_trainer,
+            pin_memory=torch.cuda.is_available(),
+            # The loader draws a seed for its workers when it starts; a generator of its own leaves torch's alone.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+
+class ResumableLoader(DataLoader[Item]):
+    """Tells Lightning that this loader may be resumed within an epoch: its sampler starts where training stopped."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the position follows from the trainer's progress."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+class EpochSampler(Sampler[Key]):
+    """A random order of the indices in each epoch, shared out over the processes.
+
+    Args:
+        size: Number of pictures.
+        seed: The run's seed.
+        rank: This process.
+        world: Number of processes; every one gets the same number, the first pictures of the order fill up.
+        epoch: The epoch to start with.
+        skip: Pictures of this process that the first epoch leaves out, because they were trained on before.
+    """
+
+    def __init__(self, size: int, *, seed: int, rank: int = 0, world: int = 1, epoch: int = 0, skip: int = 0) -> None:
+        self.size, self.seed, self.rank, self.world, self.epoch, self.skip = size, seed, rank, world, epoch, skip
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to another epoch (Lightning calls it before each one)."""
+        if epoch != self.epoch:
+            self.epoch, self.skip = epoch, 0
+
+    def __len__(self) -> int:
+        """Pictures of this process in a whole epoch."""
+        return math.ceil(self.size / self.world)
+
+    def __iter__(self) -> Iterator[Key]:
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
+        order = torch.randperm(self.size, generator=generator).tolist()
+        places = range(self.rank, len(self) * self.world, self.world)
+        return iter([(self.epoch, order[place % self.size]) for place in places[self.skip :]])
+
+
+class ShardSampler(Sampler[int]):
+    """Each process's pictures, in order; the last ones are repeated so that all have the same number of batches."""
+
+    def __init__(self, size: int, *, rank: int = 0, world: int = 1) -> None:
+        self.size, self.rank, self.world = size, rank, world
+
+    def __len__(self) -> int:
+        return math.ceil(self.size / self.world)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([min(self.rank + turn * self.world, self.size - 1) for turn in range(len(self))])
+
+
+class AugmentedDataset(Dataset[Item]):
+    """Training pictures, each changed at random as (seed, epoch, index) decide.
+
+    Args:
+        dataset: The pictures as they are.
+        config: What may change.
+        seed: The run's seed.
+    """
+
+    def __init__(self, dataset: DetectionDataset, config: AugmentConfig, seed: int) -> None:
+        self.dataset, self.config, self.seed = dataset, config, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> Item:
+        epoch, index = key
+        item = self.dataset[index]
+        with seeded(derived_seed(self.seed, epoch, index)):
+            changed: Item = self._transform(item[0])(*item)
+        return changed
+
+    def _transform(self, image: Tensor) -> v2.Transform:
+        height, width = image.shape[-2:]
+        steps: list[v2.Transform] = [v2.RandomHorizontalFlip(self.config.flip)]
+        if self.config.scale_jitter is not None:
+            least, greatest = self.config.scale_jitter
+            fill = [channel / 255 for channel in _FILL]
+            steps += [
+                v2.ScaleJitter((height, width), (least, greatest)),
+                v2.RandomCrop((height, width), pad_if_needed=True, fill={type(image): fill, "others": 0}),
+            ]
+        if self.config.photometric:
+            steps.append(v2.RandomPhotometricDistort())
+        steps += [v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(min_size=_LEAST_SIDE)]
+        return v2.Compose(steps)
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:  # noqa: ARG001 - the loader's signature
+    """Keep loading when Ctrl-C reaches the whole process group: the trainer finishes its step first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def derived_seed(*numbers: int) -> int:
+    """One 63-bit seed from several numbers, well mixed: neighbours give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run a block with torch's CPU random numbers from a seed, and put them back as they were."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)

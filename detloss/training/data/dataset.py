@@ -1,0 +1,141 @@
+"""Data sets of pictures and boxes, as torchvision's detectors take them.
+
+An item is ``(image, target)``: a float32 ``(3, H, W)`` image in [0, 1] and a dictionary of ``boxes`` ``(N, 4)``
+float32 (x1, y1, x2, y2 in pixels), ``labels`` ``(N,)`` int64 from 1, and ``image_id``, the image's number in `coco`.
+A picture without boxes has boxes of shape ``(0, 4)``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional
+
+from detloss.errors import DataError
+from detloss.training.data.coco import Annotations, LeftOut, read_annotations
+from detloss.training.data.images import read_picture
+
+__all__ = ["CocoDataset", "DetectionDataset", "Item", "Target", "collate"]
+
+Target = dict[str, Tensor]
+Item = tuple[Tensor, Target]
+
+
+class DetectionDataset(Dataset[Item]):
+    """Pictures with boxes, their ground truth also as a COCO dictionary for evaluation.
+
+    Args:
+        annotations: What is in the pictures, with clean ids.
+        masks: Give a target's ``masks`` too, ``(N, H, W)`` uint8, from the annotations' segmentations.
+    """
+
+    def __init__(self, annotations: Annotations, *, masks: bool = False) -> None:
+        self.annotations = annotations
+        self.masks = masks
+        by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for entry in annotations.coco["annotations"]:
+            # A crowd box surrounds a group: evaluation forgives detections in it, training would learn one object.
+            if not entry["iscrowd"]:
+                by_image[entry["image_id"]].append(entry)
+                if masks and "segmentation" not in entry:
+                    raise DataError(
+                        f"This model learns masks, but the annotation with bbox {entry['bbox']} in picture "
+                        f"{self.coco['images'][entry['image_id'] - 1]['file_name']} has no segmentation."
+                    )
+        self._objects = dict(by_image)
+
+    @property
+    def coco(self) -> dict[str, Any]:
+        """The ground truth as a COCO dictionary; image ids are a target's ``image_id``, category ids its labels."""
+        return self.annotations.coco
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Name of label 1, 2, ..."""
+        return self.annotations.categories
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Annotations that are not used."""
+        return self.annotations.left_out
+
+    @abstractmethod
+    def picture(self, index: int) -> Image.Image:
+        """The RGB picture number `index`, from 0."""
+
+    def __len__(self) -> int:
+        return len(self.coco["images"])
+
+    def __getitem__(self, index: int) -> Item:
+        image = functional.to_dtype(functional.to_image(self.picture(index)), torch.float32, scale=True)
+        height, width = image.shape[-2:]
+        objects = self._objects.get(index + 1, [])
+        # In float64 up to the clipping: float32 has no 1e39, and makes NaN of -1e39 + 2e39.
+        boxes = torch.tensor([entry["bbox"] for entry in objects], dtype=torch.float64).reshape(-1, 4)
+        boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
+        limits = torch.tensor([width, height, width, height])
+        boxes = boxes.clamp(min=torch.zeros(4), max=limits).float()
+        target: Target = {
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
+            "labels": torch.tensor([entry["category_id"] for entry in objects], dtype=torch.int64),
+            "image_id": torch.tensor(index + 1),
+        }
+        if self.masks:
+            masks = [_mask(entry["segmentation"], height, width) for entry in objects]
+            target["masks"] = tv_tensors.Mask(
+                torch.stack(masks) if masks else torch.zeros((0, height, width), dtype=torch.uint8)
+            )
+        return image, target
+
+
+class CocoDataset(DetectionDataset):
+    """Pictures and boxes of a COCO instances file.
+
+    Args:
+        images: Folder of the pictures.
+        annotations: The JSON file.
+        masks: Give masks too.
+
+    Raises:
+        DataError: the file or a picture is missing or cannot be used.
+    """
+
+    def __init__(self, images: str | Path, annotations: str | Path, *, masks: bool = False) -> None:
+        self.folder = Path(images)
+        super().__init__(read_annotations(Path(annotations), self.folder), masks=masks)
+
+    def picture(self, index: int) -> Image.Image:
+        """The RGB picture number `index`, turned as its annotations expect."""
+        record = self.coco["images"][index]
+        return read_picture(self.folder / record["file_name"], (record["width"], record["height"]))
+
+
+def collate(items: Sequence[Item]) -> tuple[list[Tensor], list[Target]]:
+    """Make a batch of plain tensors: detectors take lists, as the pictures differ in size."""
+    images = [image.as_subclass(Tensor) for image, _ in items]
+    targets = [{key: value.as_subclass(Tensor) for key, value in target.items()} for _, target in items]
+    return images, targets
+
+
+def _mask(segmentation: Any, height: int, width: int) -> Tensor:
+    """``(H, W)`` uint8 mask of polygons or a run-length encoding."""
+    from hotcoco import mask  # noqa: PLC0415 - only mask models need it here
+
+    encoded = mask.frPyObjects(segmentation, height, width) if _needs_encoding(segmentation) else segmentation
+    if isinstance(encoded, list):
+        encoded = mask.merge(encoded)
+    return torch.from_numpy(mask.decode(encoded).copy())
+
+
+def _needs_encoding(segmentation: Any) -> bool:
+    # A compressed run-length encoding has its counts as text; polygons and plain counts are lists.
+    return isinstance(segmentation, list) or isinstance(segmentation.get("counts"), list)

@@ -1,0 +1,103 @@
+"""Where a run comes from: its config, read and completed, and the data sets that the config names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detloss.config import is_path, load_config
+from detloss.errors import ConfigError, DataError
+from detloss.models import check_model
+from detloss.training.data.dataset import CocoDataset, DetectionDataset
+from detloss.training.data.synthetic import ShapesDataset
+from detloss.training.settings import SplitConfig, TrainConfig, absolute_overrides
+
+__all__ = ["Source", "default_config", "open_datasets", "read_config", "with_classes"]
+
+Source = str | Path | Mapping[str, Any] | TrainConfig
+
+
+def default_config() -> str:
+    """The embedded config, as YAML: a small Faster R-CNN with GIoU on drawn shapes."""
+    return files("detloss.training").joinpath("default.yaml").read_text(encoding="utf-8")
+
+
+def read_config(source: Source | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a train config and make its paths absolute.
+
+    Args:
+        source: A file, a mapping or a `TrainConfig`; None is the embedded default. Relative paths in a mapping or in
+            `overrides` mean the current folder, in a file the file's folder.
+        overrides: ``key.path=value`` settings on top of the config.
+
+    Raises:
+        ConfigError: the config is wrong.
+    """
+    overrides = absolute_overrides(list(overrides))
+    if source is None:
+        source = yaml.safe_load(default_config())
+    base = Path(source).resolve().parent if isinstance(source, (str, Path)) else Path.cwd()
+    config = load_config(source, schema=TrainConfig, overrides=overrides, check=check_model)
+    return _absolute_weights(config.under(base))
+
+
+def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
+    """The data sets of a config by split: ``train``, ``val``, and ``test`` where it has one.
+
+    Raises:
+        ConfigError: the model cannot be trained on such data.
+        DataError: the data cannot be read, or its splits do not fit together.
+    """
+    if config.model.startswith("keypointrcnn"):
+        raise ConfigError(
+            "Keypoints cannot be trained from a config yet. Put the model into detloss.training.DetectionModule with "
+            "a data set of your own whose targets have `keypoints`."
+        )
+    if config.data.shapes is not None:
+        if config.model.startswith("maskrcnn"):
+            raise ConfigError("Drawn shapes have no masks: choose a model without masks, or give COCO data.")
+        shapes = config.data.shapes
+        return {"train": ShapesDataset(shapes, "train"), "val": ShapesDataset(shapes, "val")}
+    datasets: dict[str, DetectionDataset] = {}
+    for name in ("train", "val", "test"):
+        split: SplitConfig | None = getattr(config.data, name)
+        if split is not None:
+            # Validation computes the mask loss too.
+            masks = name != "test" and config.model.startswith("maskrcnn")
+            datasets[name] = CocoDataset(split.images, split.annotations, masks=masks)
+            if datasets[name].categories != datasets["train"].categories:
+                raise DataError(
+                    f"{split.annotations} has the categories {', '.join(datasets[name].categories)}, the training data "
+                    f"{', '.join(datasets['train'].categories)}: a label would mean two things."
+                )
+    if not any(not entry["iscrowd"] for entry in datasets["train"].coco["annotations"]):
+        raise DataError(f"{config.data.train and config.data.train.annotations} has no box to train on.")
+    return datasets
+
+
+def with_classes(config: TrainConfig, data: DetectionDataset) -> TrainConfig:
+    """The same config with the number of classes that the training data has, background included.
+
+    Raises:
+        ConfigError: it names another number.
+    """
+    expected = len(data.categories) + 1
+    if config.num_classes not in (None, expected):
+        raise ConfigError(
+            f"num_classes is {config.num_classes}, but the training data has {len(data.categories)} categories "
+            f"({', '.join(data.categories)}), which with the background makes {expected}. Write num_classes: "
+            f"{expected}, or leave it out."
+        )
+    return config.model_copy(update={"num_classes": expected})
+
+
+def _absolute_weights(config: TrainConfig) -> TrainConfig:
+    # What is still relative did not come from a file; written into the run's folder it would change its meaning.
+    paths = {
+        key: value for key in ("weights", "weights_backbone") if (value := getattr(config, key)) and is_path(value)
+    }
+    return config.model_copy(update={key: str(Path(value).resolve()) for key, value in paths.items()})

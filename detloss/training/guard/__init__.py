@@ -1,0 +1,220 @@
+"""The guard: training steps whose loss or gradient is NaN or infinite are found, explained, and not taken."""
+
+# ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from detloss.errors import NonFiniteError
+from detloss.injection import injected
+from detloss.training.callbacks import MetricsFile
+from detloss.training.guard.buffers import Buffers, Flag
+from detloss.training.guard.explain import Batch, Step, explain
+from detloss.training.module import gradient_scaler
+
+__all__ = ["MOST_IN_A_ROW", "Guard"]
+
+MOST_IN_A_ROW = 25
+"""So many steps in a row that are not taken are an error in any mode. The weights stay the same meanwhile, so that more
+of the same data will not help; and a gradient scaler, which starts at 2^16 and halves, is far below 1 by then."""
+_FAULTY = 1.0
+"""Verdict on a step that must not be taken: the number that torch's fused optimizers wait for in ``found_inf``."""
+_OVERFLOWED = 0.5
+"""Verdict on a step that its gradient scaler skips; of the verdicts of several processes the greatest counts."""
+_FULL_REPORTS = 10
+"""So many faulty steps of a run are explained in the log; of the rest it holds a line each."""
+
+log = logging.getLogger(__name__)
+
+
+class Guard(pl.Callback):
+    """Keeps steps whose loss or gradient is NaN or infinite out of a `DetectionModule`, and says what caused them.
+
+    A faulty step leaves weights, optimizer state and buffers (batch norm's statistics, the running mean of a loss) bit
+    for bit as they were. The number of the step and the learning-rate schedule move on.
+
+    No step waits for the device. Whether a step is faulty is a number on the device, which torch's fused optimizers
+    read there (as their attribute ``found_inf``, made for gradient scalers). The host gets it on the way and reads it
+    at the next optimizer step, at an evaluation, or before a checkpoint is written, whichever is first; only then, and
+    only if something is wrong, are the losses computed again pair by pair.
+
+    An optimizer that is not fused, or that a gradient scaler drives, cannot read the number. There the host waits for
+    it and takes the gradients away. (With a gradient scaler the host waits at that place anyway.)
+
+    An infinite gradient under a gradient scaler is the scaler's business and no fault, unless it never ends; a loss
+    that is not finite is one. Of accumulated batches one faulty batch makes the step faulty. Under DDP the processes
+    agree, and each one's part of the explanation is in the message.
+
+    Args:
+        mode: Raise an error, or leave the step out and go on.
+        metrics: Gets a line for each step that is left out, with their number so far as ``train/skipped``.
+
+    Attributes:
+        skipped: Steps that were left out so far.
+    """
+
+    def __init__(self, mode: Literal["raise", "skip"] = "raise", metrics: MetricsFile | None = None) -> None:
+        if mode not in ("raise", "skip"):
+            raise ValueError(f"Guard: the mode is {mode!r}; write 'raise' or 'skip', or leave the guard out.")
+        self.mode, self.metrics = mode, metrics
+        self.skipped = 0
+        self._in_a_row = 0  # steps that were left out or skipped by a gradient scaler
+        self._step: Step | None = None  # is going forward and backward
+        self._before: Buffers | None = None  # as they were before it
+        self._pending: tuple[Step, Flag] | None = None  # the step before it, about which the host knows nothing yet
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask the losses to keep what they are given."""
+        self._let_go(trainer, pl_module)
+        for losses in injected(pl_module).values():
+            losses.kept = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the buffers before a step, and look at the batch."""
+        if self._step is None:
+            # The number that the step has in metrics.jsonl.
+            self._step = Step(trainer.global_step + 1, f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
+            self._before = Buffers(pl_module)
+        self._step.batches.append(Batch.of(batch, batch_idx))
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """Take the loss and what it was made of."""
+        assert self._step is not None
+        batch = self._step.batches[-1]
+        batch.loss = loss.detach()
+        for losses in injected(pl_module).values():
+            batch.pairs += losses.kept or []
+            losses.kept = []
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Decide on the device whether the step is faulty, undo what it did to the buffers, and tell the optimizer."""
+        step, before = self._step, self._before
+        assert step is not None
+        assert before is not None
+        step.look_at_gradients(optimizer)
+        scaler = gradient_scaler(trainer)
+        verdict = self._verdict(trainer, step, scaled=scaler is not None)
+        before.restore(where=verdict == _FAULTY)
+        flag = Flag(verdict)
+        try:
+            self._read(trainer, pl_module)
+        except NonFiniteError:
+            before.restore()
+            raise
+        self._step, self._pending = None, (step, flag)
+        if scaler is None and _skips_on_device(optimizer):
+            optimizer.found_inf = verdict  # type: ignore[attr-defined]  # torch's own protocol, which is not typed
+        elif flag.read() == _FAULTY:
+            if scaler is not None and _unscales_itself(optimizer):
+                scaler.unscale_(optimizer)  # it must have looked at gradients before they are gone
+            optimizer.zero_grad(set_to_none=True)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the parts of the loss; where the host knows already what became of the step, say it."""
+        step = self._step or (self._pending and self._pending[0])
+        if step:
+            step.batches[-1].parts = dict((outputs or {}).get("losses", {}))
+        told = [vars(optimizer).pop("found_inf", None) is not None for optimizer in trainer.optimizers]
+        if self._step is None and not any(told):
+            self._read(trainer, pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let no evaluation go before what is not read yet."""
+        self._read(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let no epoch end with something not read yet."""
+        self._read(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the counts of all steps up to here; on `raise`, a faulty one among them prevents the checkpoint."""
+        self._read(trainer, pl_module)
+        checkpoint["detloss_guard"] = {"skipped": self.skipped, "in_a_row": self._in_a_row}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Restore the counts; a checkpoint from before there was a guard has none."""
+        saved = checkpoint.get("detloss_guard", {})
+        self.skipped, self._in_a_row = saved.get("skipped", 0), saved.get("in_a_row", 0)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let go of everything."""
+        self._let_go(trainer, pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Let go of everything."""
+        self._let_go(trainer, pl_module)
+
+    def _let_go(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = self._before = self._pending = None
+        for losses in injected(pl_module).values():
+            losses.kept = None
+        for optimizer in trainer.optimizers:
+            vars(optimizer).pop("found_inf", None)
+
+    def _verdict(self, trainer: pl.Trainer, step: Step, *, scaled: bool) -> Tensor:
+        """A scalar on the device: 0, `_FAULTY` or `_OVERFLOWED`; the same in all processes."""
+        losses_bad = ~torch.stack([batch.loss.float() for batch in step.batches]).isfinite().all()
+        gradients_bad = ~step.norms.isfinite().all()
+        # The host knows of all steps before this one: with a scaler it has waited for each.
+        forgiven = scaled and self._in_a_row + 1 < MOST_IN_A_ROW
+        overflow = _OVERFLOWED if forgiven else _FAULTY
+        verdict = torch.maximum(_FAULTY * losses_bad.float(), overflow * gradients_bad.float())
+        if trainer.world_size > 1:
+            torch.distributed.all_reduce(verdict, torch.distributed.ReduceOp.MAX)
+        return verdict
+
+    def _read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Act on the last step, if that was not done yet."""
+        if self._pending is None:
+            return
+        (step, flag), self._pending = self._pending, None
+        verdict = flag.read()
+        self._in_a_row = self._in_a_row + 1 if verdict else 0
+        if verdict != _FAULTY:
+            return
+        endless = self._in_a_row >= MOST_IN_A_ROW
+        if self.mode == "raise" or endless:
+            raise NonFiniteError(
+                f"{explain(step, pl_module, trainer.world_size)}\n"
+                + (f"No step of the last {MOST_IN_A_ROW} could be taken. " if endless else "")
+                + "The weights, the optimizer's state and the buffers are as they were before this step."
+            )
+        self.skipped += 1
+        report = explain(step, pl_module, trainer.world_size) if self.skipped <= _FULL_REPORTS else str(step)
+        if trainer.is_global_zero:
+            log.warning("%s\nThe step is left out: %d so far.", report, self.skipped)
+            if self.metrics is not None:
+                self.metrics.append(trainer, {"train/skipped": self.skipped})
+
+
+def _skips_on_device(optimizer: Optimizer) -> bool:
+    """Whether the optimizer leaves out a step, and nothing else, where its ``found_inf`` is 1 on the device."""
+    return _unscales_itself(optimizer) and all(
+        # Fused SGD would leave a momentum that it allocates in such a step unfilled.
+        not group.get("momentum") or "momentum_buffer" in optimizer.state[parameter]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None
+    )
+
+
+def _unscales_itself(optimizer: Optimizer) -> bool:
+    """Whether the optimizer is fused: it reads ``found_inf``, and a gradient scaler leaves the unscaling to it."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)

@@ -1,0 +1,85 @@
+"""What a step must put back, and numbers on their way from the device to the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+__all__ = ["Buffers", "Flag"]
+
+
+class Flag:
+    """A number on its way from the device to the host."""
+
+    def __init__(self, number: Tensor) -> None:
+        self._number = number.to("cpu", non_blocking=True)
+        self._arrival: torch.Event | None = None
+        if number.device.type != "cpu":
+            self._arrival = torch.Event(device=number.device)
+            self._arrival.record()
+
+    def read(self) -> float:
+        """The number; waits for it if it is still on its way."""
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        # Not `item`, which is what asks a device: the number is in the host's memory.
+        return float(self._number.numpy())
+
+
+class Buffers:
+    """The buffers of a model as they are now, all but the constants of frozen batch norms."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._homes = list(_buffers(model))
+        self._before: list[Tensor] = [torch.empty(0)] * len(self._homes)
+        for places, flat in _flat([home[name] for home, name in self._homes]):
+            for place, part in zip(places, torch.split(flat, [self._size(place) for place in places]), strict=True):
+                self._before[place] = part
+
+    @torch.no_grad()
+    def restore(self, where: Tensor | None = None) -> None:
+        """Put back what was there, in place.
+
+        Args:
+            where: A scalar: put back if it is not 0, decided on the device; None puts back.
+        """
+        # A buffer that changed its shape has nothing in common with the one before.
+        same = [
+            (home[name], before)
+            for (home, name), before in zip(self._homes, self._before, strict=True)
+            if home.get(name) is not None and home[name].numel() == before.numel() and home[name].dtype == before.dtype
+        ]
+        now, before = [buffer for buffer, _ in same], [old for _, old in same]
+        for places, flat in _flat(now):
+            chosen = torch.cat([before[place] for place in places])
+            if where is not None:
+                chosen = torch.where(where.bool(), chosen, flat)
+            parts = torch.split(chosen, [now[place].numel() for place in places])
+            torch._foreach_copy_(
+                [now[place] for place in places],
+                [part.view(now[place].shape) for place, part in zip(places, parts, strict=True)],
+            )
+
+    def _size(self, place: int) -> int:
+        home, name = self._homes[place]
+        return int(home[name].numel())
+
+
+def _buffers(model: nn.Module) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield where each buffer is: a module's dictionary of buffers, and the name in it."""
+    for module in model.modules():
+        if module._buffers and not isinstance(module, FrozenBatchNorm2d):
+            yield from ((module._buffers, name) for name, buffer in module._buffers.items() if buffer is not None)
+
+
+def _flat(tensors: list[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the positions of the tensors of one device and dtype, and a copy of them in one piece."""
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        groups.setdefault((tensor.device, tensor.dtype), []).append(place)
+    for places in groups.values():
+        yield places, torch.cat([tensors[place].detach().reshape(-1) for place in places])

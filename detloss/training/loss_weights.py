@@ -1,0 +1,116 @@
+"""Weights of losses next to the data: batches to calibrate on, and a warning when training starts."""
+
+# ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from detloss.calibration import Calibration, far_weights, measuring
+from detloss.errors import ConfigError
+from detloss.injection import injected
+from detloss.models import build_model
+from detloss.training.data.datamodule import AugmentedDataset, EpochSampler
+from detloss.training.data.dataset import DetectionDataset, Target, collate
+from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
+from detloss.training.settings import TrainConfig
+
+__all__ = ["FarWeightWarning", "model_and_batches"]
+
+log = logging.getLogger(__name__)
+
+Batch = tuple[list[Tensor], list[Target]]
+
+
+def model_and_batches(
+    config: Source | None = None, overrides: Sequence[str] = (), batches: int = 4
+) -> tuple[nn.Module, Iterator[Batch]]:
+    """Build what `detloss.calibrate` takes from a train config: the detector, and the first batches of its training.
+
+    Both are on the device that the config trains on, the first one where it names several.
+
+    Args:
+        config: A file, a mapping or a `TrainConfig`; None is the embedded default.
+        overrides: ``key.path=value`` settings on top of the config.
+        batches: How many.
+
+    Raises:
+        ConfigError: the config, or what it asks for, is wrong, or it names no loss.
+        DataError: the data cannot be read.
+    """
+    settings = read_config(config, overrides)
+    data = open_datasets(settings)["train"]
+    settings = with_classes(settings, data)
+    torch.manual_seed(settings.train.seed)
+    model = build_model(settings)
+    if not injected(model):
+        raise ConfigError("The config names no loss, so there is no weight to measure: fill its section `losses`.")
+    device = "cuda" if settings.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    return model.to(device), itertools.islice(_batches(settings, data, device), batches)
+
+
+class FarWeightWarning(pl.Callback):
+    """Warns once of each loss whose weight somebody chose far off the one that equalises its gradient with stock.
+
+    The first steps of the first epoch are measured, up to the one by which every such loss has had a match.
+    """
+
+    def __init__(self) -> None:
+        self._measuring = ExitStack()
+        self._seen: dict[tuple[str, int], list[Calibration]] = {}
+        self._wanted: set[tuple[str, int]] = set()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to measure, unless this run is a resumed one or nobody chose a weight."""
+        self._wanted = {
+            (head, index)
+            for head, losses in injected(pl_module).items()
+            for index, term in enumerate(losses.terms)
+            if term.explicit
+        }
+        if self._wanted and trainer.is_global_zero and trainer.global_step == 0:
+            self._seen = self._measuring.enter_context(measuring(pl_module))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop where everything wanted has been measured."""
+        if self._wanted and self._wanted <= self._seen.keys():
+            self._end()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop with what there is: some loss had no match in a whole epoch."""
+        self._end()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Stop without a word."""
+        self._seen = {}
+        self._end()
+
+    def _end(self) -> None:
+        self._measuring.close()
+        for sentence in far_weights(steps[0] for steps in self._seen.values()):
+            log.warning("%s", sentence)
+        self._seen, self._wanted = {}, set()
+
+
+def _batches(config: TrainConfig, data: DetectionDataset, device: str) -> Iterator[Batch]:
+    """Yield the batches of one process's training, epoch after epoch."""
+    seed, size = config.train.seed, config.train.batch_size
+    pictures = AugmentedDataset(data, config.data.augment, seed)
+    for epoch in itertools.count():
+        keys = list(EpochSampler(len(data), seed=seed, epoch=epoch))
+        for start in range(0, len(keys), size):
+            images, targets = collate([pictures[key] for key in keys[start : start + size]])
+            yield (
+                [image.to(device) for image in images],
+                [{name: value.to(device) for name, value in target.items()} for target in targets],
+            )

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+from terminal import in_terminal
+
+from detloss.cli.app import COMMANDS
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_table(packages: Any, loss_source: str, run_detloss: Run) -> None:
+    """The table gives name, space, description, package and version of each loss, in whole lines in a pipe."""
+    packages.add("far-losses", version="2.1", losses={"far": "far_l:FarLoss"}, modules={"far_l.py": loss_source})
+    code, out, err = run_detloss("list")
+    assert (code, err) == (0, "")
+    (row,) = [line for line in out.splitlines() if line.split()[:1] == ["far"]]
+    assert row.split()[1] == "deltas"
+    assert "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001)." in row
+    assert row.split()[-2:] == ["far-losses", "2.1"]
+
+
+def test_markup_is_text(packages: Any, run_detloss: Run) -> None:
+    """Square brackets in somebody's docstring are shown as they are, and backticks are left out."""
+    source = 'class A:\n    """In ``[0, 1]`` and [bold]loud[/bold]."""\n'
+    packages.add("plug", losses={"loud": "loud_m:A"}, modules={"loud_m.py": source})
+    assert "In [0, 1] and [bold]loud[/bold]." in run_detloss("list")[1]
+
+
+def test_row_05_listed_with_both_packages(packages: Any, run_detloss: Run) -> None:
+    """A name that two packages claim is listed as what selects each, with the way to go on."""
+    aa, bb = (packages.add(name, losses={"same": "m:C"}) for name in ("aa", "bb"))
+    code, out, _ = run_detloss("list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines() if ":same " in line.split("Conflict")[0]] == [
+        "aa:same",
+        "bb:same",
+    ]
+    assert f"Conflict: 'same' is claimed by aa 1.0 ({aa}) and bb 1.0 ({bb}). Write 'aa:same' or 'bb:same', or" in out
+
+
+def test_row_07_listed_with_file_and_line(packages: Any, run_detloss: Run) -> None:
+    """What is wrong with a package is shown with its file and line, and everything else is still listed."""
+    info = packages.add("torn", entry_points="[x]\ntorn\n")
+    packages.add("plug", losses={"whole": "m:C"})
+    code, out, _ = run_detloss("list")
+    assert code == 0
+    assert f"Problem: {info / 'entry_points.txt'}:2: has a line that is no `name = module:Class`." in out
+    assert "whole" in out
+
+
+def test_row_18_listed_with_the_pip_line(packages: Any, run_detloss: Run) -> None:
+    """A loss whose package lacks a requirement is listed, with the requirement and the line that installs it."""
+    packages.add("plug", losses={"needy": "m:C"}, requires=("absent-thing>=2",))
+    code, out, _ = run_detloss("list")
+    assert code == 0
+    assert any(line.split()[:1] == ["needy"] for line in out.splitlines())
+    assert "plug 1.0 requires absent-thing>=2, and it is not installed" in out
+    assert "`python -m pip install 'absent-thing>=2'`" in out
+
+
+def test_row_01_listed_without_its_import(packages: Any, run_python: Callable[..., Any]) -> None:
+    """`list` shows a plugin whose import fails like any other, and never imports it."""
+    packages.add("bomb", losses={"bomb": "bomb_i:B"}, modules={"bomb_i.py": "open('imported', 'w')\nraise OSError"})
+    done = run_python("-m", "detloss", "list", PYTHONPATH=str(packages.folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert any(line.split()[:1] == ["bomb"] for line in done.stdout.splitlines())
+    assert not list(packages.folder.rglob("imported"))
+
+
+def test_row_20_output_is_escaped(packages: Any, run_detloss: Run) -> None:
+    """Control characters in names, versions, summaries, requirements and targets never reach the terminal."""
+    info = packages.add(
+        "plug",
+        entry_points="[detloss.losses]\nfine = m:C\nred\x1b[31m = m:C\nother = m\x1b]0;title\x07:C\n",
+    )
+    (info / "METADATA").write_text(
+        "Name: plug\x1b[31m\nVersion: 1\x1b[2J\nSummary: clear\x1b[2J \u202e\nRequires-Dist: a\x1b[31m\n"
+        "Requires-Dist: absent; os_name != '\x1b'\n",
+        encoding="utf-8",
+    )
+    for options in ([], ["--json"]):
+        code, out, err = run_detloss("list", *options)
+        assert (code, err) == (0, "")
+        assert "fine" in out
+        assert "is refused" in out
+        assert all(line.isprintable() for line in out.splitlines())
+
+
+def test_json(packages: Any, loss_source: str, run_detloss: Run) -> None:
+    """``--json`` prints plugins and problems, and nothing else."""
+    far = packages.add("far-losses", losses={"far": "far_j:FarLoss"}, modules={"far_j.py": loss_source})
+    torn = packages.add("torn", entry_points="torn")
+    packages.add("aa", losses={"same": "m:C"})
+    packages.add("bb", losses={"same": "m:C"})
+    code, out, err = run_detloss("list", "--json")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert [plugin for plugin in data["plugins"] if plugin["name"] == "far"] == [
+        {
+            "name": "far",
+            "package": "far-losses",
+            "version": "1.0",
+            "space": "deltas",
+            "description": "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).",
+            "module": "far_j",
+            "attribute": "FarLoss",
+            "location": str(far),
+            "conflict": False,
+        }
+    ]
+    assert [plugin["package"] for plugin in data["plugins"] if plugin["conflict"]] == ["aa", "bb"]
+    (problem,) = data["problems"]
+    assert (problem["path"], problem["line"], problem["package"]) == (str(torn / "entry_points.txt"), 1, "torn")
+
+
+HEAD_ENTRY = "[detloss.heads]\nfar_head = far_h:FarHeadAdapter\n"
+HEAD_SOURCE = 'raise SystemExit("imported")\nclass FarHeadAdapter:\n    """`far_head`: replaces ``box`` of FarNet."""\n'
+
+
+def test_heads(packages: Any, run_detloss: Run) -> None:
+    """``--heads`` lists heads instead of losses, from their sources: nothing of their packages is imported."""
+    packages.add("far-heads", version="2.1", entry_points=HEAD_ENTRY, modules={"far_h.py": HEAD_SOURCE})
+    code, out, err = run_detloss("list", "--heads")
+    assert (code, err) == (0, "")
+    rows = {line.split()[0]: line for line in out.splitlines()}
+    assert {"far_head", "fcos", "retinanet", "roi_heads", "rpn", "ssd"} <= rows.keys()
+    assert rows["far_head"].split() == ["far_head", "far_head:", "replaces", "box", "of", "FarNet.", "far-heads", "2.1"]
+    assert "space" not in rows["name"]
+    assert "giou" not in rows
+
+
+def test_heads_as_json(packages: Any, run_detloss: Run) -> None:
+    """``--heads --json``, in either order, prints the heads as data; a head has no space."""
+    location = packages.add("far-heads", entry_points=HEAD_ENTRY, modules={"far_h.py": HEAD_SOURCE})
+    code, out, err = run_detloss("list", "--heads", "--json")
+    assert (code, err) == (0, "")
+    assert run_detloss("list", "--json", "--heads") == (code, out, err)
+    assert [plugin for plugin in json.loads(out)["plugins"] if plugin["name"] == "far_head"] == [
+        {
+            "name": "far_head",
+            "package": "far-heads",
+            "version": "1.0",
+            "description": "`far_head`: replaces ``box`` of FarNet.",
+            "module": "far_h",
+            "attribute": "FarHeadAdapter",
+            "location": str(location),
+            "conflict": False,
+        }
+    ]
+
+
+def test_a_reader_that_stops() -> None:
+    """Where the reader of a pipe goes away early, the command ends without a traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "detloss", "list", "--json"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("", "No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.\n"),
+        (", '--heads'", "No head is installed: the metadata of detloss is missing. Install detloss again.\n"),
+    ],
+)
+def test_nothing_installed(run_python: Callable[..., Any], options: str, says: str) -> None:
+    """Where no loss or no head is installed, the command says how to get some."""
+    program = (
+        f"import sys; sys.argv = ['detloss', 'list'{options}]\n"
+        "import detloss.cli.listing, detloss.registry.scan, rich.console\n"
+        "sys.path.clear()\n"
+        "from detloss.cli.output import stdout\n"
+        "from detloss.cli import main; main()"
+    )
+    done = run_python("-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == says
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_terminal(columns: int) -> None:
+    """In a terminal the table wraps to its width: no line is longer, and no word of a description is lost."""
+    from detloss.registry import find_plugins
+
+    done = in_terminal("list", columns=columns, TERM="dumb", NO_COLOR="1")
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= columns
+    words = set("\n".join(lines).split())
+    for plugin in find_plugins():
+        assert plugin.name in words
+        assert set(plugin.description.replace("`", "").split()) <= words
+
+
+def test_row_26_ascii_only_output(run_python: Callable[..., Any], packages: Any) -> None:
+    """Where stdout cannot hold a character, its escape is printed, not a traceback."""
+    packages.add("plug", losses={"square": "sq_m:A"}, modules={"sq_m.py": 'class A:\n    """d² √."""\n'})
+    done = run_python(
+        "-m", "detloss", "list", PYTHONPATH=str(packages.folder), LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "d\\xb2 \\u221a." in done.stdout
+
+
+def test_help_and_usage(run_detloss: Run) -> None:
+    """``list --help`` explains the options; an unknown option ends with exit code 2."""
+    code, out, _ = run_detloss("list", "--help")
+    assert code == 0
+    assert "--json" in out
+    assert run_detloss("list", "--jsn")[0] == 2
+
+
+def test_version(run_detloss: Run) -> None:
+    """``--version`` prints the version of detloss."""
+    from detloss import __version__
+
+    assert run_detloss("--version") == (0, f"detloss {__version__}\n", "")
+
+
+def test_unknown_command(run_detloss: Run) -> None:
+    """An unknown command ends with exit code 2 and the near name."""
+    code, _, err = run_detloss("lsit")
+    assert code == 2
+    assert "Did you mean 'list'?" in err
+
+
+def test_help(run_detloss: Run) -> None:
+    """``detloss --help`` names every command and shows examples."""
+    code, out, _ = run_detloss("--help")
+    assert code == 0
+    for word in ("list", "show", "validate", "schema", "train", "calibrate", "Examples", "detloss show giou"):
+        assert word in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_as_wide_as_the_terminal(name: str, run_detloss: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command's help has each paragraph of the docstring as one, where the source breaks it into lines."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    code, out, _ = run_detloss(name, "--help")
+    assert code == 0
+    written = inspect.getdoc(import_module(f"detloss.cli.{name}").command)
+    shown = {line.strip() for line in out.splitlines()}
+    assert written is not None
+    for paragraph in re.sub(r"\[/?bold\]", "", written).split("\n\n"):
+        assert " ".join(paragraph.split()) in shown

@@ -1,0 +1,250 @@
+"""Reading YAML, TOML and JSON: places, bounds, and what a number or a word was meant to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_data import PLAIN, paths
+from power_losses import findings, places
+
+from detloss import ConfigError, load_config
+from detloss.config.files import MAX_BYTES, read_document
+
+pytestmark = pytest.mark.usefixtures("power_losses")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "column", "message"),
+    [
+        ("m.yaml", "model: x\nlosses: {roi_heads: [a\n", 3, 1, "flow sequence"),
+        ("m.yaml", "model: x\n\tlosses: 1\n", 2, 1, "tab|token|'\\\\t'"),
+        ("m.yaml", "model: !!python/object/apply:os.system ['true']\n", 1, 8, "tag"),
+        ("m.yaml", "model: !x 3\n", 1, 8, "tag"),
+        ("m.yaml", "model: *nowhere\n", 1, 8, "alias"),
+        ("m.yaml", "model: x\n---\nmodel: y\n", 2, 1, "document"),
+        ("m.yaml", "model: a\x07b\n", 1, 9, "U\\+0007"),
+        ("m.yaml", b"model: x\nweights: \xff\n", 2, 10, "UTF-8"),
+        ("m.yaml", "\ufeffé: ".encode() + b"\xff", 1, 4, "byte 0xff"),  # the mark is no character of the text
+        ("m.yaml", "model: x\nlosses: 'y\n\nz: 1\n", 5, 1, r"quoted scalar \(line 2\); found unexpected end"),
+        ("m.yaml", "model: x: y\n", 1, 9, "not allowed here; put text with `: ` in it in quotes, or mend the indent"),
+        ("m.yaml", "model: @x\n", 1, 8, "cannot start any token; put text that begins with it in quotes"),
+        ("m.yaml", "model:\tx\n", 1, 7, "cannot start any token; use spaces, not a tab"),
+        ("m.yaml", "a: " + "[" * 5000, 1, 36, "deep"),
+        ("m.yaml", "a: &a [*a]\n", 1, 4, "deep"),
+        ("m.json", '{"model": "x",\n "losses": }', 2, 12, "Expecting value"),
+        ("m.json", '{\n // x\n "model": "x"}', 2, 2, "JSON has no comments"),
+        ("m.json", '{"model": "x" # y\n}', 1, 15, "JSON has no comments"),
+        ("m.json", '{"model": "x",\n}', 2, 1, "JSON has no comma after the last item"),
+        ("m.json", '{"model": ["x", ]}', 1, 17, "JSON has no comma after the last item"),
+        ("m.json", "{'model': 'x'}", 1, 2, "JSON has text in double quotes"),
+        ("m.json", '{"model": "a\nb"}', 1, 13, "Invalid control character here"),
+        ("m.json", "[" * 100_000, None, None, "deep"),
+        ("m.toml", 'model = "x"\nlosses = \n', 2, 10, "Invalid value"),
+        ("m.toml", "model = x\n", 1, 9, "Invalid value; text stands in quotes"),
+        ("m.toml", "[losses.rpn]\n[losses.rpn]\n", 2, 12, "Cannot declare losses.rpn twice"),
+        ("m.toml", '["\\u001b[2J"]\n["\\u001b[2J"]\n', 2, 13, r"Cannot declare \\x1b\[2J twice"),
+        ("m.toml", "a = " + "[" * 100_000, None, None, "deep"),
+        ("m.toml", "a = 1\na = 2\n", 2, 6, "overwrite"),
+        ("m.ini", "model = 1", None, None, r"\.yaml, \.yml, \.toml, \.json"),
+        ("m.yaml", " " * (MAX_BYTES + 1), None, None, "bytes"),
+    ],
+)
+def test_row_21_malformed(  # noqa: PLR0917 - columns of the table
+    write: Callable[..., Path], name: str, text: Any, line: int | None, column: int | None, message: str
+) -> None:
+    """What cannot be read is refused at its line and column, with a reason."""
+    file = write(text, name)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(file)
+    (finding,) = caught.value.findings
+    assert (finding.file, finding.line, finding.column) == (str(file), line, column)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that is not there is a config error with its name."""
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_row_21_alias_bomb(write: Callable[..., Path]) -> None:
+    """Aliases may be used, but not to multiply: ten levels of ten are refused before they are built."""
+    levels = "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]\n" for i in range(1, 10))
+    with pytest.raises(ConfigError, match="more than 10000 values"):
+        load_config(write(f"l0: &l0 [{', '.join('0' * 10)}]\n{levels}"))
+    shared = "model: x\nlosses: {roi_heads: &loss {name: power, power: 3}, rpn: *loss}\n"
+    config = load_config(write(shared))
+    assert config.losses["rpn"] == config.losses["roi_heads"]
+
+
+def test_row_21_duplicate_keys(write: Callable[..., Path]) -> None:
+    """A key that stands twice is refused, in YAML with the line of the first and beside all other errors."""
+    yaml_file = write("model: x\nlosses: {}\nmodel: y\nlosses: 3\nnum_classes: 0\n")
+    assert places(yaml_file) == [(3, 1, "model"), (4, 1, "losses"), (5, 14, "num_classes")]
+    assert "stands at line 1 already" in findings(yaml_file)[0].message
+    assert places(write('{"model": "x",\n "model": "y"}', "m.json")) == [(2, 2, "model")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.yaml", f"model: x\noptions: {{a: [{', '.join('0' * 30_000)}]}}"),
+        ("m.toml", f"model = 'x'\noptions.a = [{', '.join('0' * 30_000)}]"),
+        ("m.json", f'{{"model": "x", "options": {{"a": [{", ".join("0" * 30_000)}]}}}}'),
+    ],
+)
+def test_row_21_too_many_values(write: Callable[..., Path], name: str, text: str) -> None:
+    """A file of more than 10000 values is refused in every format."""
+    with pytest.raises(ConfigError, match="more than 10000 values"):
+        load_config(write(text, name))
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "toml", "json"])
+def test_row_21_too_deep(write: Callable[..., Path], suffix: str) -> None:
+    """A file nested deeper than 32 levels is refused in every format, at a place in it."""
+    nested = "[" * 40 + "]" * 40
+    text = {
+        "yaml": f"model: x\noptions: {{a: {nested}}}",
+        "toml": f"model = 'x'\noptions.a = {nested}",
+        "json": f'{{"model": "x",\n "options": {{"a": {nested}}}}}',
+    }
+    (finding,) = findings(write(text[suffix], f"m.{suffix}"))
+    assert finding.message == "nested deeper than 32 levels"
+    # Thirty-two levels after the key at most: the line is the second one, within it.
+    assert finding.line == 2
+    assert 12 < (finding.column or 0) < 64
+
+
+@pytest.mark.parametrize(
+    "text", ["a" + ".a" * 2000 + " = 1", "[" + "'a' . " * 2000 + "a]", "x = {" + '"a".' * 2000 + "a = 1}"]
+)
+def test_row_21_a_key_of_thousands_of_parts(write: Callable[..., Path], text: str) -> None:
+    """A TOML key of thousands of parts, which tomllib stores once for each of them, is refused before it is read."""
+    with pytest.raises(ConfigError, match="a key has more than 32 parts"):
+        load_config(write(text, "m.toml"))
+
+
+def test_row_21_merge_keys(write: Callable[..., Path]) -> None:
+    """A YAML merge key is refused rather than dropped."""
+    (finding,) = findings(write("model: x\nlosses:\n  roi_heads: {name: power, <<: {power: 3}}\n"))
+    assert (finding.line, finding.column) == (3, 28)
+    assert "write the keys out" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [("1e-3", "1.0e-3"), ("1E5", "1.0e+5"), ("2.5e3", "2.5e+3"), ("-1e-2", "-1.0e-2"), ("+3e+2", "+3.0e+2")],
+)
+def test_row_21_exponents(write: Callable[..., Path], written: str, hint: str) -> None:
+    """A number that YAML reads as text is refused with the way to write it, which YAML then reads as that number."""
+    file = write(f"model: x\nlosses: {{roi_heads: {{name: power, power: {written}}}}}\n")
+    (finding,) = findings(file)
+    assert finding.message.endswith(f"YAML reads {written} as text; write {hint}")
+    assert yaml.safe_load(hint) == float(written)
+
+
+def test_row_21_booleans_for_numbers(write: Callable[..., Path]) -> None:
+    """`on` where a number is expected is shown as YAML reads it and as it was written."""
+    (finding,) = findings(write("model: x\nlosses: {rpn: {name: power, weight: on}}\n"))
+    assert finding.message == "should be a valid number, found true; YAML reads on as true"
+
+
+def test_row_21_booleans(write: Callable[..., Path]) -> None:
+    """`on`, `yes` and `no` where text is expected are refused with the quotes to write, as value and as key."""
+    file = write("model: on\nlosses: {roi_heads: {name: no}, rpn: yes}\noff: 1\n")
+    messages = {each.key: each.message for each in findings(file)}
+    assert messages["model"] == 'should be a valid string, found true; YAML reads on as true; write "on" in quotes'
+    assert messages["losses.roi_heads.name"].endswith('YAML reads no as false; write "no" in quotes')
+    assert messages["losses.rpn"].endswith('YAML reads yes as true; write "yes" in quotes')
+    assert any(each.message == 'YAML reads the key off as bool; write "off" in quotes' for each in findings(file))
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("1:30", "; YAML reads a number with : in base 60; write it as one decimal number"),
+        ("010", "; YAML reads a number that begins with 0 as octal; write 10"),
+        ("-0_07", "; YAML reads a number that begins with 0 as octal; write -7"),
+        ("0x", ""),
+        ("2020-01-01", ""),
+    ],
+)
+def test_row_21_numbers_that_only_yaml_sees(write: Callable[..., Path], written: str, hint: str) -> None:
+    """Sexagesimal, octal and dates do not become another number silently: they are refused with the way to write it."""
+    (finding,) = findings(write(f"model: x\nnum_classes: {written}\n"))
+    assert finding.message == f"should be a valid integer, found '{written}'{hint}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.yaml", "model: x\nnum_classes: '4'\n"),
+        ("m.toml", 'model = "x"\nnum_classes = "4"\n'),
+        ("m.json", '{"model": "x", "num_classes": "1e1"}'),
+    ],
+)
+def test_row_21_numbers_in_quotes(write: Callable[..., Path], name: str, text: str) -> None:
+    """A number in quotes is text in every format, and the error says to take them off."""
+    (finding,) = findings(write(text, name))
+    assert finding.message.endswith("; write the number without quotes")
+
+
+@pytest.mark.parametrize("override", ["losses.rpn.weight=1e-3", "losses.rpn={name: power, weight: 1e-3}"])
+def test_row_21_an_override_is_yaml(write: Callable[..., Path], override: str) -> None:
+    """A value of an override, be it inside a mapping, gets YAML's hint whatever the file is."""
+    (finding,) = findings(write('model = "x"\nlosses.rpn = "power"\n', "m.toml"), overrides=[override])
+    assert finding.message.endswith("; YAML reads 1e-3 as text; write 1.0e-3")
+
+
+def test_row_21_numbers_with_underscores(write: Callable[..., Path]) -> None:
+    """1_000 is one thousand in YAML as it is in TOML, and no text."""
+    for name, text in (("m.yaml", "model: x\nnum_classes: 1_000\n"), ("m.toml", "model = 'x'\nnum_classes = 1_000\n")):
+        assert load_config(write(text, name)).num_classes == 1000
+    assert findings(write("model: x\nlosses: {rpn: {name: power, power: 1_0e3}}\n"))[0].message.endswith("1_0.0e+3")
+    assert yaml.safe_load("1_0.0e+3") == 10_000.0
+
+
+def test_row_21_huge_integer(write: Callable[..., Path]) -> None:
+    """An integer of thousands of digits is a config error at its place."""
+    digits = "9" * 6000
+    for name, text, column in (
+        ("m.yaml", f"\nmodel: {digits}", 8),
+        ("m.json", f'{{\n"model": {digits}}}', 10),
+        ("m.toml", f"\nmodel = {digits}\n\n", 9),
+    ):
+        (finding,) = findings(write(text, name))
+        assert (finding.line, finding.column) == (2, column)
+        assert len(finding.message) < 200
+
+
+def test_empty_file(write: Callable[..., Path]) -> None:
+    """An empty file is an empty config in every format: what it lacks is said."""
+    for suffix in ("yaml", "toml", "json"):
+        (finding,) = findings(write("", f"m.{suffix}"))
+        assert (finding.line, finding.key, finding.message.partition(":")[0]) == (1, "model", "is missing")
+
+
+@given(st.dictionaries(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])), PLAIN, max_size=3))
+def test_yaml_is_read_as_pyyaml_reads_it(data: Any) -> None:
+    """What PyYAML writes is read as the same data, and every value has a place."""
+    from detloss.config.files import Document, read_yaml
+
+    document = Document(None)
+    read_yaml(yaml.safe_dump(data), document)
+    assert document.data == data
+    assert set(document.values) == set(paths(data))
+    assert document.findings == []
+
+
+def test_read_document_keeps_places(write: Callable[..., Path]) -> None:
+    """A document says where each key and each value stands."""
+    document = read_document(write("a: 1\nb:\n  c: [x, y]\n"))
+    assert document.data == {"a": 1, "b": {"c": ["x", "y"]}}
+    assert document.keys[("b", "c")] == (3, 3)
+    assert document.values[("b", "c")] == (3, 6)
+    assert document.values[("b", "c", 1)] == (3, 10)

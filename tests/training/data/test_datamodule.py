@@ -1,0 +1,150 @@
+"""Which picture comes when, and how it is changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from detloss.training.data.datamodule import AugmentedDataset, EpochSampler, ShardSampler, derived_seed
+from detloss.training.data.synthetic import SHAPES, ShapesDataset, draw
+from detloss.training.settings import AugmentConfig, ShapesConfig
+
+
+@pytest.fixture(scope="module")
+def shapes() -> ShapesDataset:
+    return ShapesDataset(ShapesConfig(train=12, val=4, size=64, max_objects=3))
+
+
+def test_each_epoch_has_every_picture_once_in_its_own_order():
+    """An epoch is a permutation, another epoch another one, the same seed the same."""
+    sampler = EpochSampler(10, seed=1)
+    first = [index for _, index in sampler]
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert sorted(first) == list(range(10))
+    assert first != [index for _, index in second]
+    assert {epoch for epoch, _ in second} == {1}
+    assert [index for _, index in EpochSampler(10, seed=1)] == first
+    assert [index for _, index in EpochSampler(10, seed=2)] != first
+
+
+def test_a_resumed_epoch_goes_on_where_it_stopped():
+    """With `skip` the rest of the epoch follows; the next epoch is whole."""
+    whole = list(EpochSampler(10, seed=1, epoch=3))
+    resumed = EpochSampler(10, seed=1, epoch=3, skip=4)
+    resumed.set_epoch(3)
+    assert list(resumed) == whole[4:]
+    resumed.set_epoch(4)
+    assert len(list(resumed)) == 10
+
+
+@pytest.mark.parametrize(("size", "world"), [(10, 2), (10, 3), (2, 5)])
+def test_processes_share_out_the_pictures(size, world):
+    """All processes together see every picture, each the same number of them."""
+    parts = [list(EpochSampler(size, seed=0, rank=rank, world=world)) for rank in range(world)]
+    assert {len(part) for part in parts} == {-(-size // world)}
+    assert {index for part in parts for _, index in part} == set(range(size))
+    shards = [list(ShardSampler(size, rank=rank, world=world)) for rank in range(world)]
+    assert {len(shard) for shard in shards} == {-(-size // world)}
+    assert {index for shard in shards for index in shard} == set(range(size))
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_only(shapes):
+    """The same key gives the same item whatever was drawn before, and leaves torch's random numbers alone."""
+    config = AugmentConfig(scale_jitter=[0.5, 1.5], photometric=True)
+    data = AugmentedDataset(shapes, config, seed=5)
+    first_image, first_target = data[2, 3]
+    torch.rand(7)
+    state = torch.get_rng_state()
+    image, target = data[2, 3]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(image, first_image)
+    assert torch.equal(target["boxes"], first_target["boxes"])
+    others = [data[3, 3][0], AugmentedDataset(shapes, config, seed=6)[2, 3][0]]
+    assert not any(torch.equal(image, other) for other in others)
+
+
+def test_a_flip_moves_the_boxes(shapes):
+    """Flipped for certain, x1 and x2 become width - x2 and width - x1."""
+    image, target = shapes[1]
+    flipped_image, flipped = AugmentedDataset(shapes, AugmentConfig(flip=1.0), seed=0)[0, 1]
+    x1, y1, x2, y2 = target["boxes"].unbind(1)
+    assert torch.equal(flipped["boxes"], torch.stack([64 - x2, y1, 64 - x1, y2], dim=1))
+    assert torch.equal(flipped_image, image.flip(-1))
+
+
+def test_scale_jitter_keeps_the_picture_size_and_valid_boxes(shapes):
+    """Made larger or smaller, a picture keeps its size, and its boxes lie in it with an area."""
+    data = AugmentedDataset(shapes, AugmentConfig(scale_jitter=[0.3, 3.0]), seed=0)
+    kept = 0
+    for epoch in range(3):
+        for index in range(len(shapes)):
+            image, target = data[epoch, index]
+            boxes = target["boxes"]
+            assert image.shape == (3, 64, 64)
+            assert len(boxes) == len(target["labels"])
+            assert ((boxes[:, 2:] - boxes[:, :2]) >= 1).all()
+            assert ((boxes >= 0) & (boxes <= 64)).all()
+            kept += len(boxes)
+    assert kept > 0
+
+
+def test_a_smaller_picture_has_smaller_boxes(shapes):
+    """At factor 0.5 the sides of every box are halved."""
+    index = next(i for i in range(len(shapes)) if len(shapes[i][1]["boxes"]))
+    before = shapes[index][1]["boxes"]
+    after = AugmentedDataset(shapes, AugmentConfig(flip=0, scale_jitter=[0.5, 0.5]), seed=0)[0, index][1]["boxes"]
+    assert torch.allclose(after[:, 2:] - after[:, :2], (before[:, 2:] - before[:, :2]) / 2)
+
+
+def test_derived_seeds_differ():
+    """Neighbouring numbers, and the same numbers in another order, give other seeds."""
+    seeds = {derived_seed(a, b) for a in range(20) for b in range(20)}
+    assert len(seeds) == 400
+
+
+def test_shapes_are_the_same_for_the_same_seed():
+    """A picture is a function of its seed; train and val have none in common."""
+    config = ShapesConfig(train=5, val=5, size=64)
+    train, again, val = ShapesDataset(config), ShapesDataset(config), ShapesDataset(config, "val")
+    for index in range(5):
+        assert torch.equal(train[index][0], again[index][0])
+        assert not torch.equal(train[index][0], val[index][0])
+    assert train.coco == again.coco
+
+
+def test_shapes_lie_in_their_picture():
+    """Every box lies in its picture and has an area; every label is one of the shapes; there are 0 to 4 of them."""
+    drawn = [draw(seed, 96, max_objects=4) for seed in range(30)]
+    for picture, boxes, labels in drawn:
+        assert picture.size == (96, 96)
+        assert all(0 <= x1 < x2 <= 96 and 0 <= y1 < y2 <= 96 for x1, y1, x2, y2 in boxes)
+        assert all(1 <= label <= len(SHAPES) for label in labels)
+    assert {0, 1, 2, 3} <= {len(boxes) for _, boxes, _ in drawn} <= {0, 1, 2, 3, 4}
+
+
+def test_a_box_is_tight_around_what_is_drawn():
+    """Without noise a box is where the picture changes: its outermost rows and columns hold the shape's colour."""
+    found = 0
+    for seed in range(8):
+        picture, boxes, _ = draw(seed, 64, max_objects=1, noise=False)
+        pixels = np.asarray(picture)
+        for x1, y1, x2, y2 in boxes:
+            found += 1
+            # The corner may be in a box, the commonest colour outside of it is the background.
+            outside = np.ones((64, 64), dtype=bool)
+            outside[y1:y2, x1:x2] = False
+            (background,) = np.unique(pixels[outside], axis=0)
+            changed = (pixels != background).any(axis=-1)
+            assert changed[y1].any()
+            assert changed[y2 - 1].any()
+            assert changed[:, x1].any()
+            assert changed[:, x2 - 1].any()
+    assert found >= 2
+
+
+def test_some_pictures_have_no_shape():
+    """Pictures without objects are part of the data set, as in real data."""
+    data = ShapesDataset(ShapesConfig(train=40, size=64))
+    assert any(len(target["boxes"]) == 0 for _, target in (data[i] for i in range(40)))
