@@ -12,6 +12,7 @@ import pytest
 
 from detloss import find_plugins
 from detloss.loss import BoxRegressionLoss
+from detloss.registry import load
 
 PACKAGES = ("detloss-l1", "detloss-iou", "detloss-gaussian")
 PLUGINS = [plugin for plugin in find_plugins() if plugin.package in PACKAGES]
@@ -29,20 +30,20 @@ def has_one_formula(cls: type[BoxRegressionLoss]) -> bool:
 @every_loss
 def test_a_file_is_half_formula(plugin: Any) -> None:
     """Where a loss has one formula, it begins by line 45 of the file."""
-    cls = plugin.load().cls
+    cls = load(plugin).cls
     _, line = inspect.getsourcelines(cls.forward)
     assert line <= 45 or not has_one_formula(cls)
 
 
 def test_most_losses_have_one_formula() -> None:
     """The test above looks at most losses."""
-    assert sum(has_one_formula(plugin.load().cls) for plugin in PLUGINS) >= 20
+    assert sum(has_one_formula(load(plugin).cls) for plugin in PLUGINS) >= 20
 
 
 @every_loss
 def test_the_docstring_has_a_short_first_line_and_sections(plugin: Any) -> None:
     """The first line has at most twelve words; source, range and degenerate boxes are sections."""
-    docstring = inspect.cleandoc(plugin.load().cls.__doc__)
+    docstring = inspect.cleandoc(load(plugin).cls.__doc__)
     first, _, _ = docstring.partition("\n")
     assert first.endswith(".")
     assert len(first.split()) <= 12
@@ -53,7 +54,7 @@ def test_the_docstring_has_a_short_first_line_and_sections(plugin: Any) -> None:
 @every_loss
 def test_nothing_of_the_base_is_repeated(plugin: Any) -> None:
     """A class states no attribute that its base has with the same value."""
-    cls = plugin.load().cls
+    cls = load(plugin).cls
     base = cls.__mro__[1]
     stated = [
         name for name in ("space", "recommended_weights", "value_range", "minimum", "invariances") if name in vars(cls)
