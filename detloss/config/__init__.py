@@ -208,7 +208,6 @@ def _override(document: Document, override: str) -> None:
         target = inside.get(path[-1])
     document.overridden.add(path)
     _put(document.data, path, plain(value.data, document, path))
-    document.booleans.update({(*path, *rest): word for rest, word in value.booleans.items()})
     return None
 
 

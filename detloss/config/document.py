@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from detloss.config.messages import KeyPath, dotted, is_secret, number_hint
+from detloss.config.messages import KeyPath, dotted
 from detloss.errors import ConfigError, Finding
 from detloss.text import printable
 
@@ -31,7 +31,6 @@ class Document:
         file: The file's name for messages; None for data that came from no file.
         keys: Key path -> where its key stands (for a list item, where the item stands).
         values: Key path -> where its value stands.
-        booleans: Key path -> the word that YAML read as true or false (``on``, ``yes``).
         overridden: Key paths whose value did not come from the file.
         findings: What is wrong with it.
     """
@@ -40,7 +39,6 @@ class Document:
     file: str | None = None
     keys: dict[KeyPath, Position] = field(default_factory=dict)
     values: dict[KeyPath, Position] = field(default_factory=dict)
-    booleans: dict[KeyPath, str] = field(default_factory=dict)
     overridden: set[KeyPath] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
@@ -64,13 +62,6 @@ class Document:
         line, column = at or (None, None)
         # A validator of a plugin's may say anything, values of the config among it.
         self.findings.append(Finding(printable(message), dotted(path), self.file, line, column, near, override))
-
-    def hint(self, path: KeyPath, value: Any) -> str | None:
-        """Return how to write a value that YAML or its quotes turned into another type, or None."""
-        if is_secret(path, value):
-            return None
-        is_yaml = self._is_overridden(path) or not (self.file or "").lower().endswith((".toml", ".json"))
-        return number_hint(value, yaml=is_yaml)
 
     def _is_overridden(self, path: KeyPath) -> bool:
         return any(path[:length] in self.overridden for length in range(len(path) + 1))

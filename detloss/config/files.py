@@ -1,4 +1,4 @@
-"""Reading YAML, TOML and JSON so that every value keeps its line and column.
+"""Reading YAML, TOML and JSON; in YAML and JSON every value keeps its line and column.
 
 Only plain data is read: YAML tags are refused, aliases may not multiply, and a key may appear once.
 """
@@ -10,8 +10,7 @@ from pathlib import Path
 
 from detloss.config.document import Document, Position, place_in, refused
 from detloss.config.json_toml import read_json, read_toml
-from detloss.config.read_yaml import MAX_VALUES, TOO_MANY, read_yaml
-from detloss.config.scanner import MAX_DEPTH
+from detloss.config.read_yaml import MAX_DEPTH, MAX_VALUES, TOO_MANY, read_yaml
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "TOO_MANY", "Document", "Position", "read_document", "read_yaml"]
 

@@ -1,4 +1,8 @@
-"""Reading JSON and TOML with the parsers of the standard library; the scanner says where everything stands."""
+"""Reading JSON and TOML with the parsers of the standard library.
+
+Neither says where a value stands. JSON is YAML too, so its places come from the YAML parser, where that accepts the
+text; of what is wrong in TOML the key path alone is known.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable
+from typing import Any
+
+import yaml
 
 from detloss.config.document import Document, Position, place_in, refused
-from detloss.config.messages import dotted
-from detloss.config.scanner import MAX_DEPTH, Places, TooDeepError, scan_json, scan_toml
+from detloss.config.messages import KeyPath, dotted, found
+from detloss.config.read_yaml import MAX_DEPTH
 from detloss.errors import ConfigError
 
 __all__ = ["read_json", "read_toml"]
@@ -21,23 +27,41 @@ def read_json(text: str, document: Document) -> None:
     """Fill the document from JSON text; an empty one is an empty config, as in YAML and TOML.
 
     Raises:
-        ConfigError: the text is malformed or too deep.
+        ConfigError: the text is malformed.
     """
+    repeated: list[str] = []
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        unique: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in unique:
+                repeated.append(key)
+            unique[key] = value
+        return unique
+
+    document.values[()] = Position(1, 1)
+    if not text.strip():
+        return
     try:
-        document.data = json.loads(text) if text.strip() else None
+        document.data = json.loads(text, object_pairs_hook=mapping)
     except json.JSONDecodeError as error:
         message = re.sub(" at$", " here", error.msg) + _json_advice(error)
         raise refused(document, message, Position(error.lineno, error.colno)) from error
     except ValueError as error:
         raise _huge_integer(text, document) from error
-    _locate(scan_json, text, document)
+    try:
+        root: Any = yaml.compose(text, _YAML)
+        _locate(root, (), document)
+    except yaml.YAMLError:  # at half a character, or a key of a thousand ones
+        for key in repeated:
+            document.note((), f"the key {found((), key)} stands in one mapping twice; remove one")
 
 
 def read_toml(text: str, document: Document) -> None:
     """Fill the document from TOML text.
 
     Raises:
-        ConfigError: the text is malformed or too deep.
+        ConfigError: the text is malformed.
     """
     if key := _LONG_KEY.search(text):  # which tomllib stores once for each of its parts: its square in memory
         raise refused(document, f"a key has more than {MAX_DEPTH} parts", place_in(text)(key.start()))
@@ -53,7 +77,32 @@ def read_toml(text: str, document: Document) -> None:
         raise refused(document, message + advice, at) from error
     except ValueError as error:
         raise _huge_integer(text, document) from error
-    _locate(scan_toml, text, document)
+
+
+_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _locate(node: yaml.Node, path: KeyPath, document: Document) -> None:
+    """Write down where everything stands, and note each key that stands in its mapping twice."""
+    document.values[path] = _position(node)
+    document.keys.setdefault(path, _position(node))
+    if len(path) > MAX_DEPTH:  # the paths of many values below would fill the memory; they are refused anyway
+        return
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _locate(item, (*path, index), document)
+    elif isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                document.note((*path, key.value), "this key stands in its mapping twice; remove one", at=_position(key))
+            seen.add(key.value)
+            document.keys[(*path, key.value)] = _position(key)
+            _locate(value, (*path, key.value), document)
+
+
+def _position(node: yaml.Node) -> Position:
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
 def _json_advice(error: json.JSONDecodeError) -> str:
@@ -71,18 +120,6 @@ def _huge_integer(text: str, document: Document) -> ConfigError:
     digits = re.search(rf"[\d_]{{{most + 1}}}", text)
     at = place_in(text)(digits.start()) if digits else None
     return refused(document, f"an integer of more than {most} digits", at)
-
-
-def _locate(scan: Callable[[str], Places], text: str, document: Document) -> None:
-    place = place_in(text)
-    try:
-        places = scan(text)
-    except TooDeepError as error:
-        raise refused(document, f"nested deeper than {MAX_DEPTH} levels", place(error.offset)) from None
-    document.keys.update((path, place(offset)) for path, offset in places.keys.items())
-    document.values.update((path, place(offset)) for path, offset in places.values.items())
-    for path, offset in places.repeated:
-        document.note(path, "this key stands in its mapping twice; remove one", at=place(offset))
 
 
 # Parts of a dotted TOML key, quoted or not, in whatever place: text of so many words and dots is not missed either.

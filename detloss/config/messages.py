@@ -8,7 +8,7 @@ from typing import Any
 
 from detloss.text import clipped
 
-__all__ = ["KeyPath", "dotted", "found", "is_secret", "number_hint"]
+__all__ = ["KeyPath", "dotted", "found", "hint", "is_secret"]
 
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of a config to a value."""
@@ -38,25 +38,15 @@ def is_secret(path: Sequence[str | int], value: Any) -> bool:
     return by_key or (isinstance(value, str) and _SECRET_VALUE.search(value) is not None)
 
 
-def number_hint(value: Any, *, yaml: bool = True) -> str | None:
-    """Return how to write a number that was read as text, or None where the value is none.
-
-    Args:
-        value: What was read.
-        yaml: Whether it was read from YAML, whose version 1.1 takes ``1e-3`` for text; in TOML and JSON text is quoted.
-    """
-    if not isinstance(value, str):
+def hint(path: Sequence[str | int], value: Any) -> str | None:
+    """Return how to write text that was meant as a number, true or false; None where it is neither, or a secret."""
+    if not isinstance(value, str) or is_secret(path, value):
         return None
-    match = _EXPONENT.fullmatch(value) if yaml else None
-    if match is not None:
-        mantissa, exponent = match["mantissa"], match["exponent"]
-        mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
-        return f"YAML reads {value} as text; write {mantissa}e{exponent if exponent[0] in '+-' else f'+{exponent}'}"
-    if yaml and (match := _OCTAL.fullmatch(value)):
-        return f"YAML reads a number that begins with 0 as octal; write {match['sign']}{match['rest']}"
-    if yaml and _SEXAGESIMAL.fullmatch(value):
-        return "YAML reads a number with : in base 60; write it as one decimal number"
-    return "write the number without quotes" if _NUMBER.fullmatch(value) else None
+    if value.lower() in _BOOLEANS:
+        return f"write {_BOOLEANS[value.lower()]}"
+    if _NUMBER.fullmatch(value):
+        return f"write the number without {'underscores' if '_' in value else 'quotes'}"
+    return None
 
 
 _SHOWN = 60  # characters of a value in a message: enough to recognise it
@@ -68,8 +58,5 @@ _SECRET_KEY = re.compile(
 _SECRET_VALUE = re.compile(
     r"//[^/\s:]*:[^/\s]*@|\b(hf_|gh[oprsu]_|github_pat_|sk-|AKIA|xox[abprs]-|glpat-|eyJ)\w{8}|-----BEGIN"
 )
-# What YAML 1.2 and JSON read as a float, but YAML 1.1 (PyYAML) does not: no dot, or an exponent without a sign.
-_EXPONENT = re.compile(r"(?P<mantissa>[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+))[eE](?P<exponent>[-+]?\d+)")
-_OCTAL = re.compile(r"(?P<sign>[-+]?)0[0_]*(?P<rest>\d[\d_]*)")
-_SEXAGESIMAL = re.compile(r"[-+]?\d[\d_]*(?::[0-5]?\d)+(?:\.\d*)?")
+_BOOLEANS = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
 _NUMBER = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")

@@ -1,4 +1,4 @@
-"""Reading YAML as plain data: tags are refused, aliases may not multiply, a key may appear once."""
+"""Reading YAML 1.2 as plain data: tags are refused, aliases may not multiply, a key may appear once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import yaml
 
 from detloss.config.document import Document, Position, place_in, refused
 from detloss.config.messages import KeyPath, found
-from detloss.config.scanner import MAX_DEPTH
 
-__all__ = ["MAX_VALUES", "TOO_MANY", "read_yaml"]
+__all__ = ["MAX_DEPTH", "MAX_VALUES", "TOO_MANY", "read_yaml"]
+
+MAX_DEPTH = 32
+"""Levels of nesting: a config has 5, wrappers of wrappers a few more."""
 
 MAX_VALUES = 10_000  # values after aliases are followed: what keeps an alias bomb small
 TOO_MANY = f"more than {MAX_VALUES} values once aliases are followed: write them out"
@@ -24,9 +26,8 @@ def read_yaml(text: str, document: Document) -> None:
         ConfigError: the text is malformed, has a tag, or is too large or too deep.
     """
     try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
-        document.data = None if root is None else _Plain(loader, document).value(root, (), 0)
+        root = _Loader(text).get_single_node()
+        document.data = None if root is None else _Plain(document).value(root, (), 0)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise refused(document, _words(error), _position(mark) if mark else None) from error
@@ -39,6 +40,8 @@ def read_yaml(text: str, document: Document) -> None:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which refuses tags and depth while it composes: before anything is built."""
 
+    # YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2), which reads numbers as people mean them.
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as its base has it
     depth = 0
     count = 0
 
@@ -61,11 +64,19 @@ class _Loader(yaml.SafeLoader):
             self.depth -= 1
 
 
+for _kind, _pattern in {
+    "null": r"null|Null|NULL|~|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None)
+
+
 class _Plain:
     """Turns YAML nodes into plain data and writes down where each stood."""
 
-    def __init__(self, loader: _Loader, document: Document) -> None:
-        self.loader = loader
+    def __init__(self, document: Document) -> None:
         self.document = document
         self.count = 0
 
@@ -87,7 +98,7 @@ class _Plain:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key, at = key_node.value, _position(key_node.start_mark)
-            if key_node.tag == "tag:yaml.org,2002:merge":
+            if key == "<<" and key_node.style is None:
                 self.document.note(path, "merge keys (<<) are not read; write the keys out", at=at)
                 continue
             if not isinstance(key, str):
@@ -105,19 +116,17 @@ class _Plain:
         return mapping
 
     def scalar(self, node: yaml.Node, path: KeyPath) -> Any:
-        kind = node.tag.rpartition(":")[2]
-        # YAML 1.1 reads 1:30 as 90 and 010 as 8; nobody who writes a config means that.
-        if kind in {"int", "float"} and _SURPRISING.match(node.value):
-            return node.value
+        kind, text = node.tag.rpartition(":")[2], node.value
         if kind == "bool":
-            self.document.booleans[path] = node.value
-        if kind in {"bool", "int", "float", "null"}:
+            return text.lower() == "true"
+        if kind == "float":
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if kind == "int":
             try:
-                return self.loader.construct_object(node)
-            except ValueError:  # an integer of thousands of digits
-                self.document.note(path, f"is no number: {found(path, node.value)}")
-                return None
-        return node.value
+                return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+            except ValueError:  # thousands of digits
+                self.document.note(path, f"is no number: {found(path, text)}")
+        return text if kind == "str" else None
 
 
 def _position(mark: yaml.Mark) -> Position:
@@ -143,11 +152,8 @@ def _words(error: yaml.MarkedYAMLError) -> str:
 
 
 _ADVICE = {
-    "mapping values are not allowed here": "put text with `: ` in it in quotes, or mend the indentation",
+    "mapping values are not allowed here": "put text with `: ` in it in quotes, or fix the indentation",
     r"found character '\t'": "use spaces, not a tab",
     "that cannot start any token": "put text that begins with it in quotes",
 }
 """What usually mends it, by what the parser says."""
-
-# YAML 1.1 numbers that read otherwise than they look: sexagesimal (1:30 is 90) and octal (010 is 8).
-_SURPRISING = re.compile(r"[-+]?(?:0[\d_]|.*:)")

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from detloss.config.files import MAX_DEPTH, MAX_VALUES, TOO_MANY, Document
-from detloss.config.messages import KeyPath, dotted, found, is_secret
+from detloss.config.messages import KeyPath, dotted, found, hint
 from detloss.errors import MAX_SHOWN, ConfigError, PluginError, PluginLoadError
 from detloss.loss import ENVELOPE, BoxRegressionLoss, LossConfig, LossSpec, NestedSpec
 from detloss.registry import HEAD_GROUP, LoadedPlugin, Plugin, find_plugins, get_plugin
@@ -253,14 +253,17 @@ def _note(
     close = None
     if kind == "literal_error" and isinstance(value, str):
         close = near(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
-    hint = document.hint(at, value)
-    if (word := document.booleans.get(at)) and not is_secret(at, word):
-        hint = f"YAML reads {word} as {str(value).lower()}"
-        if kind in {"string_type", "model_type", "literal_error"}:
-            hint = f'{hint}; write "{word}" in quotes'
     message = f"{message}, found {found(at, value)}" if kind not in _SAYS_ALL else message
-    advice = f"; did you mean {close!r}?" if close else f"; {hint}" if hint else ""
+    written = _advice(kind, at, value)
+    advice = f"; did you mean {close!r}?" if close else f"; {written}" if written else ""
     document.note(at, message + advice, near=close)
+
+
+def _advice(kind: str, at: KeyPath, value: Any) -> str | None:
+    """Say how to write what text was meant for, where a number or a boolean is expected."""
+    advice = hint(at, value)
+    wants = "bool" if kind.startswith("bool") else "number"
+    return advice if advice and (wants == "bool") is advice.endswith(("true", "false")) else None
 
 
 # Half of a character: JSON escapes and file names can hold one, UTF-8 cannot.

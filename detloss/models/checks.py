@@ -13,7 +13,7 @@ from torchvision.models import WeightsEnum
 
 from detloss.config import ModelConfig, is_path
 from detloss.config.files import Document
-from detloss.config.messages import dotted, found
+from detloss.config.messages import dotted, found, hint
 from detloss.errors import MAX_SHOWN, PluginError
 from detloss.models.architecture import (
     FPN_MODELS,
@@ -121,9 +121,9 @@ def _check_options(document: Document, architecture: Architecture, options: Mapp
         elif value is None and dotted(path) in noted:
             continue  # what stood there was no plain data
         elif not _is_like(value, accepted[key]):
-            hint = f"; {hint}" if (hint := document.hint(path, value)) else ""
+            advice = f"; {advice}" if (advice := hint(path, value)) else ""
             default = f" (default {accepted[key]})" if accepted[key] is not None else ""
-            document.note(path, f"should be a number or a list of numbers{default}, found {found(path, value)}{hint}")
+            document.note(path, f"should be a number or a list of numbers{default}, found {found(path, value)}{advice}")
         elif key == TRAINABLE and not (document.data.get("weights") or document.data.get("weights_backbone")):
             document.note(path, "has no effect without weights or weights_backbone; remove it, or name weights")
     return len(document.findings) == before

@@ -16,6 +16,9 @@ from power_losses import findings, places
 from detloss import ConfigError, load_config
 from detloss.config.files import MAX_BYTES, read_document
 
+LONG = "k" * 2000
+"""A key that JSON reads and YAML, whose implicit keys have at most 1024 characters, does not."""
+
 pytestmark = pytest.mark.usefixtures("power_losses")
 
 
@@ -32,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("power_losses")
         ("m.yaml", b"model: x\nweights: \xff\n", 2, 10, "UTF-8"),
         ("m.yaml", "\ufeffé: ".encode() + b"\xff", 1, 4, "byte 0xff"),  # the mark is no character of the text
         ("m.yaml", "model: x\nlosses: 'y\n\nz: 1\n", 5, 1, r"quoted scalar \(line 2\); found unexpected end"),
-        ("m.yaml", "model: x: y\n", 1, 9, "not allowed here; put text with `: ` in it in quotes, or mend the indent"),
+        ("m.yaml", "model: x: y\n", 1, 9, "not allowed here; put text with `: ` in it in quotes, or fix the indent"),
         ("m.yaml", "model: @x\n", 1, 8, "cannot start any token; put text that begins with it in quotes"),
         ("m.yaml", "model:\tx\n", 1, 7, "cannot start any token; use spaces, not a tab"),
         ("m.yaml", "a: " + "[" * 5000, 1, 36, "deep"),
@@ -88,6 +91,20 @@ def test_row_21_duplicate_keys(write: Callable[..., Path]) -> None:
     assert places(yaml_file) == [(3, 1, "model"), (4, 1, "losses"), (5, 14, "num_classes")]
     assert "stands at line 1 already" in findings(yaml_file)[0].message
     assert places(write('{"model": "x",\n "model": "y"}', "m.json")) == [(2, 2, "model")]
+    far = findings(write(f'{{"model": "x",\n "model": "y", "options": {{"{LONG}": 1}}}}', "m.json"))
+    assert [each.message for each in far] == ["the key 'model' stands in one mapping twice; remove one"]
+
+
+def test_places_in_json(write: Callable[..., Path]) -> None:
+    """Every value of JSON text has its place where YAML reads the text too; else the key path is there."""
+    assert places(write('{"model": "x",\n\t"num_classes": "y"}', "m.json")) == [(2, 17, "num_classes")]
+    file = write(f'{{"model": "x",\n "num_classes": "y", "options": {{"{LONG}": 1}}}}', "m.json")
+    assert places(file) == [(1, 1, "num_classes")]
+
+
+def test_places_in_toml(write: Callable[..., Path]) -> None:
+    """What is wrong with a value in TOML has the key path, and no line that would be a guess."""
+    assert places(write("model = 'x'\nnum_classes = 'y'\n", "m.toml")) == [(None, None, "num_classes")]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +123,7 @@ def test_row_21_too_many_values(write: Callable[..., Path], name: str, text: str
 
 @pytest.mark.parametrize("suffix", ["yaml", "toml", "json"])
 def test_row_21_too_deep(write: Callable[..., Path], suffix: str) -> None:
-    """A file nested deeper than 32 levels is refused in every format, at a place in it."""
+    """A file nested deeper than 32 levels is refused in every format, in YAML and JSON at a place in it."""
     nested = "[" * 40 + "]" * 40
     text = {
         "yaml": f"model: x\noptions: {{a: {nested}}}",
@@ -115,6 +132,9 @@ def test_row_21_too_deep(write: Callable[..., Path], suffix: str) -> None:
     }
     (finding,) = findings(write(text[suffix], f"m.{suffix}"))
     assert finding.message == "nested deeper than 32 levels"
+    if suffix == "toml":
+        assert finding.key.startswith("options.a.0.0")
+        return
     # Thirty-two levels after the key at most: the line is the second one, within it.
     assert finding.line == 2
     assert 12 < (finding.column or 0) < 64
@@ -137,47 +157,55 @@ def test_row_21_merge_keys(write: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "hint"),
-    [("1e-3", "1.0e-3"), ("1E5", "1.0e+5"), ("2.5e3", "2.5e+3"), ("-1e-2", "-1.0e-2"), ("+3e+2", "+3.0e+2")],
-)
-def test_row_21_exponents(write: Callable[..., Path], written: str, hint: str) -> None:
-    """A number that YAML reads as text is refused with the way to write it, which YAML then reads as that number."""
-    file = write(f"model: x\nlosses: {{roi_heads: {{name: power, power: {written}}}}}\n")
-    (finding,) = findings(file)
-    assert finding.message.endswith(f"YAML reads {written} as text; write {hint}")
-    assert yaml.safe_load(hint) == float(written)
-
-
-def test_row_21_booleans_for_numbers(write: Callable[..., Path]) -> None:
-    """`on` where a number is expected is shown as YAML reads it and as it was written."""
-    (finding,) = findings(write("model: x\nlosses: {rpn: {name: power, weight: on}}\n"))
-    assert finding.message == "should be a valid number, found true; YAML reads on as true"
-
-
-def test_row_21_booleans(write: Callable[..., Path]) -> None:
-    """`on`, `yes` and `no` where text is expected are refused with the quotes to write, as value and as key."""
-    file = write("model: on\nlosses: {roi_heads: {name: no}, rpn: yes}\noff: 1\n")
-    messages = {each.key: each.message for each in findings(file)}
-    assert messages["model"] == 'should be a valid string, found true; YAML reads on as true; write "on" in quotes'
-    assert messages["losses.roi_heads.name"].endswith('YAML reads no as false; write "no" in quotes')
-    assert messages["losses.rpn"].endswith('YAML reads yes as true; write "yes" in quotes')
-    assert any(each.message == 'YAML reads the key off as bool; write "off" in quotes' for each in findings(file))
-
-
-@pytest.mark.parametrize(
-    ("written", "hint"),
+    ("written", "value"),
     [
-        ("1:30", "; YAML reads a number with : in base 60; write it as one decimal number"),
-        ("010", "; YAML reads a number that begins with 0 as octal; write 10"),
-        ("-0_07", "; YAML reads a number that begins with 0 as octal; write -7"),
-        ("0x", ""),
-        ("2020-01-01", ""),
+        ("1e-3", 0.001),
+        ("1E5", 100_000.0),
+        ("-1e-2", -0.01),
+        ("+3e+2", 300.0),
+        ("5.", 5.0),
+        (".5", 0.5),
+        ("010", 10),
+        ("-07", -7),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("True", True),
+        ("FALSE", False),
+        ("~", None),
     ],
 )
-def test_row_21_numbers_that_only_yaml_sees(write: Callable[..., Path], written: str, hint: str) -> None:
-    """Sexagesimal, octal and dates do not become another number silently: they are refused with the way to write it."""
-    (finding,) = findings(write(f"model: x\nnum_classes: {written}\n"))
-    assert finding.message == f"should be a valid integer, found '{written}'{hint}"
+def test_row_21_numbers_as_people_mean_them(write: Callable[..., Path], written: str, value: object) -> None:
+    """Numbers, true, false and null are those of YAML 1.2's core schema, in a file and in an override."""
+    data = read_document(write(f"x: {written}\n")).data
+    assert (data["x"], type(data["x"])) == (value, type(value))
+
+
+@pytest.mark.parametrize("written", ["on", "off", "yes", "No", "y", "1:30", "1_000", "2020-01-01", "0x", "e5", "="])
+def test_row_21_text_stays_text(write: Callable[..., Path], written: str) -> None:
+    """What YAML 1.1 took for booleans, base 60, dates and numbers with underscores is text, as key and as value."""
+    assert read_document(write(f"x: {written}\n{written}: 1\n")).data == {"x": written, written: 1}
+
+
+def test_row_21_a_number_in_a_spec(write: Callable[..., Path]) -> None:
+    """A parameter written as `1e-3` is that number, in the file and on the command line."""
+    file = write("model: x\nlosses: {rpn: {name: power, power: 2e0}}\n")
+    assert load_config(file).losses["rpn"][0].params == {"power": 2.0}
+    assert load_config(file, overrides=["losses.rpn.power=3e0"]).losses["rpn"][0].params == {"power": 3.0}
+
+
+@pytest.mark.parametrize(("written", "advice"), [("yes", "true"), ("On", "true"), ("no", "false"), ("off", "false")])
+def test_row_21_a_boolean_is_written_true_or_false(write: Callable[..., Path], written: str, advice: str) -> None:
+    """Where true or false is expected, the error of `yes` and `off` says what to write."""
+    (finding,) = findings(write(f"model: x\nlosses: {{rpn: {{name: power, compile: {written}}}}}\n"))
+    assert finding.message == f"should be true or false, found '{written}'; write {advice}"
+
+
+def test_row_21_a_number_that_is_text(write: Callable[..., Path]) -> None:
+    """Where a number is expected, text is refused, with a hint for `1_000` and none for base 60."""
+    file = write("model: x\nnum_classes: 1:30\nlosses: {rpn: {name: power, power: 1_0e3}}\n")
+    first, second = findings(file)
+    assert first.message == "should be a valid integer, found '1:30'"
+    assert second.message == "should be a valid number, found '1_0e3'; write the number without underscores"
 
 
 @pytest.mark.parametrize(
@@ -192,21 +220,6 @@ def test_row_21_numbers_in_quotes(write: Callable[..., Path], name: str, text: s
     """A number in quotes is text in every format, and the error says to take them off."""
     (finding,) = findings(write(text, name))
     assert finding.message.endswith("; write the number without quotes")
-
-
-@pytest.mark.parametrize("override", ["losses.rpn.weight=1e-3", "losses.rpn={name: power, weight: 1e-3}"])
-def test_row_21_an_override_is_yaml(write: Callable[..., Path], override: str) -> None:
-    """A value of an override, be it inside a mapping, gets YAML's hint whatever the file is."""
-    (finding,) = findings(write('model = "x"\nlosses.rpn = "power"\n', "m.toml"), overrides=[override])
-    assert finding.message.endswith("; YAML reads 1e-3 as text; write 1.0e-3")
-
-
-def test_row_21_numbers_with_underscores(write: Callable[..., Path]) -> None:
-    """1_000 is one thousand in YAML as it is in TOML, and no text."""
-    for name, text in (("m.yaml", "model: x\nnum_classes: 1_000\n"), ("m.toml", "model = 'x'\nnum_classes = 1_000\n")):
-        assert load_config(write(text, name)).num_classes == 1000
-    assert findings(write("model: x\nlosses: {rpn: {name: power, power: 1_0e3}}\n"))[0].message.endswith("1_0.0e+3")
-    assert yaml.safe_load("1_0.0e+3") == 10_000.0
 
 
 def test_row_21_huge_integer(write: Callable[..., Path]) -> None:
@@ -226,7 +239,7 @@ def test_empty_file(write: Callable[..., Path]) -> None:
     """An empty file is an empty config in every format: what it lacks is said."""
     for suffix in ("yaml", "toml", "json"):
         (finding,) = findings(write("", f"m.{suffix}"))
-        assert (finding.line, finding.key, finding.message.partition(":")[0]) == (1, "model", "is missing")
+        assert (finding.key, finding.message.partition(":")[0]) == ("model", "is missing")
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])), PLAIN, max_size=3))

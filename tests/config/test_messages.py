@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from detloss import ConfigError, load_config
-from detloss.config.messages import found, number_hint
+from detloss.config.messages import found, hint
 
 pytestmark = pytest.mark.usefixtures("power_losses")
 
@@ -23,9 +23,10 @@ def test_error_is_pickled_with_findings(write: Callable[..., Path]) -> None:
     assert again.findings == caught.value.findings
 
 
-def test_number_hint_is_for_numbers() -> None:
-    """Words with an e, and numbers themselves, get no hint."""
-    assert [number_hint(value) for value in ("e", "giou", "1e", "e5", "1-3", 0.001, None, "1e-3 ")] == [None] * 8
+def test_hint_is_for_numbers_and_booleans() -> None:
+    """Words with an e, numbers themselves and secrets get no hint."""
+    assert [hint((), value) for value in ("e", "giou", "1e", "e5", "1-3", 0.001, None, "1e-3 ", True)] == [None] * 9
+    assert hint(("token",), "12") is None
 
 
 def test_row_22_secrets_are_not_shown(write: Callable[..., Path]) -> None:

@@ -257,7 +257,12 @@ def test_text_file_as_weights(tmp_path: Path) -> None:
         ({"weights": "nowhere/a.pth"}, "weights", None, "there is no file 'nowhere/a.pth'"),
         ({"weights_backbone": "IMAGENET1K_V3"}, "weights_backbone", "IMAGENET1K_V2", "no such weights"),
         ({"options": {"min_sise": 3}}, "options.min_sise", "min_size", "unknown option"),
-        ({"options": {"box_score_thresh": "1e-3"}}, "options.box_score_thresh", None, "write 1.0e-3"),
+        (
+            {"options": {"box_score_thresh": "1e-3"}},
+            "options.box_score_thresh",
+            None,
+            "write the number without quotes",
+        ),
         ({"options": {"min_size": True}}, "options.min_size", None, "should be a number"),
         ({"options": {"box_nms_thresh": None}}, "options.box_nms_thresh", None, "should be a number"),
         ({"options": {"min_size": []}}, "options.min_size", None, "should be a number or a list of numbers"),
