@@ -20,7 +20,7 @@ from .errors import PluginLoadError as PluginLoadError
 from .errors import PluginNotAllowedError as PluginNotAllowedError
 from .errors import ScaffoldError as ScaffoldError
 from .errors import UnknownPluginError as UnknownPluginError
-from .heads.validation import validation_losses as validation_losses
+from .heads.eval_losses import validation_losses as validation_losses
 from .injection import eject as eject
 from .injection import inject as inject
 from .injection import injected as injected

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
 from detloss.heads.base import HeadAdapter
-from detloss.heads.validation import DETECTORS, validation_losses
+from detloss.heads.eval_losses import DETECTORS, validation_losses
 from detloss.loss import BoxRegressionLoss
 from detloss.training.evaluation import Detections, coco_from_targets, evaluate_boxes
 from detloss.training.optimization import Schedule, build_optimizer, learning_rate_factor

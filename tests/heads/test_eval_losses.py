@@ -8,7 +8,7 @@ from tiny_detectors import BOX_LOSS, HEADS, batch, detector, keypoint_rcnn, mask
 from torch import Tensor, nn
 
 from detloss import InjectionError, inject, validation_losses
-from detloss.heads.validation import SAMPLER_SEED
+from detloss.heads.eval_losses import SAMPLER_SEED
 
 DETECTORS = {head: lambda head=head: detector(head) for head in HEADS} | {"mask": mask_rcnn, "keypoint": keypoint_rcnn}
 every_detector = pytest.mark.parametrize("name", DETECTORS)
