@@ -12,6 +12,7 @@ from torch import nn
 from detloss.config import build_loss
 from detloss.errors import AlreadyPatchedError, HeadNotFoundError, InjectionError, PluginError
 from detloss.heads.base import HeadAdapter, adapted
+from detloss.heads.classes import take_out, taken_out
 from detloss.heads.losses import HeadLosses, Term
 from detloss.loss import BoxRegressionLoss, LossSpec
 from detloss.registry import HEAD_GROUP, find_plugins, get_plugin
@@ -53,7 +54,7 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
         PluginError: a loss or head name cannot be resolved to one installed plugin.
         ConfigError: a parameter of a loss is wrong.
     """
-    planned: list[tuple[nn.Module, type[HeadAdapter], HeadLosses]] = []
+    planned: list[tuple[nn.Module, type[nn.Module], HeadLosses]] = []
     for head, given in losses.items():
         adapter = _adapter(head)
         module = _find(model, adapter)
@@ -61,10 +62,9 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
             raise AlreadyPatchedError(f"{head}: detloss will not combine its losses with what is there: {found[0]}.")
         if any(module is other for other, *_ in planned):
             raise InjectionError(f"{head}: the losses of this head are given twice. Sum them in one list.")
-        planned.append((module, adapter, _losses(adapter.head_name, given)))
-    for module, adapter, head_losses in planned:
-        _take_out(module)
-        module.__class__ = adapted(adapter, type(module))
+        planned.append((module, adapted(adapter, type(module)), _losses(adapter.head_name, given)))
+    for module, cls, head_losses in planned:
+        module.__class__ = cls
         module.detloss = head_losses.to(_device(module)).train(module.training)
     return model
 
@@ -81,6 +81,7 @@ def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
 
     Raises:
         HeadNotFoundError: nothing is injected in one of `heads`; nothing is changed then.
+        InjectionError: somebody put a class on top of a head that cannot stay there; nothing is changed then.
     """
     present = {module.head_name: module for module in _adapters(model)}
     wanted = list(present) if heads is None else list(heads)
@@ -89,9 +90,11 @@ def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
             f"eject: nothing is injected into {missing[0]!r} of this {type(model).__name__}. "
             f"Losses are in: {', '.join(present) or 'no head'}."
         )
-    for module in _adapters(model):
-        if module.head_name in wanted:
-            _take_out(module)
+    chosen = [(module, taken_out(type(module))) for module in _adapters(model) if module.head_name in wanted]
+    for module, cls in chosen:
+        del module.detloss
+        module.__dict__.pop("_calls", None)
+        take_out(module, cls)
     return model
 
 
@@ -160,13 +163,6 @@ def _term(head: str, given: LossLike) -> tuple[Term, BoxRegressionLoss]:
         source = "its recommended weight for this head" if head in loss.recommended_weights else "none is recommended"
         _log.info("%s: %s gets weight %g (%s)", head, spec.name, weight, source)
     return Term(spec.name, weight, spec.normalizer, explicit=spec.weight is not None, compile=spec.compile), loss
-
-
-def _take_out(module: nn.Module) -> None:
-    if isinstance(module, HeadAdapter):
-        del module.detloss
-        module.__dict__.pop("_calls", None)
-        module.__class__ = type(module).__bases__[1]
 
 
 def _device(module: nn.Module) -> torch.device | None:

@@ -32,6 +32,7 @@ import torchvision
 from torch import Tensor, nn
 
 from detloss.errors import InjectionError
+from detloss.heads.classes import in_front, made_of, taken_out
 from detloss.heads.losses import HeadLosses, Matches
 
 __all__ = ["HeadAdapter", "HeadLosses", "Matches", "Recorded", "adapted", "image_sizes"]
@@ -57,10 +58,13 @@ class HeadAdapter(nn.Module):
     @classmethod
     def patches(cls, module: nn.Module) -> list[str]:
         """Return a sentence for everything that already replaces the loss of this head, or hides it from detloss."""
+        own = cls.__mro__[: cls.__mro__.index(HeadAdapter)]
+        methods = {name for base in own for name, value in vars(base).items() if callable(value)}
         found = [
-            f"the instance has a {name!r} of its own, which would run instead of the class's. Delete the attribute"
-            for name, value in vars(cls).items()
-            if callable(value) and hasattr(cls.adapts, name) and name in vars(module)
+            f"the instance has a {name!r} of its own, which would run instead of the class's. Delete the attribute, or "
+            "set it after the injection"
+            for name in sorted(methods & set(vars(module)))
+            if hasattr(cls.adapts, name)
         ]
         for home, name in cls.stock_functions:
             if name in vars(module):
@@ -93,20 +97,36 @@ class HeadAdapter(nn.Module):
         loss: Tensor = self.detloss(matches)
         return loss
 
+    # A training step opens its record in whichever of the two it reaches first. `forward` may be hidden by one that
+    # the instance has (accelerate sets one), and `__call__` may be the one from before the injection (torch.compile
+    # keeps it).
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the head; a training step has a record from here on."""
+        if not self.training:
+            return super().__call__(*args, **kwargs)
+        with self.recording():
+            return super().__call__(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the head as it is."""
+        if not self.training:
+            return super().forward(*args, **kwargs)
+        with self.recording():
+            return super().forward(*args, **kwargs)
+
     @contextmanager
     def recording(self) -> Iterator[dict[str, Any]]:
-        """Open a record for this call in this thread, within one that is open; overridden methods write into it."""
+        """Open the record of this call in this thread, if none is open; overridden methods write into it."""
         calls, thread = self.__dict__.setdefault("_calls", {}), _this_thread()
-        outer = calls.get(thread)
-        seen = dict(outer or {})
-        calls[thread] = seen
+        if thread in calls:
+            yield calls[thread]
+            return
+        calls[thread] = {}
         try:
-            yield seen
+            yield calls[thread]
         finally:
-            if outer is None:
-                del calls[thread]
-            else:
-                calls[thread] = outer
+            del calls[thread]
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[list[Any]]:
@@ -129,7 +149,7 @@ class HeadAdapter(nn.Module):
         record = self.record
         if missing := [name for name in names if name not in record]:
             raise InjectionError(
-                f"{self.head_name}: the forward pass of this {type(self).__bases__[1].__name__} did not go through "
+                f"{self.head_name}: the forward pass of this {type(self).__name__} did not go through "
                 f"{missing[0]!r}, as that of torchvision's {self.adapts.__name__} does. A head that works differently "
                 "needs an adapter of its own."
             )
@@ -153,11 +173,18 @@ class HeadAdapter(nn.Module):
             "them in inference. Eject them first: torch.jit.script(detloss.eject(copy.deepcopy(model)))."
         )
 
+    def __getstate__(self) -> Any:
+        """Leave out the records: they belong to steps that run now."""
+        state = super().__getstate__()  # type: ignore[no-untyped-call]  # object's, or that of the head
+        return {name: value for name, value in state.items() if name != "_calls"} if isinstance(state, dict) else state
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickle and copy by adapter and original class: the class in use is made at run time."""
         reduced = super().__reduce_ex__(max(int(protocol), 2))
-        adapter, original = type(self).__bases__
-        return (_blank, (adapter, original), *reduced[2:])
+        made_from = made_of(type(self))
+        if made_from is None or in_front(*made_from) is not type(self):
+            return reduced  # type: ignore[return-value]  # not text; a class on top pickles as it does without us
+        return (_blank, made_from, *reduced[2:])
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch.compile warns where it cannot trace a builtin
@@ -214,20 +241,15 @@ def image_sizes(sizes: Sequence[tuple[int, int]], image: Tensor) -> Tensor:
     return torch.tensor(sizes, device=image.device)[image]
 
 
-def adapted(adapter: type[HeadAdapter], original: type[nn.Module]) -> type[HeadAdapter]:
-    """Return the class that is `original` with `adapter` in front of it; one class for each pair."""
-    if (adapter, original) not in _ADAPTED:
-        namespace = {"__module__": original.__module__}
-        _ADAPTED[adapter, original] = type(f"Injected{original.__name__}", (adapter, original), namespace)
-    return _ADAPTED[adapter, original]
-
-
-_ADAPTED: dict[tuple[type[HeadAdapter], type[nn.Module]], type[HeadAdapter]] = {}
+def adapted(adapter: type[HeadAdapter], cls: type[nn.Module]) -> type[nn.Module]:
+    """Return the class that is `cls` with `adapter` in front of it, in place of another adapter that is in it."""
+    made_from = made_of(cls)
+    return cls if made_from is not None and made_from[0] is adapter else in_front(adapter, taken_out(cls))
 
 
 def _blank(adapter: type[HeadAdapter], original: type[nn.Module]) -> HeadAdapter:
-    cls = adapted(adapter, original)
-    return cls.__new__(cls)
+    blank: HeadAdapter = object.__new__(in_front(adapter, original))
+    return blank
 
 
 def _is_torchvisions(function: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,44 +58,56 @@ def validation_losses(model: nn.Module) -> Iterator[nn.Module]:
         raise InjectionError(f"validation_losses: this {type(model).__name__} holds no torchvision detector.")
     if training := [type(detector).__name__ for detector in detectors if detector.training]:
         raise InjectionError(f"validation_losses: this {training[0]} is in training mode. Call model.eval() first.")
-    classes = [type(detector) for detector in detectors]
-    for detector, original in zip(detectors, classes, strict=True):
-        detector.__class__ = type(original.__name__, (_WithLosses, original), {"__module__": original.__module__})
-    try:
+    with ExitStack() as stack:
+        for detector in detectors:
+            stack.enter_context(_returning_both(detector))
         yield model
+
+
+@contextmanager
+def _returning_both(detector: nn.Module) -> Iterator[None]:
+    # An attribute of the instance, not a class: it is in front of a `forward` that accelerate gave the instance, too.
+    own = vars(detector).get("forward")
+    vars(detector)["forward"] = partial(_losses_and_detections, detector, own)
+    try:
+        yield
     finally:
-        for detector, original in zip(detectors, classes, strict=True):
-            detector.__class__ = original
+        del vars(detector)["forward"]
+        if own is not None:
+            vars(detector)["forward"] = own
 
 
-class _WithLosses(nn.Module):
-    """In front of a detector's class: its forward with targets returns losses and detections."""
-
-    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
-        if targets is None:
-            return super().forward(images)
-        backbone: Any = self.backbone
-        features: list[Any] = []
-        hook = backbone.register_forward_hook(lambda _module, _args, output: features.append(output))
-        try:
-            with _computing_losses(self):
-                losses = super().forward(images, targets)
-        finally:
-            hook.remove()
-        # An entry of the instance hides the submodule: the same images need no second pass.
-        vars(self)["backbone"] = lambda _images: features[0]
-        try:
-            return losses, super().forward(images)
-        finally:
-            del vars(self)["backbone"]
+def _losses_and_detections(
+    detector: Any,
+    own: Callable[..., Any] | None,
+    images: list[Tensor],
+    targets: list[dict[str, Tensor]] | None = None,
+) -> Any:
+    forward = own or partial(type(detector).forward, detector)
+    if targets is None:
+        return forward(images)
+    features: list[Any] = []
+    hook = detector.backbone.register_forward_hook(lambda _module, _args, output: features.append(output))
+    try:
+        with _computing_losses(detector):
+            losses = forward(images, targets)
+    finally:
+        hook.remove()
+    # An entry of the instance hides the submodule: the same images need no second pass.
+    vars(detector)["backbone"] = lambda _images: features[0]
+    try:
+        return losses, forward(images)
+    finally:
+        del vars(detector)["backbone"]
 
 
 @contextmanager
 def _computing_losses(detector: nn.Module) -> Iterator[None]:
     """Set the flag that decides between losses and detections, and nothing below it, with the samplers seeded."""
-    parts = [module for module in detector.modules() if isinstance(module, (_WithLosses, HeadAdapter, *_PARTS))]
+    parts = [part for part in detector.modules() if part is detector or isinstance(part, (HeadAdapter, *_PARTS))]
     devices = {parameter.device for parameter in detector.parameters() if parameter.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices, key=str)):
+    record = detector.recording() if isinstance(detector, HeadAdapter) else nullcontext()
+    with torch.random.fork_rng(devices=sorted(devices, key=str)), record:
         torch.manual_seed(SAMPLER_SEED)
         for part in parts:
             part.training = True

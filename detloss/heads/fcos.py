@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
 from torchvision.models.detection import FCOS, fcos
 
-from detloss.heads.base import Recorded
-from detloss.heads.dense import DenseAdapter
+from detloss.heads.dense import DenseAdapter, Matching
 
 __all__ = ["FCOSAdapter"]
 
@@ -26,33 +24,9 @@ class FCOSAdapter(DenseAdapter):
     adapts = FCOS
     stock_functions = ((fcos, "generalized_box_iou_loss"),)
 
-    head: Any = Recorded("compute_loss")
-
-    def compute_loss(
-        self,
-        targets: list[dict[str, Tensor]],
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        num_anchors_per_level: list[int],
-    ) -> dict[str, Tensor]:
-        """Replace the box loss of the three."""
-        with self.recording():
-            losses: dict[str, Tensor] = super().compute_loss(  # type: ignore[misc]  # the detector's own
-                targets, head_outputs, anchors, num_anchors_per_level
-            )
-            (*_, matched_idxs), _ = self.require("head")["head"]
-            coder = self.head.box_coder
-            losses["bbox_regression"] = self.box_loss(
-                self.matches(
-                    regression=head_outputs["bbox_regression"],
-                    targets=targets,
-                    anchors=anchors,
-                    matched_idxs=matched_idxs,
-                    # torchvision calls the anchors the reference here, the other way round than BoxCoder.
-                    encode=lambda boxes, points: coder.encode(points, boxes),
-                    decode=coder.decode,
-                    per_image=False,
-                    stock_loss=losses["bbox_regression"],
-                )
-            )
-        return losses
+    def matching(self, *_rest: Any, **_named: Any) -> Matching:
+        """Return what FCOS handed to its head."""
+        (*_, matched_idxs), _ = self.require("head")["head"]
+        coder = self.head.box_coder
+        # torchvision calls the anchors the reference here, the other way round than BoxCoder.
+        return Matching(matched_idxs, lambda boxes, points: coder.encode(points, boxes), coder.decode)

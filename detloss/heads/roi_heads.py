@@ -40,7 +40,7 @@ class RoIHeadsAdapter(HeadAdapter):
             seen = self.require("select_training_samples")
         if len(predictions) != 1 or "loss_box_reg" not in losses:
             raise InjectionError(
-                f"roi_heads: a training step of {type(self).__bases__[1].__name__} called box_predictor "
+                f"roi_heads: a training step of {type(self).__name__} called box_predictor "
                 f"{len(predictions)} times and returned the losses {sorted(losses)}; expected one call and "
                 "'loss_box_reg', as in torchvision's RoIHeads. A head that works differently needs its own adapter."
             )

@@ -27,13 +27,13 @@ class RPNAdapter(HeadAdapter):
     box_coder: Any
     fg_bg_sampler = Recorded()
 
-    def forward(self, images: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run the network as it is, noting the sizes of its images."""
-        if not self.training:
-            return super().forward(images, *args, **kwargs)
-        with self.recording() as seen:
-            seen["image_sizes"] = images.image_sizes
-            return super().forward(images, *args, **kwargs)
+    def filter_proposals(
+        self, proposals: Tensor, objectness: Tensor, image_shapes: list[tuple[int, int]], *args: Any
+    ) -> Any:
+        """Remember the sizes of the images."""
+        if self.training:
+            self.record["image_sizes"] = image_shapes
+        return super().filter_proposals(proposals, objectness, image_shapes, *args)  # type: ignore[misc]
 
     def assign_targets_to_anchors(self, anchors: list[Tensor], targets: list[dict[str, Tensor]]) -> Any:
         """Remember the anchors and which ground-truth box each was matched with."""

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.models.detection.ssd import SSD
 
-from detloss.heads.dense import DenseAdapter
+from detloss.heads.dense import DenseAdapter, Matching
 
 __all__ = ["SSDAdapter"]
 
@@ -24,27 +24,6 @@ class SSDAdapter(DenseAdapter):
 
     box_coder: Any
 
-    def compute_loss(
-        self,
-        targets: list[dict[str, Tensor]],
-        head_outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        matched_idxs: list[Tensor],
-    ) -> dict[str, Tensor]:
-        """Replace the box loss of the two."""
-        losses: dict[str, Tensor] = super().compute_loss(  # type: ignore[misc]  # the detector's own
-            targets, head_outputs, anchors, matched_idxs
-        )
-        losses["bbox_regression"] = self.box_loss(
-            self.matches(
-                regression=head_outputs["bbox_regression"],
-                targets=targets,
-                anchors=anchors,
-                matched_idxs=matched_idxs,
-                encode=self.box_coder.encode_single,
-                decode=self.box_coder.decode_single,
-                per_image=False,
-                stock_loss=losses["bbox_regression"],
-            )
-        )
-        return losses
+    def matching(self, matched_idxs: list[Tensor]) -> Matching:
+        """Return what SSD handed to its own `compute_loss`."""
+        return Matching(matched_idxs, self.box_coder.encode_single, self.box_coder.decode_single)

@@ -1,0 +1,58 @@
+"""Real programs that change a model before or after the injection; each runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_detectors import HEADS
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+@pytest.fixture
+def run_client(run_python: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
+    """Return a function that runs a client of `clients.py` and returns what it saw of each head."""
+
+    def run(name: str) -> dict[str, Any]:
+        done = run_python("-W", "error", str(SUPPORT / "clients.py"), name, OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr
+        seen: dict[str, Any] = json.loads(done.stdout)
+        return seen
+
+    return run
+
+
+@pytest.mark.slow
+def test_accelerate_before_and_after_the_injection(run_client: Callable[[str], dict[str, Any]]) -> None:
+    """A model that accelerate gave a forward of its own takes losses and gives them back, in either order."""
+    seen = run_client("accelerate")
+    assert list(seen) == list(HEADS)
+    for head, saw in seen.items():
+        assert len(set(saw["expected"].values())) >= 3
+        assert saw["left"] == []
+        for order, (value, whose) in saw["found"].items():
+            # Where a part alone runs in bfloat16, it rounds to 8 bits what is in float32 elsewhere.
+            rel = 1e-2 if "part" in order else 1e-6
+            assert value == pytest.approx(saw["expected"][whose], rel=rel), (head, order)
+        # The loss of RoIHeads is replaced in its forward, which one of the instance hides.
+        assert saw["refused"].startswith("roi_heads: ") == (head == "roi_heads")
+
+
+@pytest.mark.slow
+def test_fsdp2_before_and_after_the_injection(run_client: Callable[[str], dict[str, Any]]) -> None:
+    """On two gloo ranks a sharded model takes losses and gives them back, with losses and gradients of a whole one."""
+    seen = run_client("fsdp")
+    assert list(seen) == ["roi_heads", "rpn", "fcos"]
+    for head, found in seen.items():
+        said, name = found.pop("names")
+        assert said.startswith(f"{head}: ")
+        assert name in ("FSDPRoIHeads", "FSDPRegionProposalNetwork", "FSDPFCOS")
+        plain, with_losses = found.pop("copies")
+        assert plain == with_losses, "torch refuses to pickle and copy, with the same words"
+        assert len(plain) == 2
+        assert found == dict.fromkeys(found, True), head
+        assert len(found) == 8
