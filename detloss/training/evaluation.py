@@ -18,6 +18,8 @@ __all__ = ["METRICS", "Detections", "coco_from_targets", "evaluate_boxes"]
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """COCO's twelve numbers in their order; -1 where the ground truth has no object to measure on."""
+_TRUTH = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+"""What box metrics need of an annotation; a segmentation may hold anything."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,11 @@ def evaluate_boxes(coco: Mapping[str, Any], detections: Iterable[Detections]) ->
         {
             "info": {},
             "images": [image for image in coco["images"] if image["id"] in seen],
-            "annotations": [entry for entry in coco["annotations"] if entry["image_id"] in seen],
+            "annotations": [
+                {key: entry[key] for key in _TRUTH if key in entry}
+                for entry in coco["annotations"]
+                if entry["image_id"] in seen
+            ],
             "categories": coco["categories"],
         }
     )

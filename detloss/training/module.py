@@ -205,9 +205,10 @@ def _means(sums: Mapping[str, float]) -> dict[str, float]:
 
 
 def _with_area(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out objects without area, for which torchvision computes no losses; training's crops drop them too."""
+    """Skip objects without area, for which torchvision computes no losses."""
     boxes = target["boxes"]
-    kept = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    # A side near the resolution of float32 (2^-23 of its coordinate) may round to zero when the detector resizes.
+    kept = (boxes[:, 2:] - boxes[:, :2] > boxes[:, 2:].abs() * 2**-20).all(dim=1)
     return {name: value[kept] if value.ndim and len(value) == len(kept) else value for name, value in target.items()}
 
 

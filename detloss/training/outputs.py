@@ -37,7 +37,7 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
     if left_out:
         report = folder / "left_out.txt"
         write_text(report, "\n".join(left_out) + "\n")
-        log.warning("%d annotations are left out (all in %s); the first: %s", len(left_out), report, left_out[0])
+        log.warning("%d annotations are skipped (all in %s); the first: %s", len(left_out), report, left_out[0])
 
 
 def write_predictions(path: Path, detections: Iterable[Detections], known: Annotations) -> None:

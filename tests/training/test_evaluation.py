@@ -120,6 +120,17 @@ def test_perfect_detections_have_ap_1():
     assert numbers[f"AP/c{label}"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("segmentation", [[1, 2, 3, 4, 5, 6], [[1, 2], [3, 4]], None, "a", {"counts": 3}])
+def test_a_segmentation_is_never_read(segmentation):
+    """Box metrics are the same whatever an annotation's segmentation holds."""
+    truth = random_truth(0)
+    detections = jittered(truth, 0)
+    expected = evaluate_boxes(truth, detections)
+    for entry in truth["annotations"]:
+        entry["segmentation"] = segmentation
+    assert evaluate_boxes(truth, detections) == expected
+
+
 def test_no_detection_at_all_has_ap_0():
     """A model that finds nothing gets 0, not an error."""
     truth = random_truth(0)

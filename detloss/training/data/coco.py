@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,18 @@ from typing import Any
 from detloss.errors import DataError
 from detloss.training.data.images import read_picture
 
-__all__ = ["Annotations", "LeftOut", "read_annotations"]
+__all__ = ["LEAST_SIDE", "Annotations", "LeftOut", "is_tiny", "read_annotations"]
+
+LEAST_SIDE = 1.0
+"""Boxes that are narrower or lower than this, in pixels of their image, are no targets in any split.
+
+They stay positive after every resize: float32 tells x from x + 1 up to x = 2^24, and scaling keeps that ratio.
+"""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """One annotation that is not used, and why."""
+    """One annotation that is not trained on, and why."""
 
     file: Path
     annotation: object
@@ -78,6 +85,9 @@ def read_annotations(file: Path, images: Path) -> Annotations:
             left_out.append(LeftOut(file, identity, str(reason)))
             continue
         annotations.append(_cleaned(entry, len(annotations) + 1, number, label))
+        if not annotations[-1]["iscrowd"] and is_tiny(annotations[-1]["bbox"], records[number - 1]):
+            reason = f"bbox {entry['bbox']} is less than {LEAST_SIDE:g} px wide or high: no target, only evaluated"
+            left_out.append(LeftOut(file, identity, reason))
     coco = {
         "info": {},
         "images": records,
@@ -85,6 +95,16 @@ def read_annotations(file: Path, images: Path) -> Annotations:
         "categories": [{"id": label, "name": name} for label, name in enumerate(categories, start=1)],
     }
     return Annotations(coco, categories, category_ids, image_ids, tuple(left_out))
+
+
+def is_tiny(box: Sequence[float], record: Mapping[str, Any]) -> bool:
+    """Whether a box x, y, width, height, clipped to its image, is below `LEAST_SIDE`."""
+    x, y, width, height = box
+    inside: list[float] = [
+        min(x + width, record["width"]) - max(x, 0),
+        min(y + height, record["height"]) - max(y, 0),
+    ]
+    return min(inside) < LEAST_SIDE
 
 
 def _load(file: Path) -> dict[str, Any]:

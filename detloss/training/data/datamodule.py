@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from detloss.training.data.coco import LEAST_SIDE
 from detloss.training.data.dataset import DetectionDataset, Item, Target, collate
 from detloss.training.settings import AugmentConfig, TrainConfig
 
@@ -31,8 +32,6 @@ Key = tuple[int, int]
 
 _FILL = (124, 116, 104)
 """ImageNet's mean colour, of 255: what lies outside of a picture that was made smaller."""
-_LEAST_SIDE = 1.0
-"""Boxes that a crop leaves narrower than this, in pixels, are no targets."""
 
 
 class DetectionData(pl.LightningDataModule):
@@ -185,7 +184,7 @@ class AugmentedDataset(Dataset[Item]):
             ]
         if self.config.photometric:
             steps.append(v2.RandomPhotometricDistort())
-        steps += [v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(min_size=_LEAST_SIDE)]
+        steps += [v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(min_size=LEAST_SIDE)]
         return v2.Compose(steps)
 
 

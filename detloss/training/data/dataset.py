@@ -21,7 +21,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from detloss.errors import DataError
-from detloss.training.data.coco import Annotations, LeftOut, read_annotations
+from detloss.training.data.coco import Annotations, LeftOut, is_tiny, read_annotations
 from detloss.training.data.images import read_picture
 
 __all__ = ["CocoDataset", "DetectionDataset", "Item", "Target", "collate"]
@@ -44,7 +44,7 @@ class DetectionDataset(Dataset[Item]):
         by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for entry in annotations.coco["annotations"]:
             # A crowd box surrounds a group: evaluation forgives detections in it, training would learn one object.
-            if not entry["iscrowd"]:
+            if not entry["iscrowd"] and not is_tiny(entry["bbox"], self.coco["images"][entry["image_id"] - 1]):
                 by_image[entry["image_id"]].append(entry)
                 if masks and "segmentation" not in entry:
                     raise DataError(
@@ -65,8 +65,13 @@ class DetectionDataset(Dataset[Item]):
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """Annotations that are not used."""
+        """Annotations that are not trained on."""
         return self.annotations.left_out
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether any image has a box to train on."""
+        return bool(self._objects)
 
     @abstractmethod
     def picture(self, index: int) -> Image.Image:

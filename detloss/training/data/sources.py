@@ -74,7 +74,7 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
                     f"{split.annotations} has the categories {', '.join(datasets[name].categories)}, the training data "
                     f"{', '.join(datasets['train'].categories)}: a label would mean two things."
                 )
-    if not any(not entry["iscrowd"] for entry in datasets["train"].coco["annotations"]):
+    if not datasets["train"].has_targets:
         raise DataError(f"{config.data.train and config.data.train.annotations} has no box to train on.")
     return datasets
 

@@ -104,6 +104,29 @@ def test_a_degenerate_box_is_left_out_and_reported(tmp_path, bbox, reason):
     assert reason in str(left_out)
 
 
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        [10, 20, 25, 1e-5],
+        [10, 20, 0.9, 5],
+        [39.5, 20, 10, 5],  # clipped to 0.5 px
+    ],
+)
+def test_a_box_below_one_pixel_is_no_target_and_reported(tmp_path, bbox):
+    """A box that is less than a pixel wide or high in its image is no target in any split; the evaluation keeps it."""
+    data = CocoDataset(tmp_path, write(tmp_path, annotations=[box(id=5, bbox=bbox), box(id=6, bbox=[1, 2, 1, 1])]))
+    assert data[0][1]["boxes"].tolist() == [[1, 2, 2, 3]]
+    assert [entry["bbox"] for entry in data.coco["annotations"]] == [bbox, [1, 2, 1, 1]]
+    (skipped,) = data.left_out
+    assert skipped.annotation == 5
+    assert "less than 1 px" in str(skipped)
+
+
+def test_crowds_below_one_pixel_are_not_reported(tmp_path):
+    """A crowd box is no target anyway, so its size is no news."""
+    assert CocoDataset(tmp_path, write(tmp_path, annotations=[box(bbox=[1, 2, 0.5, 5], iscrowd=1)])).left_out == ()
+
+
 def test_a_box_is_clipped_to_its_picture(tmp_path):
     """A box that reaches over the edge is trained on up to the edge; the evaluation gets it as written."""
     data = CocoDataset(tmp_path, write(tmp_path, annotations=[box(bbox=[-5, 20, 100, 20])]))
