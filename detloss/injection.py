@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 
-from detloss.config import build_loss
-from detloss.errors import AlreadyPatchedError, HeadNotFoundError, InjectionError, PluginError
+from detloss.config.document import Document
+from detloss.config.specs import ResolvedSpec, resolve_spec
+from detloss.errors import AlreadyPatchedError, ConfigError, HeadNotFoundError, InjectionError, PluginError
 from detloss.heads.base import HeadAdapter, adapted
 from detloss.heads.classes import take_out, taken_out
 from detloss.heads.losses import HeadLosses, Term
 from detloss.loss import BoxRegressionLoss, LossSpec
-from detloss.registry import HEAD_GROUP, find_plugins, get_plugin
+from detloss.registry import HEAD_GROUP, find_plugins, get_plugin, one_scan
 
 __all__ = ["Injected", "LossLike", "eject", "inject", "injected"]
 
-LossLike = str | Mapping[str, object] | LossSpec | BoxRegressionLoss
-"""A loss: its name, its spec as a mapping or a `LossSpec`, or an instance (with its recommended weight)."""
+LossLike = str | Mapping[str, object] | LossSpec | ResolvedSpec | BoxRegressionLoss
+"""A loss: its name, its spec as a mapping, a `LossSpec` or resolved, or an instance (with its recommended weight)."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
 _log = logging.getLogger("detloss")
+
+_AN_EXAMPLE = "{'roi_heads': 'giou'}"
 
 
 class Injected(dict[str, HeadLosses]):
@@ -54,16 +57,28 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
         PluginError: a loss or head name cannot be resolved to one installed plugin.
         ConfigError: a parameter of a loss is wrong.
     """
-    planned: list[tuple[nn.Module, type[nn.Module], HeadLosses]] = []
-    for head, given in losses.items():
-        adapter = _adapter(head)
-        module = _find(model, adapter)
-        if found := adapter.patches(module):
-            raise AlreadyPatchedError(f"{head}: detloss will not combine its losses with what is there: {found[0]}.")
-        if any(module is other for other, *_ in planned):
-            raise InjectionError(f"{head}: the losses of this head are given twice. Sum them in one list.")
-        planned.append((module, adapted(adapter, type(module)), _losses(adapter.head_name, given)))
-    for module, cls, head_losses in planned:
+    if not isinstance(losses, Mapping):
+        raise ConfigError(
+            f"inject: the losses are a mapping of heads to losses, as in {_AN_EXAMPLE}; found {losses!r:.80}."
+        )
+    document = Document(None)
+    planned: list[tuple[nn.Module, type[nn.Module], str, list[ResolvedSpec | BoxRegressionLoss]]] = []
+    with one_scan():
+        for head, given in losses.items():
+            adapter = _adapter(head)
+            module = _find(model, adapter)
+            if found := adapter.patches(module):
+                raise AlreadyPatchedError(
+                    f"{head}: detloss will not combine its losses with what is there: {found[0]}."
+                )
+            if any(module is other for other, *_ in planned):
+                raise InjectionError(f"{head}: the losses of this head are given twice. Sum them in one list.")
+            resolved = _resolved(document, head, given)
+            planned.append((module, adapted(adapter, type(module)), adapter.head_name, resolved))
+        if document.findings:
+            raise ConfigError(document.findings)
+        built = [(module, cls, _losses(head, resolved)) for module, cls, head, resolved in planned]
+    for module, cls, head_losses in built:
         module.__class__ = cls
         module.detloss = head_losses.to(_device(module)).train(module.training)
     return model
@@ -143,20 +158,30 @@ def _has(model: nn.Module, head: str) -> bool:
     return any(isinstance(module, adapter.adapts) for module in model.modules())
 
 
-def _losses(head: str, given: LossLike | Sequence[LossLike]) -> HeadLosses:
-    several = [given] if isinstance(given, str | Mapping | LossSpec | BoxRegressionLoss) else list(given)
+def _resolved(document: Document, head: str, given: Any) -> list[ResolvedSpec | BoxRegressionLoss]:
+    """Find the losses of a head, or note what is wrong with them as a config does."""
+    several = given if isinstance(given, list | tuple) else [given]
     if not several:
         raise InjectionError(f"{head}: an empty list of losses; to have the stock loss back, use eject.")
-    terms, losses = zip(*(_term(head, one) for one in several), strict=True)
+    found = []
+    for index, one in enumerate(several):
+        path = (head, index) if len(several) > 1 else (head,)
+        resolved = one if isinstance(one, ResolvedSpec | BoxRegressionLoss) else resolve_spec(document, one, path)
+        if resolved is not None:
+            found.append(resolved)
+    return found
+
+
+def _losses(head: str, given: list[ResolvedSpec | BoxRegressionLoss]) -> HeadLosses:
+    terms, losses = zip(*(_term(head, one) for one in given), strict=True)
     return HeadLosses(head, terms, losses)
 
 
-def _term(head: str, given: LossLike) -> tuple[Term, BoxRegressionLoss]:
+def _term(head: str, given: ResolvedSpec | BoxRegressionLoss) -> tuple[Term, BoxRegressionLoss]:
     if isinstance(given, BoxRegressionLoss):
         spec, loss = LossSpec(name=type(given).__name__), given
     else:
-        spec = given if isinstance(given, LossSpec) else LossSpec.model_validate(given)
-        loss = build_loss(spec)
+        spec, loss = cast("LossSpec", given.spec), given.build()
     weight = spec.weight
     if weight is None:
         weight = loss.recommended_weights.get(head, 1.0)

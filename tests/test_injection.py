@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 from detloss import (
     BoxRegressionLoss,
+    ConfigError,
     HeadNotFoundError,
     InjectionError,
     LossSpec,
@@ -259,3 +261,22 @@ def test_the_torchvision_of_this_test_is_the_real_one() -> None:
     """The tests above ran on torchvision's own operators."""
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 10.0, 10.0]])
     assert torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ("giou", r"inject: the losses are a mapping of heads to losses, as in \{'roi_heads': 'giou'\}; found 'giou'"),
+        (None, "found None"),
+        ({"roi_heads": 3}, "roi_heads: a loss is a name or a mapping with the key name, found 3"),
+        ({"roi_heads": None}, "roi_heads: a loss is a name or a mapping"),
+        ({"roi_heads": {"name": "giou", "weight": "2"}}, "roi_heads.weight: should be a valid number, found '2'"),
+        ({"roi_heads": ["giou", {"name": "giou", "esp": 1}]}, "roi_heads.1.esp: unknown key; did you mean 'eps'"),
+    ],
+)
+def test_wrong_losses_are_findings(losses: Any, message: str) -> None:
+    """What is wrong with the losses is said as of a config, and the model stays as it is."""
+    model = faster_rcnn()
+    with pytest.raises(ConfigError, match=message):
+        inject(model, losses)
+    assert type(model.roi_heads) is RoIHeads

@@ -56,15 +56,14 @@ def resolve(file: Path, overrides: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: The config is wrong.
     """
-    from detloss.config import check_spec, load_config  # noqa: PLC0415 - help needs none of it
+    from detloss.config import resolve_config  # noqa: PLC0415 - help needs none of it
     from detloss.models import check_model  # noqa: PLC0415
 
     schema = _schema(file, overrides)
-    config = load_config(file, schema, overrides, check=check_model)
+    config, found = resolve_config(file, schema, overrides, check=check_model)
     losses = []
     for head, specs in config.losses.items():
-        for spec in specs:
-            resolved = check_spec(spec)
+        for spec, resolved in zip(specs, found[head], strict=True):
             recommended = resolved.cls.recommended_weights.get(head.rpartition(":")[2])
             weight, source = spec.weight, "config"
             if weight is None:

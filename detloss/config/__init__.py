@@ -16,10 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from detloss.config.files import Document, read_document, read_yaml
 from detloss.config.messages import KeyPath, dotted, found
-from detloss.config.specs import ResolvedSpec, check_loss, check_losses, check_parameters, plain, validated
+from detloss.config.specs import ResolvedSpec, check_losses, plain, resolve_spec, validated
 from detloss.errors import ConfigError, Finding
 from detloss.loss import BoxRegressionLoss, LossSpec, NestedSpec
-from detloss.registry import get_plugin
+from detloss.registry import one_scan
 
 __all__ = [
     "TRAIN_SECTIONS",
@@ -111,7 +111,32 @@ def load_config(
     Raises:
         ConfigError: Anything is wrong; its ``findings`` list all of it with file, line, column and key.
     """
+    config, _ = resolve_config(source, schema, overrides, check=check)
+    return config
+
+
+def resolve_config(
+    source: ConfigSource,
+    schema: type[Schema],
+    overrides: Iterable[str] = (),
+    *,
+    check: Check | None = None,
+) -> tuple[Schema, dict[str, tuple[ResolvedSpec, ...]]]:
+    """Read a config as `load_config` does, and return the losses of its heads with it, found and checked."""
     overrides = tuple(overrides)
+    with one_scan():
+        document = _document(source, schema, overrides)
+        config = validated(schema, document, document.data, (), "a config")
+        losses = check_losses(document, document.data.get("losses"))
+        if check is not None:
+            check(document)
+    if document.findings or config is None:
+        raise ConfigError(document.findings)
+    return (source if isinstance(source, schema) and not overrides else config), losses
+
+
+def _document(source: ConfigSource, schema: type[ModelConfig], overrides: tuple[str, ...]) -> Document:
+    """Read a config as plain data, with overrides and absolute paths, without the sections that are not asked for."""
     document = read_document(Path(source)) if isinstance(source, str | os.PathLike) else Document(source)
     document.data = plain(document.data, document)
     if not isinstance(document.data, dict):
@@ -123,15 +148,7 @@ def load_config(
     document.data = {key: value for key, value in document.data.items() if key not in ignored}
     document.findings = [each for each in document.findings if each.key.partition(".")[0] not in ignored]
     _resolve_paths(document)
-    config = validated(schema, document, document.data, (), "a config")
-    check_losses(document, document.data.get("losses"))
-    if check is not None:
-        check(document)
-    if document.findings or config is None:
-        raise ConfigError(document.findings)
-    if isinstance(source, schema) and not overrides:
-        return source
-    return config
+    return document
 
 
 def check_spec(spec: Spec) -> ResolvedSpec:
@@ -142,27 +159,28 @@ def check_spec(spec: Spec) -> ResolvedSpec:
         ConfigError: A parameter is wrong, here or in a loss within it.
     """
     document = Document(None)
-    data = plain({"name": spec} if isinstance(spec, str) else spec, document)
-    if not isinstance(data, dict):
-        document.note((), f"a loss is a name or a mapping with the key name, found {found((), data)}")
-    elif validated(LossSpec, document, data, (), "a spec") is None or document.findings:
-        check_loss(document, data, (), LossSpec)
-    else:
-        resolved = check_parameters(document, get_plugin(data["name"]), data, (), LossSpec)
-        if resolved is not None and not document.findings:
-            return resolved
-    raise ConfigError(document.findings)
+    with one_scan():
+        resolved = resolve_spec(document, spec)
+    if resolved is None or document.findings:
+        raise ConfigError(document.findings)
+    return resolved
 
 
 def build_loss(spec: Spec) -> BoxRegressionLoss:
-    """Build the loss that a spec names. What a spec says to the head (``weight``, ...) is checked and left to it.
+    """Build the loss that a spec names, by itself: it has no weight and no normalizer.
 
     Raises:
         PluginError: The name does not stand for one loss that can be loaded.
-        ConfigError: A parameter is wrong.
+        ConfigError: A parameter is wrong, or the spec says what only a head can do.
     """
-    resolved = check_spec(spec)
-    return resolved.cls(resolved.config)
+    with one_scan():
+        resolved = check_spec(spec)
+        if beside := sorted(resolved.spec.model_fields_set & _ENVELOPE_OF_A_HEAD):
+            raise ConfigError(
+                f"build_loss: a loss by itself has no {beside[0]!r}, which is a head's. Give it to `inject`, or to the "
+                "section losses of a config; or multiply what the loss returns."
+            )
+        return resolved.build()
 
 
 def is_path(weights: str) -> bool:
@@ -170,6 +188,7 @@ def is_path(weights: str) -> bool:
     return Path(weights).name != weights or weights.lower().endswith(_WEIGHT_SUFFIXES)
 
 
+_ENVELOPE_OF_A_HEAD = LossSpec.model_fields.keys() - NestedSpec.model_fields.keys()
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 

@@ -9,9 +9,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
 from typing import Any, TypeVar, get_args
 
@@ -25,7 +24,7 @@ from detloss.registry import HEAD_GROUP, LoadedPlugin, Plugin, find_plugins, get
 from detloss.registry.loading import blamed
 from detloss.text import did_you_mean, near
 
-__all__ = ["ResolvedSpec", "check_loss", "check_losses", "check_parameters", "plain", "validated"]
+__all__ = ["ResolvedSpec", "check_loss", "check_losses", "check_parameters", "plain", "resolve_spec", "validated"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,14 +34,26 @@ class ResolvedSpec:
     """A spec whose loss is found and whose parameters are valid.
 
     Attributes:
+        spec: What the config says of it, envelope included.
         plugin: The installed loss that the name stands for.
         cls: Its class.
         config: Its parameters, defaults filled in.
     """
 
+    spec: NestedSpec
     plugin: Plugin
     cls: type[BoxRegressionLoss]
     config: LossConfig
+
+    def build(self) -> BoxRegressionLoss:
+        """Build the loss.
+
+        Raises:
+            ConfigError: A loss that holds others cannot hold these.
+            PluginLoadError: Its ``__init__`` raised anything else.
+        """
+        with blamed(self.plugin, "its __init__", ConfigError, PluginError):
+            return self.cls(self.config)
 
 
 def plain(value: Any, document: Document, path: KeyPath = ()) -> Any:
@@ -121,67 +132,71 @@ def validated(
         return None
 
 
-def check_losses(document: Document, losses: Any) -> None:
-    """Note what is wrong with the heads, names and parameters below the key ``losses``."""
+def check_losses(document: Document, losses: Any) -> dict[str, tuple[ResolvedSpec, ...]]:
+    """Find the losses of each head, and note what is wrong with the heads, names and parameters."""
+    resolved: dict[str, tuple[ResolvedSpec, ...]] = {}
     if not isinstance(losses, Mapping):
-        return
+        return resolved
     heads = [plugin.name for plugin in find_plugins(HEAD_GROUP)]
-    look_up = cache(get_plugin)  # a look-up scans all that is installed: once a name is enough
     for head, given in losses.items():
         if len(document.findings) >= MAX_SHOWN:
-            return
+            break
         path: KeyPath = ("losses", head)
         if heads.count(head) != 1:  # unknown, claimed twice, or `package:name`
             try:
                 get_plugin(head, group=HEAD_GROUP)
             except PluginError as error:
                 document.note(path, str(error), near=near(head, set(heads)), at_key=True)
-        for spec, at in _each(given, path):
-            check_loss(document, spec, at, LossSpec, look_up)
+        found = [check_loss(document, spec, at, LossSpec) for spec, at in _each(given, path)]
+        resolved[head] = tuple(each for each in found if each is not None)
+    return resolved
 
 
-def check_loss(
-    document: Document,
-    given: Any,
-    path: KeyPath,
-    kind: type[NestedSpec],
-    look_up: Callable[[str], LoadedPlugin] = get_plugin,
-) -> None:
-    """Note what is wrong with the name and the parameters of one loss; what its envelope says is passed over.
+def resolve_spec(document: Document, given: Any, path: KeyPath = ()) -> ResolvedSpec | None:
+    """Find the loss that a name or a spec in code stands for, or note what is wrong with it.
+
+    Raises:
+        PluginError: The name does not stand for one loss that can be loaded.
+    """
+    data = plain({"name": given} if isinstance(given, str) else given, document, path)
+    if not isinstance(data, dict):
+        document.note(path, f"a loss is a name or a mapping with the key name, found {found(path, data)}")
+    elif validated(LossSpec, document, data, path, "a spec") is None or document.findings:
+        check_loss(document, data, path, LossSpec)
+    else:
+        return check_parameters(document, get_plugin(data["name"]), data, path, LossSpec)
+    return None
+
+
+def check_loss(document: Document, given: Any, path: KeyPath, kind: type[NestedSpec]) -> ResolvedSpec | None:
+    """Find one loss, or note what is wrong with its name and parameters; what its envelope says is passed over.
 
     Args:
         document: Takes the findings.
         given: A name, or a spec as plain data.
         path: Where it stands.
         kind: `LossSpec` or `NestedSpec`: its fields are no parameters.
-        look_up: Finds the loss, and those inside.
     """
     spec = {"name": given} if isinstance(given, str) else given
     name = spec.get("name") if isinstance(spec, Mapping) else None
     if not (isinstance(name, str) and name):
-        return  # the envelope says so
+        return None  # the envelope says so
     if len(document.findings) >= MAX_SHOWN:
-        return
+        return None
     if len(path) > _MAX_WITHIN:  # a loss that holds itself by default
         document.note(path, f"losses within losses, deeper than {_MAX_WITHIN} levels")
-        return
+        return None
     try:
-        loaded = look_up(name)
+        loaded = get_plugin(name)
     except PluginError as error:
         at: KeyPath = path if isinstance(given, str) else (*path, "name")
         document.note(at, str(error), near=near(name, {plugin.name for plugin in find_plugins()}))
-        return
-    check_parameters(document, loaded, spec, path, kind, look_up=look_up)
+        return None
+    return check_parameters(document, loaded, spec, path, kind)
 
 
 def check_parameters(
-    document: Document,
-    loaded: LoadedPlugin,
-    spec: Mapping[str, Any],
-    path: KeyPath,
-    kind: type[NestedSpec],
-    *,
-    look_up: Callable[[str], LoadedPlugin] = get_plugin,
+    document: Document, loaded: LoadedPlugin, spec: Mapping[str, Any], path: KeyPath, kind: type[NestedSpec]
 ) -> ResolvedSpec | None:
     """Check the parameters in a flat spec against the Config of its loss, and so on for every loss inside.
 
@@ -191,7 +206,6 @@ def check_parameters(
         spec: The spec as plain data.
         path: Where it stands.
         kind: `LossSpec` or `NestedSpec`: its fields are no parameters.
-        look_up: Finds the losses inside.
     """
     params = {key: value for key, value in spec.items() if key not in kind.model_fields}
     config_class = loaded.cls.Config
@@ -208,8 +222,12 @@ def check_parameters(
             continue
         default = plain(getattr(config, name, None), document, (*path, name)) if name not in params else None
         for nested, at in _each(params.get(name, default), (*path, name)):
-            check_loss(document, nested, at, inner, look_up)
-    return None if config is None else ResolvedSpec(loaded.plugin, loaded.cls, config)
+            check_loss(document, nested, at, inner)
+    try:
+        envelope = kind.model_validate(spec)
+    except ValidationError:  # noted where the envelope is checked
+        return None
+    return None if config is None else ResolvedSpec(envelope, loaded.plugin, loaded.cls, config)
 
 
 def _each(given: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_builder
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from detloss.config import ConfigSource, ModelConfig, is_path, load_config
+from detloss.config import ConfigSource, ModelConfig, is_path, resolve_config
 from detloss.errors import ConfigError
 from detloss.injection import inject
 from detloss.models.architecture import REFUSALS, TRAINABLE, Architecture, accepted_options, find_architecture
 from detloss.models.checks import check_model
 from detloss.models.pretrained import COUNTS, check_matches, member_of_state, read_state, renew_predictors
+from detloss.registry import one_scan
 
 __all__ = ["build_model", "check_model"]
 
@@ -36,15 +37,16 @@ def build_model(config: ConfigSource, overrides: Iterable[str] = ()) -> nn.Modul
         PluginError: A loss cannot be loaded.
         InjectionError: The model has no such head.
     """
-    config = load_config(config, overrides=overrides, check=check_model)
-    architecture = find_architecture(config.model, config.backbone)
-    try:
-        model = _pretrained(architecture, config) if config.weights else _untrained(architecture, config)
-    except REFUSALS as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{config.model} cannot be built: {error}") from error
-    return inject(model, config.losses) if config.losses else model
+    with one_scan():
+        config, losses = resolve_config(config, ModelConfig, overrides, check=check_model)
+        architecture = find_architecture(config.model, config.backbone)
+        try:
+            model = _pretrained(architecture, config) if config.weights else _untrained(architecture, config)
+        except REFUSALS as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{config.model} cannot be built: {error}") from error
+        return inject(model, losses)
 
 
 def _untrained(architecture: Architecture, config: ModelConfig) -> nn.Module:

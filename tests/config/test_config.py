@@ -159,10 +159,10 @@ def test_no_mapping(write: Callable[..., Path], text: str, message: str) -> None
 
 
 def test_build_loss() -> None:
-    """A name, a mapping and a spec give the loss with its parameters; the envelope is checked and left to the head."""
+    """A name, a mapping and a spec give the loss with its parameters."""
     for spec in (
-        {"name": "power", "power": 3, "weight": 2},
-        LossSpec(name="power", power=3, normalizer="positives"),
+        {"name": "power", "power": 3},
+        LossSpec(name="power", power=3),
         NestedSpec(name="power", power=3),
     ):
         loss = build_loss(spec)
@@ -178,6 +178,8 @@ def test_build_loss() -> None:
         ({"name": "power", "pwoer": 3}, "pwoer: unknown key; did you mean 'power'"),
         ({"name": "power", "power": -3}, "power: should be greater than 0, found -3"),
         ({"name": "power", "weight": "2"}, "weight: should be a valid number"),
+        ({"name": "power", "weight": 2}, "a loss by itself has no 'weight', which is a head's. Give it to `inject`"),
+        (LossSpec(name="power", normalizer="positives"), "a loss by itself has no 'normalizer'"),
         ({"name": "power", "normalizer": "stok"}, "normalizer: .*did you mean 'stock'"),
         ({"power": 3}, "name: is missing"),
         ({"name": "power", "power": object()}, "power: a config holds plain data"),
