@@ -16,9 +16,8 @@ import pytorch_lightning as pl
 
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.drawing import draw_predictions
-from detloss.training.folder import write_text, write_whole, writing
+from detloss.training.folder import write_predictions, write_text, write_whole, writing
 from detloss.training.module import DetectionModule
-from detloss.training.outputs import write_predictions
 
 __all__ = ["LogProgress", "MetricsFile", "PredictionPictures", "Predictions", "read_metrics"]
 

@@ -1,24 +1,43 @@
-"""Writing into a run's folder: whole files, by one process at a time, and errors that name the file."""
+"""A run's folder: whole files, one process at a time, and what a run writes once: config, reports, final numbers."""
 
 from __future__ import annotations
 
+import errno
+import json
+import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
 
 from detloss.errors import ConfigError
+from detloss.training.data.coco import Annotations
+from detloss.training.data.dataset import DetectionDataset
+from detloss.training.evaluation import Detections
+from detloss.training.settings import TrainConfig, as_plain
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows: nothing is locked there
-    fcntl = None  # type: ignore[assignment]
+__all__ = [
+    "final_metrics",
+    "holds_files",
+    "locked",
+    "write_predictions",
+    "write_start",
+    "write_text",
+    "write_whole",
+    "writing",
+]
 
-__all__ = ["holds_files", "locked", "remove_parts", "write_text", "write_whole", "writing"]
+log = logging.getLogger(__name__)
 
 _PARTS = "*.part.*"
 """The files that `write_whole` writes before it puts them in their places."""
 _LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+"""Some network drives have no locks: nothing is locked there."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -72,27 +91,24 @@ def locked(folder: Path) -> Iterator[None]:
         OSError: the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    lock = folder / _LOCK
-    file = os.open(lock, os.O_RDWR | os.O_CREAT)
+    file = folder / _LOCK
+    # It is let go with this process: data loaders, which may outlive a killed run by some seconds, do not keep it.
+    lock = FileLock(file, blocking=False)
     try:
-        # A lock of the process: not inherited by data loaders, which may outlive a killed run by some seconds.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(file)
+        lock.acquire()
+    except Timeout:
         raise ConfigError(
             f"Another process is training into {folder}. Wait until it has ended, or choose another output folder."
         ) from None
-    except OSError:
-        pass  # some network drives have no locks
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     try:
         yield
     finally:
-        with suppress(OSError):
-            lock.unlink()
-        os.close(file)
+        with suppress(OSError):  # Windows removes it on release
+            file.unlink()
+        lock.release()
 
 
 def holds_files(folder: Path) -> bool:
@@ -100,7 +116,62 @@ def holds_files(folder: Path) -> bool:
     return any(not file.match(_PARTS) and file.name != _LOCK for file in folder.iterdir())
 
 
-def remove_parts(folder: Path) -> None:
-    """Clear what a killed run left half written."""
+def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, DetectionDataset]) -> None:
+    """Write the resolved config, report what of the data is not used, and clear what a killed run left half done.
+
+    Args:
+        folder: The run's folder.
+        config: The resolved config.
+        datasets: Data sets by split.
+    """
     for part in folder.glob(_PARTS):
         part.unlink()
+    if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+    write_text(folder / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True))
+    left_out = [str(entry) for data in datasets.values() for entry in data.left_out]
+    if left_out:
+        report = folder / "left_out.txt"
+        write_text(report, "\n".join(left_out) + "\n")
+        log.warning("%d annotations are skipped (all in %s); the first: %s", len(left_out), report, left_out[0])
+
+
+def write_predictions(path: Path, detections: Iterable[Detections], known: Annotations) -> None:
+    """Write detections as COCO results with the annotation file's own ids.
+
+    Args:
+        path: The JSON file.
+        detections: What was found, picture by picture.
+        known: The annotations of these pictures.
+    """
+    results = [
+        {
+            "image_id": known.image_ids[found.image_id - 1],
+            "category_id": known.category_ids[label - 1],
+            "bbox": [round(value, 2) for value in (*box[:2], box[2] - box[0], box[3] - box[1])],
+            "score": round(score, 5),
+        }
+        for found in detections
+        for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    ]
+    write_text(path, json.dumps(results))
+
+
+def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float]) -> dict[str, Any]:
+    """COCO's numbers and losses of the best and the last evaluation with their epochs, and COCO's on the test data.
+
+    Args:
+        lines: The run's metrics file.
+        test: Empty where there is no test data.
+    """
+    evaluations = [line for line in lines if "val/AP" in line]
+    metrics: dict[str, Any] = {
+        "best": _numbers(max(evaluations, key=lambda line: float(line["val/AP"]))),
+        "last": _numbers(evaluations[-1]),
+    }
+    return {**metrics, "test": dict(test)} if test else metrics
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {key.removeprefix("val/"): value for key, value in line.items() if key.startswith("val/")}
+    return {"epoch": line["epoch"], **numbers}

@@ -28,9 +28,8 @@ from detloss.training.checkpoints import (
 )
 from detloss.training.data.datamodule import DetectionData
 from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
-from detloss.training.folder import holds_files, locked, write_text
+from detloss.training.folder import final_metrics, holds_files, locked, write_start, write_text
 from detloss.training.module import DetectionModule
-from detloss.training.outputs import final_metrics, write_start
 from detloss.training.settings import TrainConfig
 from detloss.training.trainer import Progress, build_trainer, quiet_lightning
 

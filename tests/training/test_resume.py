@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,25 +135,37 @@ HOLD = """
 import sys
 from pathlib import Path
 
+from torch.utils.data import DataLoader
+
 from detloss.training.folder import locked
 
 with locked(Path(sys.argv[1])):
-    print("locked", flush=True)
+    batches = iter(DataLoader(range(100), num_workers=2))
+    print("locked", *(worker.pid for worker in batches._workers), flush=True)
     input()
 """
 
 
 def test_two_processes_do_not_train_into_one_folder(tmp_path):
-    """A second process is refused while the first lives; SIGKILL ends the lock, and nothing of it is in the way."""
+    """A second process is refused while the first lives; SIGKILL ends the lock, even where its workers live on."""
     folder = tmp_path / "run"
     command = [sys.executable, "-c", HOLD, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
-        assert first.stdout.readline() == "locked\n"
+        word, *orphans = first.stdout.readline().split()
+        assert word == "locked"
+        assert len(orphans) == 2
         with pytest.raises(ConfigError, match=f"Another process is training into {folder}"):
             train(config_file(tmp_path), output=folder, progress="off")
+        for orphan in orphans:
+            os.kill(int(orphan), signal.SIGSTOP)  # else it notices within seconds that its parent is gone
         first.kill()
-    assert [file.name for file in folder.iterdir()] == [".lock"]
-    with locked(folder):
-        pass
+        first.wait()
+        assert [file.name for file in folder.iterdir()] == [".lock"]
+        try:
+            with locked(folder):
+                pass
+        finally:
+            for orphan in orphans:
+                os.kill(int(orphan), signal.SIGKILL)
     assert not list(folder.iterdir())
