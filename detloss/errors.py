@@ -17,7 +17,7 @@
     │   └── AlreadyPatchedError     something else already replaced the head's loss
     ├── DataError                   a data set cannot be read or used
     ├── NonFiniteError              a loss or a gradient became NaN or infinite in training
-    └── ScaffoldError               a new plugin package cannot be written or updated
+    └── ScaffoldError               a new plugin package cannot be written
 
 Each of them is a plain exception with a message that says what to do next; what a program may want to read
 (names, packages, findings) is an attribute as well.
@@ -157,7 +157,7 @@ class NonFiniteError(DetlossError, ArithmeticError):
 
 
 class ScaffoldError(DetlossError):
-    """A new plugin package cannot be written or updated."""
+    """A new plugin package cannot be written."""
 
 
 def _rebuild_plugin_error(cls: type[PluginError], message: str, name: str, package: str | None) -> PluginError:

@@ -37,6 +37,7 @@ ONLY_IN = {
     "pytorch_lightning": ("training",),
     "hotcoco": ("training",),
     "entrypoints": ("registry",),
+    "jinja2": ("scaffold",),
 }
 
 

@@ -112,20 +112,19 @@ def test_the_metadata_names_no_place_of_this_machine(detloss_wheels: dict[str, P
 
 @pytest.mark.slow
 def test_the_extras(detloss_wheels: dict[str, Path]) -> None:
-    """`detloss[train]` brings Lightning, `[losses]` the first-party losses and `[new]` copier; plain detloss none."""
+    """`detloss[train]` brings Lightning and `[losses]` the first-party losses; plain detloss neither."""
     with zipfile.ZipFile(detloss_wheels["detloss"]) as wheel:
         metadata = message_from_bytes(wheel.read(f"{INFO}/METADATA"))
-    assert set(metadata.get_all("Provides-Extra", [])) == {"train", "losses", "new"}
-    by_extra: dict[str, set[str]] = {"train": set(), "losses": set(), "new": set(), "": set()}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"train", "losses"}
+    by_extra: dict[str, set[str]] = {"train": set(), "losses": set(), "": set()}
     for line in metadata.get_all("Requires-Dist", []):
         requirement, _, marker = line.partition(";")
         extra = next((name for name in by_extra if name and f"'{name}'" in marker), "")
         by_extra[extra].add(requirement.split(">")[0].strip())
     assert by_extra["losses"] == {"detloss-gaussian", "detloss-iou", "detloss-l1"}
     assert "pytorch-lightning" in by_extra["train"]
-    assert by_extra["new"] == {"copier"}
-    assert {"torch", "torchvision", "pydantic"} <= by_extra[""]
-    assert not by_extra[""] & (by_extra["train"] | by_extra["losses"] | by_extra["new"])
+    assert {"jinja2", "torch", "torchvision", "pydantic"} <= by_extra[""]
+    assert not by_extra[""] & (by_extra["train"] | by_extra["losses"])
 
 
 @pytest.mark.slow

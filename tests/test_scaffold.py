@@ -5,7 +5,6 @@ import importlib.util
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ import pytest
 import torch
 import yaml
 from commands import run
+from jinja2 import UndefinedError
 from packaging.version import Version
 
 import detloss
 from detloss.errors import ScaffoldError
 from detloss.scaffold import write_plugin
-from detloss.scaffold.repository import TEMPLATES
+from detloss.scaffold.package import TEMPLATE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,11 +70,10 @@ def is_linted(folder: Path) -> None:
 
 
 def test_what_is_written(tmp_path: Path) -> None:
-    """A package has its project file, loss, type marker, README, licence, tests, CI, ignored files and answers."""
+    """A package has its project file, loss, type marker, README, license, tests, CI and ignored files."""
     folder, files = write_plugin("power_iou", tmp_path / "new")
     assert folder == tmp_path / "new"
     assert files == (
-        ".copier-answers.yml",
         ".github/workflows/test.yml",
         ".gitignore",
         "LICENSE",
@@ -118,8 +117,6 @@ def test_an_awkward_title(tmp_path: Path, title: str) -> None:
     # A docstring says " as ', so that three of them cannot end it; a long title loses the point at its end.
     assert " ".join(title.replace('"', "'").rstrip(".").split()) in " ".join(words)
     assert "arXiv" not in docstring
-    answered = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
-    assert answered["title"] == title.strip()
     readme = (folder / "README.md").read_text(encoding="utf-8").splitlines()
     assert readme[0] == f"# {title.strip()}"
 
@@ -160,6 +157,7 @@ def test_every_space_and_any_number_of_parameters(
         ("alpha=3", {"gt": 0}),
         ("alpha=-3", {}),
         ("alpha=0:ge=0,le=10", {"ge": 0, "le": 10}),
+        ("alpha=3.0:ge=1,le=10", {"ge": 1, "le": 10}),
         ("alpha=2:lt=1e3", {"gt": 0, "lt": 1000}),
         ("alpha=2:gt=-1.5", {"gt": -1.5}),
     ],
@@ -201,8 +199,8 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
         ("Apache-2.0", ("Version 2.0, January 2004", "9. Accepting Warranty or Additional Liability", "Copyright 2")),
     ],
 )
-def test_the_whole_licence_is_written(tmp_path: Path, license_: str, words: tuple[str, ...]) -> None:
-    """Each licence is there from its heading to its end, with the author's name."""
+def test_the_whole_license_is_written(tmp_path: Path, license_: str, words: tuple[str, ...]) -> None:
+    """Each license is there from its heading to its end, with the author's name."""
     folder, _ = write_plugin("own", tmp_path / "new", {"license": license_, "author": "Ada Lovelace"})
     text = (folder / "LICENSE").read_text()
     assert all(word in text for word in (*words, "Ada Lovelace"))
@@ -210,40 +208,32 @@ def test_the_whole_licence_is_written(tmp_path: Path, license_: str, words: tupl
     assert tomllib.loads((folder / "pyproject.toml").read_text())["project"]["license"] == license_
 
 
-def test_without_copier_the_extra_is_named(run_python: Callable[..., Any], tmp_path: Path) -> None:
-    """Where copier is not installed, the error says which extra brings it."""
-    # The standard library is all that -S leaves, and to that what detloss itself needs is added.
-    links = tmp_path / "links"
-    links.mkdir()
-    for name in ("yaml", "entrypoints.py"):
-        spec = importlib.util.find_spec(name.removesuffix(".py"))
-        assert spec is not None
-        assert spec.origin is not None
-        origin = Path(spec.origin)
-        (links / name).symlink_to(origin if name.endswith(".py") else origin.parent)
-    program = (
-        f"import sys; sys.path += [{str(ROOT)!r}, {str(links)!r}]\n"
-        "from detloss.scaffold import write_plugin\n"
-        "from detloss.errors import ScaffoldError\n"
-        "try: write_plugin('own', 'never')\n"
-        "except ScaffoldError as error: print(error)"
-    )
-    done = run_python("-S", "-c", program)
-    assert "needs copier, which is not installed. Run\n  pip install 'detloss[new]'" in done.stdout, done.stderr
+def test_everything_is_rendered_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that asks for what there is not is an error, and not even the folder is made."""
+    shutil.copytree(TEMPLATE, tmp_path / "template")
+    (tmp_path / "template" / "test_loss.py.jinja").write_text("{{ nothing_of_the_kind }}")
+    monkeypatch.setattr("detloss.scaffold.package.TEMPLATE", tmp_path / "template")
+    with pytest.raises(UndefinedError, match="nothing_of_the_kind"):
+        write_plugin("own", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_else_is_written(home: Path, tmp_path: Path) -> None:
+    """Outside of the new folder nothing is written, the home included."""
+    before = set(tmp_path.rglob("*"))
+    folder, files = write_plugin("own", tmp_path / "new")
+    written = set(tmp_path.rglob("*")) - before
+    assert {path for path in written if path.is_file()} == {folder / file for file in files}
+    assert all(path.is_relative_to(folder) for path in written)
 
 
 @pytest.mark.slow
 def test_the_wheel_has_the_template(detloss_wheels: dict[str, Path], tmp_path: Path) -> None:
-    """Every file of the template is in the wheel, those with a leading dot included."""
+    """Every file of the template is in the wheel."""
     shutil.unpack_archive(detloss_wheels["detloss"], tmp_path / "wheel", "zip")
-    unpacked = tmp_path / "wheel" / "detloss" / "scaffold" / "templates"
-    contents = [
-        {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
-        for top in (TEMPLATES, unpacked)
-    ]
+    unpacked = tmp_path / "wheel" / "detloss" / "scaffold" / "template"
+    contents = [{path.name: path.read_bytes() for path in top.iterdir()} for top in (TEMPLATE, unpacked)]
     assert contents[0] == contents[1]
-    assert any("/.gitignore" in name for name in contents[0])
-    assert any("/.github/" in name for name in contents[0])
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from detloss.scaffold import write_plugin
         ({"title": "x" * 201}, "200 is the most"),
         ({"paper": " "}, "where the loss comes from"),
         ({"author": "\x00"}, "control character"),
+        ({"title": "\ud800"}, "control character"),
         ({"class_name": "alphaLoss"}, "beginning with a capital"),
         ({"class_name": "Tensor"}, "has a meaning already"),
         ({"distribution": "-x"}, "no name of a package"),

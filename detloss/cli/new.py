@@ -1,24 +1,25 @@
-"""`detloss new`: write a plugin package, or bring one up to date."""
+"""`detloss new`: write a plugin package."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from detloss.cli import INTERRUPTED
-from detloss.errors import ScaffoldError
+
+if TYPE_CHECKING:
+    from detloss.scaffold import Question
 
 
 def command(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="What configs are to call the loss: power_iou, say. With --update: the package's folder.",
+            help="What configs are to call the loss: power_iou, say.",
             metavar="NAME",
             show_default=False,
         ),
@@ -50,7 +51,7 @@ def command(
             "--parameter",
             "-p",
             metavar="NAME=DEFAULT",
-            help="A parameter, with bounds if you like: alpha=3.0:gt=0,le=10; repeatable. By default it has none.",
+            help="A parameter, with bounds if you like: alpha=3.0:ge=1,le=10; repeatable. By default it has none.",
             show_default=False,
         ),
     ] = None,
@@ -82,12 +83,8 @@ def command(
     no_input: Annotated[
         bool, typer.Option("--no-input", help="Ask nothing: what is not given gets a default.")
     ] = False,
-    update: Annotated[
-        bool,
-        typer.Option("--update", help="Bring the improvements of a later template into a package, keeping its edits."),
-    ] = False,
 ) -> None:
-    """Write a complete plugin package: a loss that runs, its tests, README, licence and CI.
+    """Write a complete plugin package: a loss that runs, its tests, README, license and CI.
 
     On a terminal it asks for what is not given. The package passes ruff, mypy and its own tests as it is; what is
     left to do is the formula. Nothing that exists is overwritten.
@@ -96,9 +93,7 @@ def command(
 
     detloss new power_iou
 
-    detloss new power_iou --title "Power IoU" --parameter alpha=3.0 --no-input
-
-    detloss new --update detloss-power-iou
+    detloss new power_iou --title "Power IoU" --parameter alpha=3.0:ge=1,le=10 --no-input
     """
     answers = {
         "title": title,
@@ -111,26 +106,27 @@ def command(
         "distribution": package,
     }
     given = {key: value for key, value in answers.items() if value is not None}
-    if update:
-        if given or output is not None:
-            raise typer.BadParameter(
-                "--update takes the package's folder and nothing else: detloss new --update FOLDER"
-            )
-        _update(Path(name or "."))
-    else:
-        # Python has None for a stream that was closed when it started.
-        ask = not no_input and sys.stdin is not None and sys.stdin.isatty()
-        if not ask:
-            _check_given(name, given, no_input)
-        _write(_asked_name() if name is None else name, output, given, ask)
-
-
-def _asked_name() -> str:
+    # Python has None for a stream that was closed when it started.
+    ask = not no_input and sys.stdin is not None and sys.stdin.isatty()
+    if not ask:
+        _check_given(name, given, no_input)
     try:
-        return str(typer.prompt("Name of the loss in configs"))
-    except typer.Abort:
-        # Ctrl-C, which ends the questions after this one likewise.
+        _write(name, output, given, ask)
+    except typer.Abort:  # Ctrl-C at a question
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _asked(question: Question, default: str) -> str:
+    """Ask on the terminal until the answer can be used."""
+
+    def checked(answer: str) -> str:
+        if problem := question.problem(answer.strip()):
+            raise typer.BadParameter(problem)
+        return answer
+
+    # Without a default an empty answer is asked again.
+    shown = default if default or question.key == "parameters" else None
+    return str(typer.prompt(question.text, default=shown, show_default=bool(default), value_proc=checked))
 
 
 def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> None:
@@ -148,14 +144,12 @@ def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> Non
         )
 
 
-def _write(name: str, output: Path | None, given: dict[str, Any], ask: bool) -> None:
+def _write(name: str | None, output: Path | None, given: dict[str, Any], ask: bool) -> None:
     from detloss.cli.output import stdout  # noqa: PLC0415 - help needs none of it
-    from detloss.scaffold import refresh_repository, write_plugin  # noqa: PLC0415
+    from detloss.scaffold import NAME, write_plugin  # noqa: PLC0415
 
-    folder, files = write_plugin(name, output, given, ask=ask)
-    with contextlib.suppress(ScaffoldError):
-        # For `copier update`. Our own `--update` makes it by itself, and says what is wrong.
-        refresh_repository()
+    name = _asked(NAME, "") if name is None else name
+    folder, files = write_plugin(name, output, given, ask=_asked if ask else None)
     out = stdout()
     out.print(f"Wrote {folder}", markup=False, highlight=False, soft_wrap=True)
     width = max(map(len, files))
@@ -168,22 +162,6 @@ def _write(name: str, output: Path | None, given: dict[str, Any], ask: bool) -> 
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _update(folder: Path) -> None:
-    from detloss.cli.output import stdout  # noqa: PLC0415 - as above
-    from detloss.scaffold import update_plugin  # noqa: PLC0415
-
-    done = update_plugin(folder)
-    out = stdout()
-    if not done.changed:
-        out.print(f"{folder} is up to date: it has the template's newest version, {done.after}.", highlight=False)
-        return
-    out.print(f"Updated {folder} from the template's {done.before} to {done.after}:", markup=False, highlight=False)
-    for file in done.changed:
-        note = "  changed by you and by the template: choose" if file in done.conflicts else ""
-        out.print(f"  {file}{note}", markup=False, highlight=False, soft_wrap=True)
-    out.print("\nLook at it with `git diff`, then commit.", highlight=False)
 
 
 def _meaning(file: str) -> str:
@@ -199,7 +177,6 @@ _MEANINGS = {
     "tests/": "the conformance kit, and a value worked out by hand",
     "pyproject.toml": "the name that configs use, and what the package needs",
     "README.md": "what it is, and how it is used",
-    "LICENSE": "the licence",
+    "LICENSE": "the license",
     ".github/": "the same tests on GitHub",
-    ".copier-answers.yml": "for `detloss new --update`",
 }

@@ -1,0 +1,113 @@
+"""The parameters of a new loss, written as ``alpha=3.0:ge=1,le=10 beta=1``."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from collections.abc import Sequence
+from operator import ge, gt, le, lt
+from typing import NamedTuple
+
+__all__ = ["Parameter", "parsed", "problem_of_parameters"]
+
+
+class Parameter(NamedTuple):
+    """One parameter, as source code.
+
+    Attributes:
+        name: Its name.
+        default: Its default, a float literal.
+        bounds: Its bounds, as in ``("ge=1", "le=10")``.
+    """
+
+    name: str
+    default: str
+    bounds: tuple[str, ...]
+
+    @property
+    def arguments(self) -> str:
+        """What its `Field` is called with."""
+        return ", ".join((self.default, *self.bounds))
+
+    @property
+    def distance(self) -> str:
+        """The difference from the default."""
+        sign, size = ("+", self.default[1:]) if self.default.startswith("-") else ("-", self.default)
+        return f"{self.name} {sign} {size}"
+
+    @property
+    def in_yaml(self) -> str:
+        """The default, a number to every version of YAML."""
+        return re.sub(r"e(\d)", r"e+\1", re.sub(r"^(-?\d+)e", r"\1.0e", self.default))
+
+
+def parsed(text: str) -> list[Parameter]:
+    """Return the parameters of a text in which nothing is wrong."""
+    return [_parameter(*_split(part)) for part in text.split()]
+
+
+def problem_of_parameters(text: str) -> str:
+    """Say what is wrong with the text of all parameters."""
+    parts = text.split()
+    names = [part.partition("=")[0] for part in parts]
+    return " ".join(filter(None, (_problem(part, names) for part in parts)))
+
+
+def _split(part: str) -> tuple[str, str, list[str]]:
+    found, _, bounds = part.partition(":")
+    name, _, value = found.partition("=")
+    return name, value, bounds.split(",") if bounds else []
+
+
+def _parameter(name: str, value: str, bounds: Sequence[str]) -> Parameter:
+    value, *bounds = (number.lower().replace("e+", "e") for number in (value, *bounds))
+    if float(value) > 0 and not any(bound.startswith("g") for bound in bounds):
+        bounds = ["gt=0", *bounds]
+    return Parameter(name, value if re.search("[.e]", value) else f"{value}.0", tuple(bounds))
+
+
+def _problem(part: str, names: Sequence[str]) -> str:
+    name, value, bounds = _split(part)
+    if not _PATTERN.fullmatch(part):
+        return (
+            f"{json.dumps(part)}: write NAME=NUMBER, or with bounds NAME=NUMBER:ge=1,le=10 (gt greater than, ge at "
+            "least, lt less than, le at most). What is no number can be added to the class afterwards."
+        )
+    if problem := _problem_of_name(name):
+        return problem
+    if names.count(name) > 1:
+        return f"{name} is given more than once."
+    if len({bound[0] for bound in bounds}) < len(bounds):
+        return f"{json.dumps(part)} has two bounds on one side."
+    limits = [(bound, *bound.split("=")) for bound in bounds]
+    outside = [bound for bound, kind, limit in limits if not _HOLDS[kind](float(value), float(limit))]
+    return f"The default of {json.dumps(part)} is outside its own bound {outside[0]}." if outside else ""
+
+
+def _problem_of_name(name: str) -> str:
+    if name in _SPEC_KEYS:
+        return f"{name} is a key of every loss in a config, so no parameter can have that name."
+    if keyword.iskeyword(name):
+        other = name[:3] if len(name) > 3 else f"{name}_"
+        return f"{name} is a word of Python's own and can be no parameter; write {other} for instance."
+    if name in _TAKEN or name.startswith("model_"):
+        return f"{name} has a meaning already in the class; choose another name."
+    if name.lower() in _YAML_WORDS:
+        return f"{name} is no text to YAML, which reads it as a value; choose another name."
+    return ""
+
+
+_NUMBER = r"-?(0|[1-9][0-9]{0,8})([.][0-9]{1,17})?([eE][+-]?[0-9]{1,2})?"
+_BOUND = f"(gt|ge|lt|le)={_NUMBER}"
+_PATTERN = re.compile(f"[A-Za-z][A-Za-z0-9_]{{0,39}}={_NUMBER}(:{_BOUND}(,{_BOUND})*)?")
+
+_HOLDS = {"gt": gt, "ge": ge, "lt": lt, "le": le}
+
+_SPEC_KEYS = frozenset({"name", "weight", "normalizer", "compile"})
+_YAML_WORDS = frozenset({"false", "no", "null", "off", "on", "true", "yes"})
+_TAKEN = frozenset(
+    {"construct", "copy", "dict", "fields", "from_orm", "json", "schema", "schema_json", "validate"}
+    | {"update_forward_refs", "parse_file", "parse_obj", "parse_raw", "Config", "Field", "config", "float", "self"}
+)
+"""What pydantic and the written module call something else."""
