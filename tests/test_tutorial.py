@@ -122,8 +122,10 @@ def matches(printed: str, shown: str) -> bool:
 
 
 def plain(text: str) -> list[str]:
+    # pytest draws a dot a test, which "..." must not be taken for, and repeats what took over a minute as h:mm:ss.
+    drawn = re.sub(r"\.{4,}", ".", re.sub(r" \(\d+:\d\d:\d\d\)$", "", text, flags=re.MULTILINE))
     # Thousands are set apart by a space.
-    numbered = re.sub(r"\d+(?:[ \u202f]\d{3})*", "0", text)
+    numbered = re.sub(r"\d+(?:[ \u202f]\d{3})*", "0", drawn)
     lines = [" ".join(line.split()) for line in numbered.splitlines()]
     return [line for line in lines if line.strip("\u2500")]
 
@@ -169,6 +171,7 @@ def test_only_what_needs_the_network_is_left_out() -> None:
         ("a\nx\nz\ny\n", "a\n...\nz\n", False),
         ("12 checks, 1\u202f234 values\n", "3 checks, 5 678 values\n", True),
         ("no checks\n", "3 checks\n", False),
+        ("......... [100%]\n9 passed in 81.65s (0:01:21)\n", "........ [100%]\n8 passed in 2.45s\n", True),
         ("", "", True),
         ("x\n", "", False),
     ],
