@@ -17,7 +17,7 @@ import pytest
 
 from detloss.doctor import SLOW, load_apart
 from detloss.doctor.isolated import Trial
-from detloss.registry import Plugin
+from detloss.registry import LOSS_GROUP, Plugin
 
 GOOD = """
 from detloss.loss import BoxRegressionLoss
@@ -383,7 +383,7 @@ def test_a_plugin_that_ends_its_watcher(tmp_path: Path) -> None:
 
 
 def plugin(name: str, module: str) -> Plugin:
-    return Plugin(name, "detloss.losses", "p", "1.0", module, "Loss", "")
+    return Plugin(name, LOSS_GROUP, "p", "1.0", module, "Loss", "")
 
 
 @pytest.mark.slow

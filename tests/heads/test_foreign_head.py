@@ -150,7 +150,7 @@ value = known(images, targets)["box"].item()
 
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 boxes = []
-for step in range(30):
+for step in range(60):
     losses = model(images, targets)
     boxes.append(losses["box"].item())
     optimizer.zero_grad()
