@@ -9,7 +9,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from detloss.errors import DataError
 
-__all__ = ["read_picture"]
+__all__ = ["FORMATS", "read_picture"]
+
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""What Pillow may decode. Any file may hold any format: for an EPS named .jpg it would start Ghostscript."""
 
 
 def read_picture(file: Path, size: tuple[int, int] | None = None) -> Image.Image:
@@ -20,14 +23,14 @@ def read_picture(file: Path, size: tuple[int, int] | None = None) -> Image.Image
     stored, unturned picture has the annotated size. Grayscale, palette, 16-bit and transparent pictures are converted.
 
     Args:
-        file: Any format that Pillow reads.
+        file: One of `FORMATS`, whatever its name ends in.
         size: Annotated (width, height); None takes the turned picture as it is.
 
     Raises:
         DataError: the file is no readable picture, or its size is not the annotated one.
     """
     try:
-        with Image.open(file) as stored:
+        with Image.open(file, formats=FORMATS) as stored:
             turned = ImageOps.exif_transpose(stored)
             picture = stored if size is not None and turned.size != size and stored.size == size else turned
             rgb = _as_rgb(picture)

@@ -292,6 +292,14 @@ def test_sixteen_bits_are_scaled(tmp_path):
     assert read_picture(tmp_path / "deep.png").getpixel((0, 0)) == (127, 127, 127)
 
 
+def test_row_39_no_picture_starts_a_program(tmp_path):
+    """An EPS named .jpg, for which Pillow would start Ghostscript, is an error that names the file."""
+    file = tmp_path / "photo.jpg"
+    Image.new("RGB", (4, 4)).save(file, format="EPS")
+    with pytest.raises(DataError, match=r"photo\.jpg cannot be read: cannot identify"):
+        read_picture(file)
+
+
 def test_a_palette_with_transparency_is_read_quietly(tmp_path):
     """A palette whose transparency is a byte a colour becomes RGB without a warning."""
     picture = Image.new("P", (4, 4))
