@@ -42,7 +42,7 @@ COORDINATE_BOUND = 1e9
 
 
 def iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
-    """Return the intersection over union of each pair, ``I / (U + eps)``.
+    """Return intersection over union of each pair, ``I / (U + eps)``.
 
     Args:
         pred: ``(..., 4)`` boxes.
@@ -56,7 +56,7 @@ def iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 
 
 def pair_boxes(pred: Tensor, target: Tensor) -> BoxPair:
-    """Compare each box of ``pred`` with the box at the same place in ``target``; both are ``(..., 4)``."""
+    """Compare pairs of boxes, each ``(..., 4)``, place by place."""
     x1, y1, x2, y2 = _columns(pred)
     target_x1, target_y1, target_x2, target_y2 = _columns(target)
     w, h = (x2 - x1).relu(), (y2 - y1).relu()
@@ -72,7 +72,7 @@ def pair_boxes(pred: Tensor, target: Tensor) -> BoxPair:
 
 
 class BoxPair(NamedTuple):
-    """What the losses of the IoU family are made of, each ``(...)``; `pair_boxes` computes it.
+    """What losses of the IoU family are made of, each ``(...)``.
 
     It keeps x and y apart: elementwise work on whole columns is what eager torch does fastest, and what torch.compile
     makes one kernel of.
@@ -109,12 +109,12 @@ class BoxPair(NamedTuple):
 
     @property
     def cw(self) -> Tensor:
-        """Width of the smallest box that encloses both, by the identity ``w + W = cw + overlap_w``."""
+        """Width of the enclosing box: ``w + W = cw + overlap_w``."""
         return self.w + self.target_w - self.overlap_w
 
     @property
     def ch(self) -> Tensor:
-        """Height of the smallest box that encloses both, by the identity ``h + H = ch + overlap_h``."""
+        """Height of the enclosing box: ``h + H = ch + overlap_h``."""
         return self.h + self.target_h - self.overlap_h
 
     @property
@@ -129,7 +129,7 @@ class BoxPair(NamedTuple):
 
     @property
     def inverted(self) -> Tensor:
-        """True where the prediction has x2 < x1 or y2 < y1; ``(...)``, of type bool.
+        """True where the prediction has x2 < x1 or y2 < y1.
 
         A box without any area can still come near to the target by a penalty that looks at centers or corners only.
         A loss adds its largest value here, so that no inverted box scores better than a disjoint one.
@@ -137,21 +137,25 @@ class BoxPair(NamedTuple):
         return (self.x2 < self.x1) | (self.y2 < self.y1)
 
     def center_distance(self, eps: float) -> Tensor:
-        """Return the squared distance of the centers over that of the enclosing diagonal, ``rho² / (c² + eps)``.
+        """Return DIoU's penalty, ``rho² / (c² + eps)``, in [0, 1).
 
-        It is DIoU's penalty, in [0, 1).
+        ``rho`` is the distance of the centers, ``c`` the diagonal of the enclosing box.
         """
         dx, dy, cw, ch = self.dx, self.dy, self.cw, self.ch
         return (dx * dx + dy * dy) / (cw * cw + ch * ch + eps)
 
     def side_difference(self, eps: float) -> Tensor:
-        """Return ``(w - W)² / (cw² + eps) + (h - H)² / (ch² + eps)``, EIoU's penalty on the sides, in [0, 2]."""
+        """Return EIoU's penalty on the sides, in [0, 2].
+
+        It is ``(w - W)² / (cw² + eps) + (h - H)² / (ch² + eps)``.
+        """
         dw, dh, cw, ch = self.w - self.target_w, self.h - self.target_h, self.cw, self.ch
         return dw * dw / (cw * cw + eps) + dh * dh / (ch * ch + eps)
 
     def aspect_difference(self, eps: float) -> Tensor:
-        """Return ``v = 4 / π² (atan(W / H) - atan(w / h))²``, CIoU's measure of the aspect ratios, in [0, 1].
+        """Return CIoU's ``v``, the difference of the aspect ratios, in [0, 1].
 
+        It is ``4 / π² (atan(W / H) - atan(w / h))²``.
         ``eps`` pixels are added to every side: without them a box of height 0 has a NaN gradient.
         """
         target_angle = torch.atan((self.target_w + eps) / (self.target_h + eps))
@@ -160,7 +164,7 @@ class BoxPair(NamedTuple):
 
 
 def size(boxes: Tensor) -> Tensor:
-    """Return ``(..., 2)`` widths and heights; 0 where a side is inverted, without gradient there."""
+    """Return ``(..., 2)`` sides; inverted ones are 0, without gradient."""
     lt, rb = boxes.chunk(2, dim=-1)
     return (rb - lt).relu()
 
@@ -185,7 +189,7 @@ def bounded(boxes: Tensor) -> Tensor:
 
 
 def scaled(boxes: Tensor, ratio: float | Tensor) -> Tensor:
-    """Return the boxes with both sides multiplied by ``ratio``, about their own centers."""
+    """Return the boxes scaled by ``ratio`` about their own centers."""
     lt, rb = boxes.chunk(2, dim=-1)
     middle, half_size = (lt + rb) / 2, (rb - lt) * (ratio / 2)
     return torch.cat([middle - half_size, middle + half_size], dim=-1)
@@ -198,13 +202,13 @@ def area(size: Tensor) -> Tensor:
 
 
 def distance(dx: Tensor, dy: Tensor) -> Tensor:
-    """Return the ``(...)`` lengths ``sqrt(dx² + dy²)``; at 0 the gradient is 0, where that of the root is NaN."""
+    """Return ``sqrt(dx² + dy²)``; at 0 the gradient is 0, not NaN."""
     length: Tensor = vector_norm(torch.stack([dx, dy], dim=-1), dim=-1)
     return length
 
 
 def squared_norm(offset: Tensor) -> Tensor:
-    """Return the ``(...)`` squared lengths ``x**2 + y**2`` of ``(..., 2)`` offsets or diagonals."""
+    """Return squared lengths ``(...)`` of ``(..., 2)`` offsets or diagonals."""
     x, y = offset.unbind(dim=-1)
     return x * x + y * y
 

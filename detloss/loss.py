@@ -1,4 +1,4 @@
-"""The interface of a box-regression loss: all that the author of a plugin must read.
+"""The interface of a loss: all that a plugin author must read.
 
 A loss is an ordinary ``nn.Module`` that maps two ``(N, 4)`` tensors to one value a pair, never reduced. A head
 adapter calls it: the adapter decodes, turns autocast off, handles the empty batch, weighs, normalizes and sums. The
@@ -80,7 +80,7 @@ class LossConfig(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse, when the class is defined, what would make a config ambiguous or lax."""
+        """Refuse what would make a config ambiguous or lax."""
         super().__pydantic_init_subclass__(**kwargs)
         if taken := sorted(ENVELOPE & cls.model_fields.keys()):
             raise LossDefinitionError(
@@ -96,7 +96,7 @@ class LossConfig(BaseModel):
 
 
 class NestedSpec(BaseModel):
-    """A spec of a loss inside another loss (what a wrapper holds): a name and parameters.
+    """The spec of a loss inside another loss: name and parameters.
 
     It is written flat (``{name: giou, eps: 1.0e-6}``) or, where the defaults do, as the name alone. The name may
     be ``package:name`` where two packages claim it.
@@ -109,7 +109,7 @@ class NestedSpec(BaseModel):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The keys that are not the envelope: parameters of the loss's own Config, not yet validated."""
+        """The parameters of the loss's own Config, not yet validated."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="before")
@@ -119,10 +119,10 @@ class NestedSpec(BaseModel):
 
 
 class LossSpec(NestedSpec):
-    """What a config says about one loss of one head: ``name`` and envelope; other keys are its parameters."""
+    """What a config says about one loss: name, envelope and parameters."""
 
     weight: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Factor on the loss; left out, the loss's recommended weight for the head it goes to, else 1."""
+    """Factor on the loss; the default is its recommended weight for the head, else 1."""
     normalizer: Literal["stock", "positives"] = "stock"
     """`stock` divides the sum as torchvision does in this head, `positives` by the number of matched boxes."""
     compile: bool = False
@@ -130,7 +130,7 @@ class LossSpec(NestedSpec):
 
 
 class BoxRegressionLoss(nn.Module, ABC):
-    """A box-regression loss: ``(N, 4)`` predictions and ``(N, 4)`` targets in, ``(N,)`` values out.
+    """A box-regression loss: two ``(N, 4)`` in, ``(N,)`` out.
 
     A subclass names its parameters in a nested ``Config`` and implements ``forward``. It must accept any N, 0
     included; treat every pair by itself, unless it says ``batch_dependent``; give finite values and gradients for
@@ -199,14 +199,15 @@ class BoxRegressionLoss(nn.Module, ABC):
     # writes neither of the two, `super().forward(...)` repeats none, and hooks and torch.compile see a module like any.
 
     def __call__(self, pred: Tensor, target: Tensor, **extras: Any) -> Tensor:
-        """Compute the loss in float32 or more; no gradient flows into the target and the extras."""
+        """Compute the loss in at least float32, target and extras detached."""
         if extras:
             extras = {name: _constant(value) if isinstance(value, Tensor) else value for name, value in extras.items()}
         values: Tensor = nn.Module.__call__(self, at_least_float32(pred), _constant(target), **extras)
         return values
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or share the buffers, but keep their dtype: in half precision a running mean would never move."""
+        """Move the buffers, but keep their dtype."""
+        # In half precision a running mean would never move.
 
         def keep_dtype(tensor: Tensor) -> Tensor:
             applied = fn(tensor)
@@ -226,7 +227,7 @@ class BoxRegressionLoss(nn.Module, ABC):
         return ", ".join(f"{name}={value!r}" for name, value in self.config)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check the interface when the class is defined, where its author sees it."""
+        """Check the interface where its author sees it."""
         super().__init_subclass__(**kwargs)
         if cls.space not in ("boxes", "deltas"):
             raise LossDefinitionError(f"{cls.__qualname__}.space is {cls.space!r}; write 'boxes' or 'deltas'.")
@@ -244,7 +245,7 @@ _STRICTNESS = ("extra", "frozen", "strict", "allow_inf_nan")
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Return a tensor in half precision as float32, any other as it is.
+    """Return half precision as float32, any other tensor as it is.
 
     Areas overflow float16 at 256 x 256 px, and bfloat16 keeps 8 bits of a coordinate.
     """

@@ -1,4 +1,4 @@
-"""Does a loss pull boxes together that do not overlap, or of which one lies within the other?
+"""Whether a loss pulls disjoint and nested boxes together.
 
 Measured, not declared: the slope of the loss at some pairs, as the prediction moves along the line of the centers.
 """
@@ -24,7 +24,7 @@ NOTHING = 1e-6
 
 
 class Pull(NamedTuple):
-    """Whether a loss pulls a prediction to its target, by the weakest of some directions."""
+    """Whether a loss pulls a prediction to its target."""
 
     disjoint: Literal["yes", "near only", "no", "pushes away"]
     """Where they do not overlap; `near only`: the gradient fades within five sides."""
@@ -33,7 +33,7 @@ class Pull(NamedTuple):
 
 
 def measure_pull(loss: BoxRegressionLoss) -> Pull:
-    """Measure what a loss does to predictions whose centers are off; its own state stays as it is."""
+    """Measure whether a loss pulls; its own state stays as it is."""
     loss = copy.deepcopy(loss).eval()
     near, far = _weakest(loss, NEAR), _weakest(loss, FAR)
     nested = min(_weakest(loss, 0.1, size=0.5), _weakest(loss, 0.2, size=2.0))
@@ -42,7 +42,7 @@ def measure_pull(loss: BoxRegressionLoss) -> Pull:
 
 
 def _weakest(loss: BoxRegressionLoss, distance: float, size: float = 1.0) -> float:
-    """Return the least decrease of the loss by a side of movement towards the target, over the directions.
+    """Return the weakest pull over the directions, per side of movement.
 
     Args:
         loss: In evaluation mode.

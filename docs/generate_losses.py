@@ -1,4 +1,4 @@
-"""Write docs/losses.md from the loss classes of detloss's own packages; ``--check`` only says if it is out of date."""
+"""Write docs/losses.md from the loss classes; ``--check`` only compares."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ INVARIANCES = {"translation": "translation", "scale": "scale", "axis_scale": "ax
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write or check the page; raises SystemExit with a message where it is out of date."""
+    """Write the page; with ``--check``, fail if it is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail if the page is out of date")
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -126,7 +126,7 @@ def section(name: str, cls: type[BoxRegressionLoss]) -> str:
 
 
 def markdown(docstring: str) -> Iterator[str]:
-    """Yield the paragraphs and sections of a docstring: literal blocks fenced, backticks made single, papers linked."""
+    """Yield the paragraphs and sections of a docstring as Markdown."""
     literal = False
     for block in re.split(r"\n\n(?=\S)|(?<=::)\n\n", docstring):
         if literal:
@@ -157,7 +157,7 @@ def plain(value: Any) -> str:
 
 
 def kind(schema: dict[str, Any]) -> str:
-    """Return the type and the bounds of a parameter, from its JSON schema."""
+    """Return type and bounds of a parameter, from its JSON schema."""
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "anyOf" in schema:

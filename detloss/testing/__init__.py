@@ -1,6 +1,6 @@
-"""The conformance kit: what every loss promises, as checks that its author can run.
+"""The conformance kit: checks of what every loss promises.
 
-In a plugin's tests, one parametrised line::
+In a plugin's tests, one parametrized line::
 
     @pytest.mark.parametrize("check", CHECKS, ids=str)
     def test_conformance(check):

@@ -67,7 +67,7 @@ class Check:
             raise ConformanceError(f"{subject.who} fails {self.name}. {result.message}") from result.error
 
     def apply(self, subject: Subject) -> Result:
-        """Check one loss and say what came of it; whatever the loss raises is a failure of this check."""
+        """Check one loss; whatever it raises is a failure of this check."""
         trial = Trial(subject)
         # Neither random numbers nor the modes of the caller have a say, and they are left as they were.
         with (
@@ -138,7 +138,7 @@ def _random_numbers_kept() -> Iterator[None]:
 
 @contextmanager
 def _default_dtype_kept() -> Iterator[None]:
-    """A loss that sets the default dtype must not spoil the checks after it, nor the tests of its author."""
+    """Undo what a loss does to the default dtype of other tests."""
     before = torch.get_default_dtype()
     try:
         yield
@@ -147,7 +147,7 @@ def _default_dtype_kept() -> Iterator[None]:
 
 
 def _raised(error: BaseException, subject: Subject) -> str:
-    """Say what a loss raised and where: in the deepest frame of its own package."""
+    """Say what a loss raised, and where in its own package."""
     # A compiler ends its errors with pages on itself, among them the line of the loss.
     text = " ".join(re.split(r"\n\s*(?:Developer debug context|from user code)", str(error))[0].split())
     if len(text) > _LONGEST_ERROR:

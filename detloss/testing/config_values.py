@@ -1,4 +1,7 @@
-"""The values that a Config holds, down to those within its tuples, mappings and models, and what it takes instead."""
+"""The values that a Config holds, and what it takes instead.
+
+Values within tuples, mappings and models count too.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ FACTORS = (2, 0.5, 10, 0.1, 1000, 0.001, 1.1, 0.9)
 
 
 def places(config: LossConfig) -> Iterator[tuple[Place, Any]]:
-    """Yield every value with its place, a container before what is in it.
+    """Yield every value with its place, containers first.
 
     A nested spec is one value: its parameters are validated by the Config of the loss that it names.
     """
@@ -49,7 +52,7 @@ def places(config: LossConfig) -> Iterator[tuple[Place, Any]]:
 
 
 def changed(config: LossConfig, place: Place, value: object) -> dict[str, Any]:
-    """Return the field of a Config that holds a place, with another value there."""
+    """Return a field of a Config with another value at a place."""
     name, *rest = place
     return {str(name): _replaced(getattr(config, str(name)), rest, value)}
 
@@ -60,7 +63,7 @@ def accepts(config: LossConfig, fields: dict[str, Any]) -> bool:
 
 
 def declares(config: LossConfig, fields: dict[str, Any]) -> bool:
-    """Tell whether the bare types of some fields take these values as they are: ``float | str`` takes ``"1"``."""
+    """Tell whether fields are declared for these values: ``float | str`` for ``"1"``."""
     for name, value in fields.items():
         annotation: Any = type(config).model_fields[name].annotation
         try:
@@ -73,7 +76,7 @@ def declares(config: LossConfig, fields: dict[str, Any]) -> bool:
 
 
 def parameters(config: BaseModel, above: Place = ()) -> Iterator[Place]:
-    """Yield the place of every parameter: of a model within the Config, each field is one; a container is one."""
+    """Yield the place of every parameter, down to fields of models."""
     for name, value in config:
         if is_model(value):
             yield from parameters(value, (*above, name))
@@ -87,13 +90,13 @@ def value_at(config: LossConfig, place: Place) -> Any:
 
 
 def owner_of(config: LossConfig, parameter: Place) -> BaseModel:
-    """Return the model that has a parameter as a field: the Config, or one within it."""
+    """Return the model that has a parameter: the Config, or one within."""
     owner: BaseModel = config if len(parameter) == 1 else value_at(config, parameter[:-1])
     return owner
 
 
 def other_values(config: LossConfig, parameter: Place, numbers: int | None = None) -> Iterator[LossConfig]:
-    """Yield the Config with other values of one parameter, as many as can be thought of and as it accepts.
+    """Yield the Config with other values of one parameter that it accepts.
 
     Args:
         config: The values of all other parameters.
@@ -110,7 +113,7 @@ def other_values(config: LossConfig, parameter: Place, numbers: int | None = Non
 
 
 def with_fields(config: LossConfig, fields: dict[str, Any]) -> LossConfig | None:
-    """Return a Config with other fields beside its own, or None where it does not take them."""
+    """Return a Config with other fields, or None if it refuses them."""
     own = {name: value for name, value in config if name not in fields}
     try:
         return type(config).model_validate({**own, **fields})
@@ -119,7 +122,7 @@ def with_fields(config: LossConfig, fields: dict[str, Any]) -> LossConfig | None
 
 
 def choices(annotation: Any) -> Iterator[Any]:
-    """Yield all values of those types within an annotation that have but a few."""
+    """Yield all values of the types that have few: modes, booleans."""
     annotation = getattr(annotation, "__value__", annotation)  # of `type Alias = ...`
     within = get_args(annotation)
     if get_origin(annotation) is Literal:
@@ -142,7 +145,7 @@ def choices(annotation: Any) -> Iterator[Any]:
 
 
 def is_model(value: object) -> bool:
-    """Tell whether a value is a model of the Config's own, whose fields it vouches for."""
+    """Tell whether a value is a model of the Config's own."""
     return isinstance(value, BaseModel) and not isinstance(value, NestedSpec)
 
 
@@ -153,7 +156,7 @@ def written(place: Place) -> str:
 
 
 def _numbers(value: Any) -> Iterator[Any]:
-    """Yield numbers that a value may be changed to, and containers of them; a Config takes those of its own type."""
+    """Yield numbers, and containers of numbers, that may replace a value."""
     if isinstance(value, int):
         yield from (value + 1, value - 1, 2 * value, value // 2)
     elif isinstance(value, float):

@@ -21,7 +21,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Report:
-    """The results of all checks of one loss; printed, a table in plain text.
+    """The results of all checks of one loss; prints as table.
 
     Attributes:
         loss: The loss, with the parameters that are not the defaults.
@@ -43,13 +43,13 @@ class Report:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of checks that did not run: a report without all of them is no pass."""
+        """Names of checks that did not run exactly once."""
         ran = Counter(result.check.name for result in self.results)
         return tuple(check.name for check in CHECKS if ran[check.name] != 1)
 
     @property
     def summary(self) -> str:
-        """The count: how many checks and comparisons were made, and how they ended."""
+        """How many checks and comparisons were made, and how they ended."""
         outcomes = Counter(result.outcome for result in self.results)
         ended = [f"{count} {words}" for outcome, words in _ENDED.items() if (count := outcomes[outcome])]
         ended += [f"{len(self.missing)} did not run once ({', '.join(self.missing)})"] if self.missing else []
@@ -112,7 +112,7 @@ def check_loss(loss: SubjectLike, exceptions: Mapping[str, str] = _NONE) -> Repo
 
 
 def results(subject: Subject, exceptions: Mapping[str, str] = _NONE) -> Iterator[Result]:
-    """Yield the result of each check as it ends; what fails many checks is said by the first of them."""
+    """Yield each result; what fails many checks is said by the first."""
     check_exceptions(exceptions)
     told: dict[str, str] = {}
     for check in CHECKS:

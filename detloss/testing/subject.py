@@ -21,7 +21,9 @@ SubjectLike = str | Mapping[str, Any] | NestedSpec | type[BoxRegressionLoss] | B
 
 @dataclass(frozen=True)
 class Subject:
-    """The class and the parameters that are checked; the checks build instances of their own.
+    """The class and the parameters that are checked.
+
+    The checks build instances of their own.
 
     Attributes:
         who: What messages call it: its name, or its class's, and its parameters.
@@ -76,7 +78,8 @@ def _of_class(cls: type[BoxRegressionLoss], config: LossConfig) -> Subject:
 
 
 def _target(plugin: Plugin) -> object:
-    """Return the plugin's class if its module is imported already: a class at hand comes from no other module."""
+    """Return the plugin's class if its module is imported already."""
+    # A class at hand comes from no other module.
     if plugin.cls is not None:
         return plugin.cls
     found: Any = sys.modules.get(plugin.module)

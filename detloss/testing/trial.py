@@ -1,4 +1,4 @@
-"""One try of one check: builds the loss, feeds it as a head does, and counts what is compared."""
+"""One try of one check: builds, feeds and compares."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Trial:
         return loss
 
     def stages(self) -> Iterator[BoxRegressionLoss]:
-        """Yield the loss in evaluation mode, and, where it or its base has a buffer ``progress``, as training ends."""
+        """Yield the loss in evaluation mode; with ``progress``, at its end too."""
         yield self.fresh().eval()
         ended = self.fresh().eval()
         if set_progress(ended, 1.0):
@@ -86,7 +86,7 @@ class Trial:
         return pairs(self.subject.cls.space, n, seed, dtype)
 
     def extras(self, target: Tensor) -> dict[str, Tensor]:
-        """Return what a head would supply beside the boxes, for a target of shape ``(..., 4)``."""
+        """Return the extras that a head would supply for a target."""
         anchor = target.new_tensor((100.0, 100.0, 200.0, 180.0)).expand(target.shape)
         given = {
             "image_size": target.new_tensor(IMAGE_SIZE).expand(*target.shape[:-1], 2),
@@ -97,7 +97,7 @@ class Trial:
     def call(
         self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Call the loss itself, always with the same random numbers: only one check is about those."""
+        """Call the loss itself, always with the same random numbers."""
         set_seed(0)
         value = loss(pred, target, **(self.extras(target) if extras is None else extras))
         if not isinstance(value, Tensor):
@@ -108,23 +108,23 @@ class Trial:
     def values(
         self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Return the values alone, ``(N,)``; what the loss does to its inputs, it does to copies."""
+        """Return the values alone, ``(N,)``, computed from copies of the inputs."""
         value = self.call(loss, pred.detach().clone(), target.detach().clone(), extras)
         return self.one_a_pair(value, pred).detach()
 
     def values_and_gradient(self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor) -> Pair:
-        """Return the values ``(N,)`` and the gradient of their sum with respect to the prediction ``(N, 4)``."""
+        """Return values ``(N,)`` and the gradient of their sum ``(N, 4)``."""
         pred = pred.detach().clone().requires_grad_()
         value = self.one_a_pair(self.call(loss, pred, target.detach().clone()), pred)
         return value.detach(), self.gradient(value, pred)
 
     def gradient(self, value: Tensor, pred: Tensor) -> Tensor:
-        """Return the gradient of the sum of values with respect to the prediction."""
+        """Return the gradient of the sum of values into the prediction."""
         self.expect_connected(value)
         return torch.autograd.grad(value.sum(), pred)[0]
 
     def expect_connected(self, value: Tensor) -> None:
-        """Refuse values that hang in the air: what autograd says of them helps no author."""
+        """Refuse values without a gradient: autograd's own message helps no author."""
         if not value.requires_grad:
             found = f"{str(value.dtype).removeprefix('torch.')} values without one"
             self.cause = "gradient"
@@ -156,7 +156,7 @@ class Trial:
         beside: Tensor | None = None,
         where: Callable[[int], str] = "pair {}".format,
     ) -> None:
-        """Compare row by row; the message is about the first row that is wrong.
+        """Compare row by row; the message is about the first wrong one.
 
         Args:
             ok: ``(N,)`` or ``(N, ...)`` booleans: whether the promise holds.
@@ -178,7 +178,7 @@ class Trial:
         raise ConformanceError(f"Expected {expected}, found {shown(found[row])}{compared} in {where(row)}. {advice}")
 
     def expect_close(self, got: Tensor, wanted: Tensor, tolerance: float, expected: str, advice: str) -> None:
-        """Compare two results number by number, ``tolerance`` being relative to the largest of them or to 1."""
+        """Compare two results; ``tolerance`` is relative to the largest, or 1."""
         if got.shape != wanted.shape:
             self.expect(False, expected, f"shape {tuple(got.shape)} beside {tuple(wanted.shape)}", advice)
         got, wanted = got.double(), wanted.double()
@@ -187,7 +187,7 @@ class Trial:
         self.expect_each(ok, expected, got, advice, beside=wanted)
 
     def one_a_pair(self, value: Tensor, pred: Tensor) -> Tensor:
-        """Return the values as a row: whether a batch of one keeps its shape is the matter of one check only."""
+        """Return the values as a row; their shape is another check's matter."""
         if value.numel() != pred.shape[:-1].numel():
             self.cause = "shape"
             self.expect(False, f"{len(pred)} values for {len(pred)} pairs", f"shape {tuple(value.shape)}", PAIRWISE)
@@ -212,7 +212,7 @@ CONNECTED = (
 
 
 def pairs(space: str, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pair:
-    """Return N pairs without anything degenerate; every other prediction is near its target, the rest are anywhere.
+    """Return N ordinary pairs; every other prediction is near its target.
 
     Args:
         space: Boxes have sides of 4 to 300 px; deltas are normally distributed around 0.
@@ -250,7 +250,7 @@ def random_state() -> bytes:
 
 
 def set_progress(loss: BoxRegressionLoss, done: float) -> bool:
-    """Tell a loss, and the losses within it, the done fraction of the run, as a trainer does; False if none asks."""
+    """Set the progress of a loss; False if it has none."""
     found = [buffer for name, buffer in loss.named_buffers() if name.rpartition(".")[2] == "progress"]
     for buffer in found:
         buffer.fill_(done)
@@ -258,12 +258,12 @@ def set_progress(loss: BoxRegressionLoss, done: float) -> bool:
 
 
 def same(first: Tensor, second: Tensor) -> Tensor:
-    """Tell number by number what is the same; so is NaN, for whether values are finite is the matter of two checks."""
+    """Tell which numbers are the same; NaN is the same as NaN."""
     return (first == second) | (first.isnan() & second.isnan())
 
 
 def scale(values: Tensor) -> float:
-    """Return the largest finite size among some values, at least 1: what a tolerance is relative to."""
+    """Return what a tolerance is relative to: the largest value, or 1."""
     finite = torch.where(values.isfinite(), values.detach().abs(), 0.0)
     return float(finite.max().clamp(min=1.0))
 

@@ -340,7 +340,7 @@ class Single(BoxRegressionLoss):
 def test_a_fault_is_not_blamed_on_something_else():
     """Infinite values are none of the empty batch, and lost precision is no error of the kit."""
     BY_NAME["empty"].run(Logarithmic)
-    with pytest.raises(ConformanceError, match=r"Expected the gradient of finite .* If `dtype` .* mend that first"):
+    with pytest.raises(ConformanceError, match=r"Expected the gradient of finite .* If `dtype` .* fix that first"):
         BY_NAME["gradient"].run(Single)
 
 

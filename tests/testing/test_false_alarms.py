@@ -63,7 +63,9 @@ class ManyTypes(BoxRegressionLoss):
 class Required(BoxRegressionLoss):
     """GIoU with a parameter that has no default.
 
-    https://arxiv.org/abs/1902.09630
+    References:
+        Rezatofighi et al., Generalized intersection over union: a metric and a loss for bounding box regression,
+        CVPR 2019.
     """
 
     class Config(LossConfig):
@@ -76,7 +78,10 @@ class Required(BoxRegressionLoss):
 
 
 class TwoBases(BoxRegressionLoss):
-    """The sum of two losses, one of them with a running mean and one that asks for the size (Nobody, 2024)."""
+    """The sum of two losses, one of them with a running mean and one that asks for the size.
+
+    https://arxiv.org/abs/1902.09630
+    """
 
     class Config(LossConfig):
         bases: tuple[NestedSpec, ...] = (NestedSpec(name="wiou"), NestedSpec(name="mpdiou"))

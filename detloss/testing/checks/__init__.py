@@ -1,4 +1,4 @@
-"""All checks, in the order in which they run: from what is cheap and says most to what takes a training."""
+"""All checks, in the order in which they run: the cheapest first."""
 
 from __future__ import annotations
 

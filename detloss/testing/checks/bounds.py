@@ -36,7 +36,7 @@ class _Limits(NamedTuple):
 
 
 def bounds(trial: Trial) -> None:
-    """At the closed bounds of its parameters the loss is finite, and in its range, in float32."""
+    """At closed bounds of parameters, float32 values are finite and in range."""
     config = trial.subject.config
     limits = {place: _limits(config, place) for place in parameters(config)}
     for setting in itertools.islice(_settings(config, limits), SETTINGS):
@@ -51,7 +51,7 @@ def bounds(trial: Trial) -> None:
 
 
 def _settings(config: LossConfig, limits: Mapping[Place, _Limits]) -> Iterator[LossConfig]:
-    """Yield the Config with one parameter at an end, then with two, as far as it accepts them."""
+    """Yield the Config with one parameter at an end, then with two."""
     for count in (1, 2):
         for places in itertools.combinations(limits, count):
             for values in itertools.product(*(limits[place].closed for place in places)):
@@ -63,7 +63,7 @@ def _settings(config: LossConfig, limits: Mapping[Place, _Limits]) -> Iterator[L
 
 
 def _expect_sound(trial: Trial, setting: LossConfig) -> None:
-    """Expect finite values and gradients, and values in the range, of ordinary and of degenerate pairs."""
+    """Expect finite results in the range, of ordinary and degenerate pairs."""
     tried = Trial(replace(trial.subject, config=setting))
     own = ", ".join(f"{name}={value!r:.40}" for name, value in setting if value != getattr(trial.subject.config, name))
     trial.advice = f"It was tried with {own}: narrow the bounds, or correct the formula."
@@ -107,7 +107,7 @@ def _tried(trial: Trial, place: Place, value: float) -> str:
 
 
 def _beyond(value: Any, limit: _Limits) -> list[float]:
-    """Return a hundredth and a hundred times a number, on its open sides only."""
+    """Return a hundredth and a hundredfold of a number, where unbounded."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not value:
         return []
     near, far = (value // FARTHEST if isinstance(value, int) else value / FARTHEST), value * FARTHEST

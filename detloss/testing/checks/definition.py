@@ -1,4 +1,4 @@
-"""Checks of the class itself: its Config, what it says of its source, its weights and its package."""
+"""Checks of the class itself: Config, source, weights and package."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def config_extra(trial: Trial) -> None:
 
 
 def config_strict(trial: Trial) -> None:
-    """Config converts nothing: text is no number, and a number is no text."""
+    """Config converts nothing: text is not taken for a number."""
     config = trial.subject.config
     trial.expect(bool(config.model_config.get("strict")), "a strict Config", "strict=False", _LEAVE)
     for place, value in places(config):
@@ -108,13 +108,13 @@ def config_frozen(trial: Trial) -> None:
 
 
 def docstring(trial: Trial) -> None:
-    """The class docstring begins with one line that says what the loss is."""
+    """The class docstring begins with one sentence on one line."""
     first, _, _ = inspect.cleandoc(trial.subject.cls.__doc__ or "").partition("\n")
     trial.expect(
         bool(first),
         "a docstring on the class",
         "none",
-        'Write `"""Name: the formula (Author et al., Venue Year, arXiv id)."""` as the first line.',
+        'Write `"""Name: the formula."""`, and the source in a section References.',
     )
     trial.expect(
         first.endswith(".") and len(first) <= LONGEST_SUMMARY and len(first.split()) > 2,
@@ -125,19 +125,19 @@ def docstring(trial: Trial) -> None:
 
 
 def citation(trial: Trial) -> None:
-    """The class docstring names its source: an arXiv id, a DOI, or (Author, Venue Year)."""
+    """The class docstring names its source: arXiv, DOI, or (Author, Year)."""
     text = inspect.cleandoc(trial.subject.cls.__doc__ or "")
     trial.expect(
         _SOURCE.search(text) is not None,
         "a source in the class docstring",
         "none",
-        "Write `arXiv 1902.09630`, `doi:10.1109/...` or `(Author et al., Venue 2024)`, so that a reader finds the "
-        "formula where it comes from; where it is your own, name yourself and the year.",
+        "Write `arXiv 1902.09630`, `doi:10.1109/...` or `(Author et al., Venue 2024)`, in a section References for "
+        "instance; where the formula is your own, name yourself and the year.",
     )
 
 
 def recommended_weights(trial: Trial) -> None:
-    """Recommended weights are for heads that there are, and are numbers that a config could hold."""
+    """Recommended weights are sensible numbers for heads that exist."""
     weights: Any = trial.subject.cls.recommended_weights
     heads = sorted({plugin.name for plugin in find_plugins(HEAD_GROUP)})
     trial.expect(hasattr(weights, "items"), "a mapping of head names to weights", repr(weights), "Write a dict.")
@@ -156,7 +156,7 @@ def recommended_weights(trial: Trial) -> None:
 
 
 def requirement(trial: Trial) -> None:
-    """The package requires the detloss it was written for, and none with breaking changes."""
+    """The package requires this detloss, and none with breaking changes."""
     plugin = trial.subject.plugin
     if plugin is None or plugin.distribution is None:
         raise DoesNotApply("No installed package has this class, so nothing states a requirement.")
@@ -183,7 +183,7 @@ def requirement(trial: Trial) -> None:
 
 
 def requirement_line(version: str = __version__) -> str:
-    """Return what a plugin written for a detloss requires: this minor version or later, no breaking change."""
+    """Return the requirement of a plugin that is written for a detloss."""
     release = Version(version)
     return f"detloss>={release.major}.{release.minor},<{_next_breaking(release)}"
 
@@ -202,7 +202,7 @@ def _of_detloss(text: str) -> Requirement | None:
 
 
 def _models(config: LossConfig) -> list[tuple[Place, BaseModel]]:
-    """Return the models within a Config, as copies: setting a field must not change the one that is checked."""
+    """Return copies of the models within a Config."""
     return [(place, value.model_copy()) for place, value in places(config) if is_model(value)]
 
 
@@ -211,6 +211,7 @@ _LEAVE = (
     "the settings of both as they are: a validator of your own may refuse, not repair."
 )
 _SOURCE = re.compile(
-    r"arXiv(?:[:\s]\s*|\.org/\w+/)\d{4}\.\d{4,5}|\b10\.\d{4,9}/\S+|\([^()]*[A-Z][^()]*\b(?:1[6-9]|20)\d\d\b[^()]*\)",
-    re.IGNORECASE,
+    r"arXiv(?:[:\s]\s*|\.org/\w+/)\d{4}\.\d{4,5}|\b10\.\d{4,9}/\S+"
+    r"|^References:(?:\n[ \t].*)*?\n[ \t].*\b(?:1[6-9]|20)\d\d\b|\([^()]*[A-Z][^()]*\b(?:1[6-9]|20)\d\d\b[^()]*\)",
+    re.IGNORECASE | re.MULTILINE,
 )

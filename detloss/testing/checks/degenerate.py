@@ -1,4 +1,4 @@
-"""Checks with boxes that a formula does not think of: without area, inverted, far away, of the wrong number."""
+"""Checks with degenerate boxes: without area, inverted, far away, NaN."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 DEGENERATE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "identical": ((10, 20, 110, 70), (10, 20, 110, 70)),
-    "nested, one centre": ((20, 20, 40, 40), (10, 10, 50, 50)),
+    "nested, one center": ((20, 20, 40, 40), (10, 10, 50, 50)),
     "touching sides": ((0, 0, 10, 10), (10, 0, 20, 10)),
     "touching corners": ((0, 0, 10, 10), (10, 10, 20, 20)),
     "pred a point": ((15, 15, 15, 15), (10, 10, 20, 20)),
@@ -87,7 +87,7 @@ def finite_gradient(trial: Trial) -> None:
 
 
 def rows_unchanged(trial: Trial) -> None:
-    """A degenerate pair changes no bit of the values and gradients of the others."""
+    """A degenerate pair changes no bit of the results of others."""
     trial.advice = _ANYTHING
     others = torch.arange(ROWS) != PLACE
     for dtype in DTYPES:
@@ -109,7 +109,7 @@ def rows_unchanged(trial: Trial) -> None:
 
 
 def nan(trial: Trial) -> None:
-    """A NaN in any coordinate of a pair makes its value NaN, and changes no bit of the other values."""
+    """A NaN coordinate makes the pair's value NaN, and no other."""
     for loss in trial.stages():
         ordinary_pred, ordinary_target = trial.pairs(ROWS, dtype=torch.float32)
         expected = trial.values(loss, ordinary_pred, ordinary_target)
@@ -130,7 +130,7 @@ def nan(trial: Trial) -> None:
 
 
 def inverted_boxes(trial: Trial) -> None:
-    """An inverted prediction, wherever it lies, scores no better than a box that misses the target."""
+    """An inverted prediction scores no better than one that misses."""
     if trial.subject.cls.space == "deltas":
         raise DoesNotApply("It works on deltas, and deltas cannot be inverted.")
     target = torch.tensor([300.0, 300, 400, 400])
@@ -148,7 +148,7 @@ def inverted_boxes(trial: Trial) -> None:
             ~(value < worst),
             f"at least {shown(worst)}, the most of some boxes that miss the target",
             value,
-            "An inverted box has no area, but its centre or corners may lie well: add the largest value where "
+            "An inverted box has no area, but its center or corners may lie well: add the largest value where "
             "`detloss.boxes.inverted(pred)`. A loss that is meant for the head's encoded regression says `space = "
             '"deltas"`.',
             where=partial(pair_at, inverted, target.expand_as(inverted)),

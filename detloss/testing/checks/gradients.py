@@ -1,4 +1,4 @@
-"""Checks of what a loss differentiates, and of what it does to the boxes that it is given."""
+"""Checks of the gradient, and of what is done to the inputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-7
 
 
 def gradient(trial: Trial) -> None:
-    """The gradient agrees with central finite differences, with what the loss detaches held constant."""
+    """The gradient agrees with finite differences, detached terms held constant."""
     for loss in trial.stages():
         pred, target = trial.pairs(32)
         extras = trial.extras(target)
@@ -49,7 +49,7 @@ def gradient(trial: Trial) -> None:
                 got,
                 "A backward written by hand is wrong, or a step hides from autograd (`item()`, numpy). NaN comes from "
                 "a `where` whose branch left out divides by 0 or takes a root of 0. If `dtype` or `batch_size` fails "
-                "too, mend that first.",
+                "too, fix that first.",
                 beside=difference,
                 where=partial(pair_at, pred, target),
             )
@@ -76,7 +76,7 @@ def inputs_unchanged(trial: Trial) -> None:
 
 
 def target_gradient(trial: Trial) -> None:
-    """No gradient flows into the target and the extras, not even where they require one."""
+    """No gradient flows into target and extras that require one."""
     for loss, asks in itertools.product((trial.fresh(), *trial.stages()), (False, True)):
         pred, target = trial.pairs(8)
         extras = trial.extras(target)
@@ -96,7 +96,7 @@ def target_gradient(trial: Trial) -> None:
 
 
 class _Constants(TorchFunctionMode):
-    """Keeps what a loss takes out of the graph, so that it is the same when the loss is evaluated beside the point."""
+    """Keeps what a loss detaches, and gives it back beside the point."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Checks of a loss where it is used: in a head's half precision, and in the training of a detector."""
+"""Checks of a loss in a head and in training."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ STEPS, RATE, KEPT = 24, 0.01, 0.98
 """Steps of the tiny training, its learning rate, and the share of the first loss that may be left at its end: so small
 a detector gets 4 to 90 % off, by the published losses."""
 SIZE = 64
-"""Side in pixels of the pictures that the tiny detector sees."""
+"""Side in pixels of the images that the tiny detector sees."""
 
 
 def half_precision(trial: Trial) -> None:
-    """In a head under float16, bfloat16 or autocast, with boxes of 600 px, the loss and its gradient are finite."""
+    """In a head in half precision, loss and gradient are finite."""
     for loss in trial.stages():
         for dtype in (torch.float16, torch.bfloat16):
             matches, deltas = _matches(dtype)
@@ -55,9 +55,9 @@ def half_precision(trial: Trial) -> None:
 
 
 def training(trial: Trial) -> None:
-    """A tiny RetinaNet with the loss in its head trains for some steps, and the loss falls."""
+    """In the training of a tiny RetinaNet the loss falls."""
     set_seed(0)
-    model, (images, targets) = _tiny_retinanet().train(), _pictures()
+    model, (images, targets) = _tiny_retinanet().train(), _images()
 
     def box_loss() -> Tensor:
         losses = model(images, [dict(target) for target in targets])
@@ -98,7 +98,7 @@ def _expect_same(trial: Trial, found: Tensor, wanted: Tensor, expected: str) -> 
 
 
 def _matches(dtype: torch.dtype, deltas: Tensor | None = None) -> tuple[Matches, Tensor]:
-    """Return what a head with pairs of 30 to 600 px hands over, and its leaf: the deltas in ``dtype``."""
+    """Return matches of 30 to 600 px, and their leaf: the deltas."""
     n, generator, coder = 16, torch.Generator().manual_seed(0), BoxCoder((1.0, 1.0, 1.0, 1.0))
     size = torch.linspace(30, SIDE, n).unsqueeze(1).repeat(1, 2)
     corner = 100 * torch.rand(n, 2, generator=generator)
@@ -115,7 +115,7 @@ def _matches(dtype: torch.dtype, deltas: Tensor | None = None) -> tuple[Matches,
         decode=coder.decode_single,
         target_deltas=lambda: encoded,
         image_size=lambda: torch.tensor(IMAGE_SIZE).expand(n, 2),
-        stock_divisor=1.0,  # a picture with one match: nothing makes its gradient smaller
+        stock_divisor=1.0,  # an image with one match: nothing makes its gradient smaller
         stock_loss=leaf.float().abs().mean(),
         head_output=leaf,
     )
@@ -131,8 +131,8 @@ def _tiny_retinanet() -> RetinaNet:
     return RetinaNet(backbone, num_classes=2, anchor_generator=anchors, min_size=SIZE, max_size=SIZE)
 
 
-def _pictures() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Return two pictures of light rectangles on a dark ground, with their boxes."""
+def _images() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Return two images of light rectangles, with their boxes."""
     images, targets = [], []
     for boxes in (((6, 8, 30, 28), (36, 30, 58, 60)), ((20, 10, 44, 40),)):
         image = torch.full((3, SIZE, SIZE), 0.1)

@@ -1,4 +1,4 @@
-"""The check that a Config promises nothing that the loss does not do."""
+"""The check that no parameter is ignored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUMBERS = 2
 
 
 def parameters_used(trial: Trial) -> None:
-    """Every parameter of Config makes a difference to some value, gradient or running state of the loss."""
+    """Every parameter makes a difference to some value, gradient or state."""
     config = trial.subject.config
     places = list(parameters(config))
     if not places:
@@ -51,7 +51,7 @@ def parameters_used(trial: Trial) -> None:
 
 
 def _matters(trial: Trial, setting: LossConfig, place: Place, numbers: int | None = None) -> bool:
-    """Tell whether some other value of a parameter changes any result, bit for bit."""
+    """Tell whether some other value of a parameter changes any result."""
     base = Trial(replace(trial.subject, config=setting))
     try:
         wanted = _results(base, base.fresh())
@@ -73,7 +73,8 @@ def _matters(trial: Trial, setting: LossConfig, place: Place, numbers: int | Non
 
 
 def _settings(config: LossConfig, kept: Place) -> Iterator[LossConfig]:
-    """Yield the Config, then those with one other parameter changed, then two: a mode may decide what matters."""
+    """Yield the Config, then with one other parameter changed, then two."""
+    # A mode may decide what matters.
     settings = [config]
     for setting in islice(settings, SETTINGS):  # it grows meanwhile
         yield setting
@@ -85,7 +86,7 @@ def _settings(config: LossConfig, kept: Place) -> Iterator[LossConfig]:
 
 
 def _results(trial: Trial, loss: BoxRegressionLoss) -> dict[str, Tensor]:
-    """Return what a loss gives for ordinary pairs in a short training, and for degenerate ones after it."""
+    """Return what a loss gives in a short training, and after it."""
     before = {name: buffer.clone() for name, buffer in loss.named_buffers()}
     results: dict[str, Tensor] = {}
     for step, done in enumerate(PROGRESS):

@@ -1,4 +1,4 @@
-"""Checks of what a loss remembers, and whether copies of it remember the same."""
+"""Checks of what a loss and its copies remember."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS = 3
 
 
 def state_in_buffers(trial: Trial) -> None:
-    """What a loss remembers is in its own buffers, which change while training only, and there are no parameters."""
+    """What a loss remembers is in buffers, which change in training only."""
     loss = trial.fresh()
     trial.expect(
         not list(loss.parameters()),
@@ -45,7 +45,7 @@ def state_in_buffers(trial: Trial) -> None:
             before.get(path) == after.get(path),
             "a call to change nothing but buffers",
             f"{path} changed from {before.get(path, 'nothing'):.80} to {after.get(path, 'nothing'):.80}",
-            "It would not be saved, resumed or synchronised: keep it in `self.register_buffer(...)`, of the instance.",
+            "It would not be saved, resumed or synchronized: keep it in `self.register_buffer(...)`, of the instance.",
         )
     trial.expect_close(
         trial.values(other, *boxes),
@@ -67,7 +67,7 @@ def state_in_buffers(trial: Trial) -> None:
 
 
 def buffer_dtype(trial: Trial) -> None:
-    """Buffers keep their dtype, at least float32, and their numbers, whatever the model around is cast to."""
+    """Buffers keep dtype and numbers, whatever the model is cast to."""
     wanted = trial.fresh()
     _train(trial, wanted)
     before = dict(trial.fresh().named_buffers())
@@ -93,7 +93,7 @@ def buffer_dtype(trial: Trial) -> None:
 
 
 def state_dict(trial: Trial) -> None:
-    """A loss that loads the state_dict of a trained one has all of its buffers, and gives the same values."""
+    """A loss that loads a state_dict has the same buffers and values."""
     loss, loaded = trial.fresh(), trial.fresh()
     _train(trial, loss)
     loaded.load_state_dict(loss.state_dict())
@@ -119,7 +119,7 @@ def state_dict(trial: Trial) -> None:
 
 
 def deep_copy(trial: Trial) -> None:
-    """A deep copy has the same parameters, state and values, and goes its own way from there."""
+    """A deep copy has parameters, state and values of its own."""
     loss = trial.fresh()
     _train(trial, loss)
     _expect_twin(trial, loss, copy.deepcopy(loss), "a deep copy")
@@ -170,7 +170,7 @@ def _train(trial: Trial, loss: BoxRegressionLoss) -> None:
 
 
 def _attributes(loss: BoxRegressionLoss) -> Iterator[tuple[str, object]]:
-    """Yield path and value of what an instance, the modules within it and their classes hold, buffers aside."""
+    """Yield path and value of every attribute but buffers, of classes too."""
     for name, module in loss.named_modules():
         path = f"self.{name}" if name else "self"
         for key, value in vars(module).items():

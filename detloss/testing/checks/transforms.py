@@ -24,7 +24,7 @@ ROUNDING = 1e-9
 
 
 def torch_compile(trial: Trial) -> None:
-    """Under torch.compile the loss is one graph for every batch size, with the same values and gradients."""
+    """Under torch.compile the loss is one graph with the same results."""
     trial.advice = "Decide with `torch.where`, not with `if` on a value, and call nothing that is not torch's."
     warnings.simplefilter("ignore")  # the tracer warns of its own doing
     for loss in trial.stages():
@@ -38,7 +38,7 @@ def torch_compile(trial: Trial) -> None:
 
 
 def vmap(trial: Trial) -> None:
-    """Under torch.func.vmap, values and gradients are those of the batches one by one."""
+    """Under torch.func.vmap, results are those of the batches one by one."""
     trial.advice = (
         "Compute out of place: `torch.where` instead of a mask or an `if`, and no writing into what `torch.zeros` made."
     )
@@ -54,7 +54,7 @@ def vmap(trial: Trial) -> None:
 
 
 def meta_device(trial: Trial) -> None:
-    """On the meta device the loss gives the shape of its value: it looks at no value to decide what to do."""
+    """On the meta device the loss gives a shape: no value decides."""
     trial.advice = (
         "Make every tensor on the device of the boxes (`pred.new_zeros(...)`, or a buffer), and look at no value: "
         "`torch.where` instead of a mask or an `if`."

@@ -1,4 +1,4 @@
-"""Checks of the values: their shape, what they depend on, and what the class declares of them."""
+"""Checks of the values: shape, dependences, and what the class declares."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLOAT32 = 1e-3
 
 
 def shape(trial: Trial) -> None:
-    """N pairs give N values, of shape (N,), for a single pair too."""
+    """N pairs give N values of shape (N,), a single pair too."""
     for loss in trial.stages():
         for n in (2, 7, 1):
             pred, target = trial.pairs(n)
@@ -50,7 +50,7 @@ def shape(trial: Trial) -> None:
 
 
 def dtype(trial: Trial) -> None:
-    """The values have the dtype of the boxes, float32 for half precision, and float32 agrees with float64."""
+    """Values have the dtype of the boxes, float32 for half precision."""
     for loss in trial.stages():
         for half in (torch.float16, torch.bfloat16):
             pred, target = trial.pairs(64, dtype=half)
@@ -82,7 +82,7 @@ def dtype(trial: Trial) -> None:
 
 
 def empty(trial: Trial) -> None:
-    """No pairs give no values, still connected to the prediction, while training too."""
+    """No pairs give no values, with a gradient, while training too."""
     trial.advice = "A step may have no match: compute as for any other N, without `max()` over the pairs."
     for loss in (trial.fresh(), *trial.stages()):
         for kind in (torch.float32, torch.float64):
@@ -102,7 +102,7 @@ def empty(trial: Trial) -> None:
 
 
 def batch_order(trial: Trial) -> None:
-    """The order of the pairs does not matter to the value of any of them."""
+    """The order of the pairs changes no value."""
     pred, target = trial.pairs(33)
     order = torch.randperm(33, generator=torch.Generator().manual_seed(1))
     for loss in trial.stages():
@@ -116,7 +116,7 @@ def batch_order(trial: Trial) -> None:
 
 
 def batch_size(trial: Trial) -> None:
-    """In evaluation mode a pair has the same value in a batch of any size."""
+    """In evaluation mode the size of the batch changes no value."""
     pred, target = trial.pairs(33)
     for loss in trial.stages():
         together = trial.values(loss, pred, target)
@@ -131,7 +131,7 @@ def batch_size(trial: Trial) -> None:
 
 
 def batch_dependence(trial: Trial) -> None:
-    """While training, the value of a pair depends on the other pairs exactly if batch_dependent says so."""
+    """A value depends on other pairs exactly if batch_dependent says so."""
     pred, target = trial.pairs(32)
     together = trial.values(trial.fresh(), pred, target)
     depends = 0.0
@@ -153,7 +153,7 @@ def batch_dependence(trial: Trial) -> None:
 
 
 def determinism(trial: Trial) -> None:
-    """The same boxes give the same values and gradients, bit for bit, whatever random numbers were drawn before."""
+    """The same boxes give the same results, bit for bit, without randomness."""
     for kind, training in itertools.product((torch.float32, torch.float64), (False, True)):
         mode = "while training" if training else "in evaluation mode"
         pred, target = trial.pairs(33, dtype=kind)
@@ -183,7 +183,7 @@ def determinism(trial: Trial) -> None:
 
 
 def minimum(trial: Trial) -> None:
-    """Identical boxes have the declared minimum, and no pair scores better than they do."""
+    """Identical boxes have the declared minimum, and no pair is below."""
     declared: Any = trial.subject.cls.minimum
     trial.expect(
         declared is None or _is_number(declared),
@@ -228,7 +228,7 @@ def value_range(trial: Trial) -> None:
 
 
 def expect_in_range(trial: Trial, pred: Tensor, target: Tensor, value: Tensor, setting: str = "") -> None:
-    """Expect values of valid boxes to be in the declared range; `setting` says with which parameters."""
+    """Expect values of valid boxes in the declared range."""
     low, high = trial.subject.cls.value_range
     slack = EPS * scale(value)
     trial.expect_each(
@@ -269,7 +269,7 @@ def _is_number(value: object) -> bool:
 
 
 def unlike_pairs(pred: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pairs of valid boxes as unlike as they come: one wide and one high, and far apart."""
+    """Yield very unlike pairs: one wide and one high, and far apart."""
     x, y = pred.new_tensor((30.0, 1.0, 30.0, 1.0)), pred.new_tensor((1.0, 30.0, 1.0, 30.0))
     yield pred * x, target * y
     yield pred * y, target * x

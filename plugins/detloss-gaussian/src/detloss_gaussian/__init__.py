@@ -1,1 +1,1 @@
-"""Losses that compare boxes as Gaussians: `nwd`, `gwd`, `kld`, `probiou`; a file each."""
+"""Losses that compare boxes as Gaussians, one file each."""

@@ -9,7 +9,9 @@ __all__ = ["root"]
 
 
 def root(x: Tensor) -> Tensor:
-    """Return ``sqrt(x)`` of values ``x >= 0``, with gradient 0 (rather than infinity) at 0; NaN stays NaN.
+    """Return ``sqrt(x)`` with gradient 0, not infinity, at 0.
+
+    NaN stays NaN.
 
     A distance whose square is smooth has bounded slopes around 0 and no slope at it; an eps under the root would give
     identical boxes a loss.

@@ -48,8 +48,9 @@ class ExtendedEIoULoss(BoxRegressionLoss):
 
 
 def signed_intersection(pair: BoxPair) -> Tensor:
-    """Return ``x2 y2 + xmin ymin - x1 ymax - xmax y1``, the paper's signed area of the intersection.
+    """Return the paper's signed area of the intersection.
 
+    It is ``x2 y2 + xmin ymin - x1 ymax - xmax y1``.
     ``x1, y1, x2, y2`` are the corners of the overlap, counted from the left top of the enclosing box: the wrong way
     round where the boxes are disjoint. ``xmin, xmax, ymin, ymax`` are the same numbers in order.
     """
@@ -64,7 +65,7 @@ def signed_intersection(pair: BoxPair) -> Tensor:
 
 
 def _overlap(low: Tensor, high: Tensor, target_low: Tensor, target_high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where the overlap starts and ends in one axis, from the start of the enclosing box on."""
+    """Return start and end of the overlap, from the enclosing box on."""
     start, end = torch.maximum(low, target_low), torch.minimum(high, target_high)
     # The overlap ends before the enclosing box starts only for an inverted prediction: then its end is the origin.
     origin = torch.minimum(torch.minimum(low, target_low), end)

@@ -42,7 +42,7 @@ class FocalerIoULoss(IoUWrapper):
     def forward(
         self, pred: Tensor, target: Tensor, *, image_size: Tensor | None = None, anchors: Tensor | None = None
     ) -> Tensor:
-        """Return the ``(N,)`` losses of ``(N, 4)`` boxes; ``image_size`` and ``anchors`` are for the base."""
+        """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         loss = self.base_loss(pred, target, image_size=image_size, anchors=anchors)
         d, u = self.config.d, self.config.u
         overlap = iou(pred, target, self.eps)

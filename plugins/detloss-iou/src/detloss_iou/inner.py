@@ -35,7 +35,7 @@ class InnerIoULoss(IoUWrapper):
     def forward(
         self, pred: Tensor, target: Tensor, *, image_size: Tensor | None = None, anchors: Tensor | None = None
     ) -> Tensor:
-        """Return the ``(N,)`` losses of ``(N, 4)`` boxes; ``image_size`` and ``anchors`` are for the base."""
+        """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         loss = self.base_loss(pred, target, image_size=image_size, anchors=anchors)
         pred, target = bounded(pred), bounded(target)
         ratio, eps = self.config.ratio, self.eps

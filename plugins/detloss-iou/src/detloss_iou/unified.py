@@ -84,7 +84,7 @@ class UnifiedIoULoss(BoxRegressionLoss):
     def forward(
         self, pred: Tensor, target: Tensor, *, image_size: Tensor | None = None, anchors: Tensor | None = None
     ) -> Tensor:
-        """Return the ``(N,)`` losses of ``(N, 4)`` boxes; ``image_size`` and ``anchors`` are for the base."""
+        """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         ratio = self.ratio()
         pred, target = scaled(bounded(pred), ratio), scaled(bounded(target), ratio)
         extras = extras_for(self.base, image_size=image_size, anchors=anchors)
@@ -98,7 +98,7 @@ class UnifiedIoULoss(BoxRegressionLoss):
         return loss * torch.where(inverted(pred), 1, weight)
 
     def ratio(self) -> Tensor:
-        """Return the factor on the boxes' sides at the present `progress`: from 2 down to 0.5, of shape ()."""
+        """Return the present factor on the sides, from 2 to 0.5."""
         t = self.progress.clamp(0, 1)
         match self.config.schedule:
             case "linear":

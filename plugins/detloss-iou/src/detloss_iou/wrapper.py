@@ -47,5 +47,5 @@ class IoUWrapper(BoxRegressionLoss):
 
 
 def extras_for(base: BoxRegressionLoss, **given: Tensor | None) -> dict[str, Tensor]:
-    """Return what the base takes of what a head gave; what it needs and nobody gave, it will name itself."""
+    """Return those extras from the head that the base asks for."""
     return {name: value for name, value in given.items() if name in base.extras and value is not None}
