@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
-from detloss.config.document import Document
+from detloss.config.document import Notes
 from detloss.config.specs import ResolvedSpec, resolve_spec
 from detloss.errors import AlreadyPatchedError, ConfigError, HeadNotFoundError, InjectionError, PluginError
 from detloss.heads.base import HeadAdapter, adapted
@@ -61,7 +61,7 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
         raise ConfigError(
             f"inject: the losses are a mapping of heads to losses, as in {_AN_EXAMPLE}; found {losses!r:.80}."
         )
-    document = Document(None)
+    notes = Notes()
     planned: list[tuple[nn.Module, type[nn.Module], str, list[ResolvedSpec | BoxRegressionLoss]]] = []
     with one_scan():
         for head, given in losses.items():
@@ -73,10 +73,10 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
                 )
             if any(module is other for other, *_ in planned):
                 raise InjectionError(f"{head}: the losses of this head are given twice. Sum them in one list.")
-            resolved = _resolved(document, head, given)
+            resolved = _resolved(notes, head, given)
             planned.append((module, adapted(adapter, type(module)), adapter.head_name, resolved))
-        if document.findings:
-            raise ConfigError(document.findings)
+        if notes.findings:
+            raise ConfigError(notes.findings)
         built = [(module, cls, _losses(head, resolved)) for module, cls, head, resolved in planned]
     for module, cls, head_losses in built:
         module.__class__ = cls
@@ -158,7 +158,7 @@ def _has(model: nn.Module, head: str) -> bool:
     return any(isinstance(module, adapter.adapts) for module in model.modules())
 
 
-def _resolved(document: Document, head: str, given: Any) -> list[ResolvedSpec | BoxRegressionLoss]:
+def _resolved(notes: Notes, head: str, given: Any) -> list[ResolvedSpec | BoxRegressionLoss]:
     """Find the losses of a head, or note what is wrong with them as a config does."""
     several = given if isinstance(given, list | tuple) else [given]
     if not several:
@@ -166,7 +166,7 @@ def _resolved(document: Document, head: str, given: Any) -> list[ResolvedSpec | 
     found = []
     for index, one in enumerate(several):
         path = (head, index) if len(several) > 1 else (head,)
-        resolved = one if isinstance(one, ResolvedSpec | BoxRegressionLoss) else resolve_spec(document, one, path)
+        resolved = one if isinstance(one, ResolvedSpec | BoxRegressionLoss) else resolve_spec(notes, one, path)
         if resolved is not None:
             found.append(resolved)
     return found

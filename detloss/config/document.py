@@ -1,18 +1,29 @@
-"""What a config says, where each key and value of it stands, and what is found wrong with it."""
+"""A config as plain data: what it says, where each part stands, and what is found wrong with it."""
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, NamedTuple
 
-from detloss.config.messages import KeyPath, dotted
+from pydantic import BaseModel
+
+from detloss.config.messages import KeyPath, dotted, found
 from detloss.errors import ConfigError, Finding
 from detloss.text import printable
 
-__all__ = ["Document", "Position", "place_in", "refused"]
+__all__ = ["MAX_DEPTH", "MAX_VALUES", "TOO_MANY", "Document", "Notes", "Position", "place_in", "plain", "refused"]
+
+MAX_DEPTH = 32
+"""Levels of nesting: a config has 5, wrappers of wrappers a few more."""
+
+MAX_VALUES = 10_000  # values after aliases are followed: what keeps an alias bomb small
+TOO_MANY = f"more than {MAX_VALUES} values once aliases are followed: write them out"
 
 
 class Position(NamedTuple):
@@ -22,49 +33,73 @@ class Position(NamedTuple):
     column: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Document:
-    """Plain data, where each key and value of it stands, and what is found wrong with it.
+    """What a config says, and where each key and value of it stands.
 
     Attributes:
-        data: What the file says.
+        data: What it says.
         file: The file's name for messages; None for data that came from no file.
         keys: Key path -> where its key stands (for a list item, where the item stands).
         values: Key path -> where its value stands.
-        overridden: Key paths whose value did not come from the file.
-        findings: What is wrong with it.
+        overridden: Keys, as ``--set`` takes them, whose value did not come from the file.
+        findings: What was found wrong with it so far.
     """
 
-    data: Any
+    data: Any = None
     file: str | None = None
-    keys: dict[KeyPath, Position] = field(default_factory=dict)
-    values: dict[KeyPath, Position] = field(default_factory=dict)
-    overridden: set[KeyPath] = field(default_factory=set)
-    findings: list[Finding] = field(default_factory=list)
+    keys: Mapping[KeyPath, Position] = field(default_factory=dict)
+    values: Mapping[KeyPath, Position] = field(default_factory=dict)
+    overridden: frozenset[str] = frozenset()
+    findings: tuple[Finding, ...] = ()
 
-    def note(
-        self, path: KeyPath, message: str, *, near: str | None = None, at: Position | None = None, at_key: bool = False
-    ) -> None:
+    def as_plain(self) -> Document:
+        """Return the document with plain data, and with findings on what cannot be plain."""
+        notes = Notes(self)
+        return replace(self, data=plain(self.data, notes), findings=tuple(notes.findings))
+
+
+class Notes:
+    """The findings of those who check a document: nothing is raised, so that one error can list all.
+
+    Attributes:
+        document: What is checked.
+        findings: What is wrong with it, from its reading on.
+    """
+
+    def __init__(self, document: Document | None = None) -> None:
+        self.document = document or Document()
+        self.findings = list(self.document.findings)
+
+    def note(self, path: KeyPath, message: str, near: str | None = None, at_key: bool = False) -> None:
         """Add a finding.
 
         Args:
-            path: The key that it is about.
+            path: The key that it is about. A key that stands nowhere is placed at the nearest mapping around it.
             message: What was expected, what was found and what to do.
             near: The known key or name that is closest to an unknown one.
-            at: Where it stands; left out, where the value of `path`, or the nearest mapping around it, stands.
-            at_key: Where its key stands, then, rather than its value.
+            at_key: Whether to point at the key, not at its value.
         """
-        override = self._is_overridden(path)
-        if at is None and not override:
-            places = self.keys if at_key else self.values
-            above = (path[:length] for length in range(len(path), -1, -1))
-            at = places.get(path) or next((self.values[part] for part in above if part in self.values), None)
+        document, at = self.document, None
+        above = [path[:length] for length in range(len(path), -1, -1)]
+        override = not document.overridden.isdisjoint(".".join(map(str, part)) for part in above)
+        if path not in document.values:  # it may be there for what an override put into it
+            below = ".".join(map(str, (*path, "")))
+            override |= any(key.startswith(below) for key in document.overridden)
+        if not override:
+            at = (document.keys if at_key else document.values).get(path)
+            at = at or next((document.values[part] for part in above if part in document.values), None)
         line, column = at or (None, None)
         # A validator of a plugin's may say anything, values of the config among it.
-        self.findings.append(Finding(printable(message), dotted(path), self.file, line, column, near, override))
+        self.findings.append(Finding(printable(message), dotted(path), document.file, line, column, near, override))
 
-    def _is_overridden(self, path: KeyPath) -> bool:
-        return any(path[:length] in self.overridden for length in range(len(path) + 1))
+
+def plain(value: Any, notes: Notes, path: KeyPath = ()) -> Any:
+    """Return a value as plain data: dicts with words for keys, lists, text, finite numbers, booleans and None.
+
+    Models are dumped, paths become text. What cannot be plain is noted, and None takes its place.
+    """
+    return _plain(value, notes, path, count(1))
 
 
 def place_in(text: str) -> Callable[[int], Position]:
@@ -78,6 +113,54 @@ def place_in(text: str) -> Callable[[int], Position]:
     return place
 
 
-def refused(document: Document, message: str, at: Position | None = None) -> ConfigError:
-    """Return the error of a text that cannot be read any further."""
-    return ConfigError([*document.findings, Finding(message, "", document.file, *(at or (None, None)))])
+def refused(
+    file: str | None, message: str, at: Position | None = None, findings: Iterable[Finding] = ()
+) -> ConfigError:
+    """Return the error of a text that cannot be read any further, after the findings so far."""
+    return ConfigError([*findings, Finding(message, "", file, *(at or (None, None)))])
+
+
+def _plain(value: Any, notes: Notes, path: KeyPath, counter: Iterator[int]) -> Any:
+    number = next(counter)
+    if number > MAX_VALUES:
+        if number == MAX_VALUES + 1:
+            notes.note(path, TOO_MANY)
+        return None
+    if len(path) > MAX_DEPTH:
+        notes.note(path, f"nested deeper than {MAX_DEPTH} levels")
+        return None
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_unset=True)
+    if isinstance(value, Mapping):
+        words = _with_words(value, notes, path)
+        return {key: _plain(item, notes, (*path, key), counter) for key, item in words.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, notes, (*path, i), counter) for i, item in enumerate(value)]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        notes.note(path, f"should be a finite number, found {value}")
+    elif isinstance(value, str) and _NOT_TEXT.search(value):
+        notes.note(path, f"should be Unicode text without NUL, found {found(path, value)}")
+    elif value is None or isinstance(value, str | bool | int | float):
+        return value
+    else:
+        notes.note(
+            path,
+            f"a config holds plain data (text, numbers, lists, mappings), not a {type(value).__name__}; for anything "
+            "else build the model yourself and use detloss.inject",
+        )
+    return None
+
+
+def _with_words(mapping: Mapping[Any, Any], notes: Notes, path: KeyPath) -> dict[str, Any]:
+    for key in mapping:
+        if not isinstance(key, str):
+            notes.note((*path, str(key)), f"a key is a word, not a {type(key).__name__}", at_key=True)
+        elif _NOT_TEXT.search(key):
+            notes.note((*path, key), "a key is Unicode text without NUL", at_key=True)
+    return {str(key): item for key, item in mapping.items() if not _NOT_TEXT.search(str(key))}
+
+
+# Half of a character, which JSON escapes and file names can hold, UTF-8 cannot; and NUL, which no path can.
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")

@@ -5,51 +5,55 @@ Only plain data is read: YAML tags are refused, aliases may not multiply, and a 
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from detloss.config.document import Document, Position, place_in, refused
+from detloss.config.document import MAX_DEPTH, Document, place_in, refused
 from detloss.config.json_toml import read_json, read_toml
-from detloss.config.read_yaml import MAX_DEPTH, MAX_VALUES, TOO_MANY, read_yaml
+from detloss.config.read_yaml import read_yaml
+from detloss.text import printable, reason
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "TOO_MANY", "Document", "Position", "read_document", "read_yaml"]
+__all__ = ["MAX_BYTES", "read_document"]
 
 MAX_BYTES = 1 << 18  # 256 KiB: a thousand times what a config has, little enough to parse at once
 
 
 def read_document(path: Path) -> Document:
-    """Read a ``.yaml``, ``.yml``, ``.toml`` or ``.json`` file.
+    """Read a ``.yaml``, ``.yml``, ``.toml`` or ``.json`` file; an empty one is an empty mapping.
 
     Raises:
-        ConfigError: it is missing, too large, not UTF-8, of another kind, or malformed (with line and column).
+        ConfigError: it is missing, no file, too large, not UTF-8, of another kind, or malformed (with line and column).
     """
-    document = Document({}, str(path))
+    file = printable(str(path))
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise refused(document, f"a config is a {', '.join(_READERS)} file, not {path.suffix or 'one without suffix'}")
+        raise refused(file, f"a config is a {', '.join(_READERS)} file, not {path.suffix or 'one without suffix'}")
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise refused(document, f"cannot be read: {error.strerror or error}") from error
+        mode = path.stat().st_mode
+        raw = b""
+        if stat.S_ISREG(mode):  # to open a pipe would wait for its other end
+            with path.open("rb") as opened:
+                raw = opened.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise refused(file, f"cannot be read: {reason(error)}") from error
+    if not stat.S_ISREG(mode):
+        raise refused(file, f"is a {'folder' if stat.S_ISDIR(mode) else 'pipe or a device'}, not a file")
     if len(raw) > MAX_BYTES:
-        raise refused(document, f"is too large: a config has at most {MAX_BYTES} bytes")
+        raise refused(file, f"is too large: a config has at most {MAX_BYTES} bytes")
     try:
-        text = raw.decode("utf-8-sig")
+        document = read(raw.decode("utf-8-sig"), file)
     except UnicodeDecodeError as error:
         before, byte = error.object[: error.start].decode(), error.object[error.start]
         at = place_in(before)(len(before))
-        raise refused(document, f"is not UTF-8 (byte 0x{byte:02x}); save it as UTF-8", at) from error
-    try:
-        read(text, document)
+        raise refused(file, f"is not UTF-8 (byte 0x{byte:02x}); save it as UTF-8", at) from error
     except RecursionError:
-        raise refused(document, f"is nested too deeply; a config has at most {MAX_DEPTH} levels") from None
-    if document.data is None:  # an empty file
-        document.data = {}
-    return document
+        raise refused(file, f"is nested too deeply; a config has at most {MAX_DEPTH} levels") from None
+    return document if document.data is not None else replace(document, data={})
 
 
-_READERS: Mapping[str, Callable[[str, Document], None]] = {
+_READERS: Mapping[str, Callable[[str, str], Document]] = {
     ".yaml": read_yaml,
     ".yml": read_yaml,
     ".toml": read_toml,

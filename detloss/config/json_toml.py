@@ -11,62 +11,60 @@ import json
 import re
 import sys
 import tomllib
+from collections import Counter
 from typing import Any
 
 import yaml
 
-from detloss.config.document import Document, Position, place_in, refused
-from detloss.config.messages import KeyPath, dotted, found
-from detloss.config.read_yaml import MAX_DEPTH
-from detloss.errors import ConfigError
+from detloss.config.document import MAX_DEPTH, Document, Position, place_in, refused
+from detloss.config.messages import dotted, found
+from detloss.config.read_yaml import Nodes
+from detloss.errors import ConfigError, Finding
 
 __all__ = ["read_json", "read_toml"]
 
 
-def read_json(text: str, document: Document) -> None:
-    """Fill the document from JSON text; an empty one is an empty config, as in YAML and TOML.
+def read_json(text: str, file: str | None = None) -> Document:
+    """Read JSON text; an empty one says null, as in YAML.
 
     Raises:
-        ConfigError: the text is malformed.
+        ConfigError: The text is malformed.
     """
     repeated: list[str] = []
 
     def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        unique: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in unique:
-                repeated.append(key)
-            unique[key] = value
-        return unique
+        repeated.extend(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        return dict(pairs)
 
-    document.values[()] = Position(1, 1)
     if not text.strip():
-        return
+        return Document(None, file)
     try:
-        document.data = json.loads(text, object_pairs_hook=mapping)
+        data = json.loads(text, object_pairs_hook=mapping)
     except json.JSONDecodeError as error:
         message = re.sub(" at$", " here", error.msg) + _json_advice(error)
-        raise refused(document, message, Position(error.lineno, error.colno)) from error
+        raise refused(file, message, Position(error.lineno, error.colno)) from error
     except ValueError as error:
-        raise _huge_integer(text, document) from error
+        raise _huge_integer(text, file) from error
+    nodes = Nodes(file)
     try:
         root: Any = yaml.compose(text, _YAML)
-        _locate(root, (), document)
+        nodes.value(root, ())
     except yaml.YAMLError:  # at half a character, or a key of a thousand ones
-        for key in repeated:
-            document.note((), f"the key {found((), key)} stands in one mapping twice; remove one")
+        again = [f"the key {found((), key)} stands in one mapping twice; remove one" for key in repeated]
+        nodes.findings[:] = [Finding(message, "", file, 1, 1) for message in again]
+    return nodes.document(data)
 
 
-def read_toml(text: str, document: Document) -> None:
-    """Fill the document from TOML text.
+def read_toml(text: str, file: str | None = None) -> Document:
+    """Read TOML text.
 
     Raises:
-        ConfigError: the text is malformed.
+        ConfigError: The text is malformed.
     """
     if key := _LONG_KEY.search(text):  # which tomllib stores once for each of its parts: its square in memory
-        raise refused(document, f"a key has more than {MAX_DEPTH} parts", place_in(text)(key.start()))
+        raise refused(file, f"a key has more than {MAX_DEPTH} parts", place_in(text)(key.start()))
     try:
-        document.data = tomllib.loads(text)
+        return Document(tomllib.loads(text), file)
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         at = Position(int(place[1]), int(place[2])) if place else Position(text.count("\n") + 1, 1)
@@ -74,35 +72,12 @@ def read_toml(text: str, document: Document) -> None:
         # A key comes as the tuple of its parts.
         message = re.sub(r"\(('[^']*',? ?)+\)", lambda key: dotted(ast.literal_eval(key[0])), message)
         advice = "; text stands in quotes" if message == "Invalid value" else ""
-        raise refused(document, message + advice, at) from error
+        raise refused(file, message + advice, at) from error
     except ValueError as error:
-        raise _huge_integer(text, document) from error
+        raise _huge_integer(text, file) from error
 
 
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _locate(node: yaml.Node, path: KeyPath, document: Document) -> None:
-    """Write down where everything stands, and note each key that stands in its mapping twice."""
-    document.values[path] = _position(node)
-    document.keys.setdefault(path, _position(node))
-    if len(path) > MAX_DEPTH:  # the paths of many values below would fill the memory; they are refused anyway
-        return
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _locate(item, (*path, index), document)
-    elif isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                document.note((*path, key.value), "this key stands in its mapping twice; remove one", at=_position(key))
-            seen.add(key.value)
-            document.keys[(*path, key.value)] = _position(key)
-            _locate(value, (*path, key.value), document)
-
-
-def _position(node: yaml.Node) -> Position:
-    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
 def _json_advice(error: json.JSONDecodeError) -> str:
@@ -114,12 +89,12 @@ def _json_advice(error: json.JSONDecodeError) -> str:
     return "; JSON has text in double quotes" if after.startswith("'") else ""
 
 
-def _huge_integer(text: str, document: Document) -> ConfigError:
+def _huge_integer(text: str, file: str | None) -> ConfigError:
     """Return the error of an integer that Python refuses to read, which does not say where it stands."""
     most = sys.get_int_max_str_digits()
     digits = re.search(rf"[\d_]{{{most + 1}}}", text)
     at = place_in(text)(digits.start()) if digits else None
-    return refused(document, f"an integer of more than {most} digits", at)
+    return refused(file, f"an integer of more than {most} digits", at)
 
 
 # Parts of a dotted TOML key, quoted or not, in whatever place: text of so many words and dots is not missed either.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, get_args
 
-from detloss.text import clipped
+from pydantic import BaseModel
 
-__all__ = ["KeyPath", "dotted", "found", "hint", "is_secret"]
+from detloss.loss import ENVELOPE, LossConfig
+from detloss.text import clipped, did_you_mean, near
+
+__all__ = ["KeyPath", "Message", "dotted", "explained", "found", "hint", "is_secret", "types_in"]
 
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of a config to a value."""
@@ -49,6 +52,87 @@ def hint(path: Sequence[str | int], value: Any) -> str | None:
     return None
 
 
+class Message(NamedTuple):
+    """What to say of one error of a model."""
+
+    text: str
+    near: str | None = None
+    """The known key or name that is closest to an unknown one."""
+    at_key: bool = False
+    """Whether it is about the key, not its value."""
+
+
+def explained(
+    model: type[BaseModel], detail: Mapping[str, Any], at: KeyPath, who: str, beside: Iterable[str]
+) -> Message:
+    """Say what an error of pydantic means to the author of a config.
+
+    Args:
+        model: What the data was validated against.
+        detail: The error, one of `ValidationError.errors()`.
+        at: Where it stands in the config.
+        who: What takes the keys.
+        beside: Keys that may stand beside those of the model.
+    """
+    kind, value = detail["type"], detail["input"]
+    key = str(detail["loc"][-1]) if detail["loc"] else ""
+    owner = next(_models_at(model, detail["loc"][:-1]), model)
+    if kind == "extra_forbidden":
+        fields = list(owner.model_fields)
+        close = near(key, [*fields, *beside] if owner is model else fields)
+        taker = who if owner is model else dotted(at[:-1])
+        advice = did_you_mean(close, f"{taker[0].upper()}{taker[1:]} takes {', '.join(fields) or 'none'}")
+        if key in ENVELOPE and issubclass(owner, LossConfig):
+            advice = "; it belongs to the spec of the whole head, not to a loss within a loss"
+        return Message(f"unknown key{advice}", close, at_key=True)
+    if kind == "missing":
+        field = owner.model_fields.get(key)
+        # Where any key may stand, as in a spec, a mistyped one is not found by itself.
+        others = value.keys() - owner.model_fields.keys() if owner.model_config.get("extra") == "allow" else ()
+        close = near(key, others)
+        meant = f" (is {close!r} meant for it?)" if close else ""
+        return Message(f"is missing{meant}: {(field and field.description) or 'it has no default'}", close)
+    text = _MESSAGES.get(kind) or _PREFIX.sub("", detail["msg"])
+    if kind not in _SAYS_ALL:
+        text = f"{text}, found {found(at, value)}"
+    if kind == "literal_error" and isinstance(value, str):
+        if close := near(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"])):
+            return Message(f"{text}; did you mean {close!r}?", close)
+    elif (written := hint(at, value)) and kind.startswith("bool") is written.endswith(("true", "false")):
+        text = f"{text}; {written}"
+    return Message(text)
+
+
+def types_in(annotation: Any) -> Iterator[type]:
+    """Yield the classes in an annotation: ``tuple[NestedSpec, ...] | None`` has tuple, NestedSpec and NoneType."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from types_in(part)
+
+
+def _models_at(annotation: Any, location: KeyPath) -> Iterator[type[BaseModel]]:
+    """Yield the models that may stand at a location within an annotation."""
+    for part in types_in(annotation):
+        if not issubclass(part, BaseModel):
+            continue
+        for i, step in enumerate(location):
+            if step in part.model_fields:
+                yield from _models_at(part.model_fields[str(step)].annotation, location[i + 1 :])
+                break
+        else:  # the steps are keys of a dict or indices of a list that holds such models
+            yield part
+
+
+# Errors of validators: their text says what was found.
+_SAYS_ALL = {"value_error", "assertion_error", "json_invalid"}
+_PREFIX = re.compile(r"\A(Value error, |(Input|String|List|Tuple|Set|Dictionary) (?=should ))")
+_MESSAGES = {
+    "model_type": "should be a name, or a mapping",
+    "dict_type": "should be a mapping",
+    "bool_type": "should be true or false",
+    "json_invalid": "holds text that is not Unicode",
+}
 _SHOWN = 60  # characters of a value in a message: enough to recognise it
 _SECRET_KEY = re.compile(
     r"secret|token|passw|passphrase|pwd|credential|private|(api|access|signing)[_-]?key|auth|bearer|cookie",

@@ -7,34 +7,29 @@ from typing import Any
 
 import yaml
 
-from detloss.config.document import Document, Position, place_in, refused
-from detloss.config.messages import KeyPath, found
+from detloss.config.document import MAX_DEPTH, MAX_VALUES, TOO_MANY, Document, Position, place_in, refused
+from detloss.config.messages import KeyPath, dotted, found
+from detloss.errors import Finding
+from detloss.text import printable
 
-__all__ = ["MAX_DEPTH", "MAX_VALUES", "TOO_MANY", "read_yaml"]
-
-MAX_DEPTH = 32
-"""Levels of nesting: a config has 5, wrappers of wrappers a few more."""
-
-MAX_VALUES = 10_000  # values after aliases are followed: what keeps an alias bomb small
-TOO_MANY = f"more than {MAX_VALUES} values once aliases are followed: write them out"
+__all__ = ["Nodes", "read_yaml"]
 
 
-def read_yaml(text: str, document: Document) -> None:
-    """Fill the document from YAML text.
+def read_yaml(text: str, file: str | None = None) -> Document:
+    """Read YAML text; an empty one says null.
 
     Raises:
-        ConfigError: the text is malformed, has a tag, or is too large or too deep.
+        ConfigError: The text is malformed, has a tag, or is too large or too deep.
     """
+    nodes = Nodes(file)
     try:
-        root = _Loader(text).get_single_node()
-        document.data = None if root is None else _Plain(document).value(root, (), 0)
+        return nodes.document(nodes.value(_Loader(text).get_single_node(), ()))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise refused(document, _words(error), _position(mark) if mark else None) from error
+        raise refused(file, _words(error), _position(mark) if mark else None, nodes.findings) from error
     except yaml.reader.ReaderError as error:
         at = place_in(text)(error.position)
-        raise refused(document, f"holds the control character U+{error.character:04X}; remove it", at) from error
-    document.values.setdefault((), Position(1, 1))
+        raise refused(file, f"holds the control character U+{error.character:04X}; remove it", at) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -73,49 +68,61 @@ for _kind, _pattern in {
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None)
 
 
-class _Plain:
-    """Turns YAML nodes into plain data and writes down where each stood."""
+class Nodes:
+    """Turns YAML nodes into plain data, and writes down where each stands and what is wrong with it."""
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
+    def __init__(self, file: str | None) -> None:
+        self.file = file
         self.count = 0
+        self.keys: dict[KeyPath, Position] = {}
+        self.values: dict[KeyPath, Position] = {(): Position(1, 1)}
+        self.findings: list[Finding] = []
 
-    def value(self, node: yaml.Node, path: KeyPath, depth: int) -> Any:
+    def document(self, data: Any) -> Document:
+        """Return data with the places and findings of the nodes."""
+        return Document(data, self.file, self.keys, self.values, findings=tuple(self.findings))
+
+    def value(self, node: yaml.Node | None, path: KeyPath) -> Any:
+        """Return the data of a node, None where there is none.
+
+        Raises:
+            yaml.MarkedYAMLError: It is too large or too deep.
+        """
+        if node is None:
+            return None
         self.count += 1
         if self.count > MAX_VALUES:
             raise yaml.MarkedYAMLError(problem=TOO_MANY, problem_mark=node.start_mark)
-        if depth > MAX_DEPTH:  # an alias inside its own anchor ends here
+        if len(path) > MAX_DEPTH:  # an alias inside its own anchor ends here
             raise _too_deep(node.start_mark)
-        at = self.document.values[path] = _position(node.start_mark)
-        self.document.keys.setdefault(path, at)
+        at = self.values[path] = _position(node.start_mark)
+        self.keys.setdefault(path, at)
         if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, path, depth)
+            return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*path, i), depth + 1) for i, item in enumerate(node.value)]
-        return self.scalar(node, path)
+            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node, path)
 
-    def mapping(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key, at = key_node.value, _position(key_node.start_mark)
-            if key == "<<" and key_node.style is None:
-                self.document.note(path, "merge keys (<<) are not read; write the keys out", at=at)
-                continue
+            kind = key_node.tag.rpartition(":")[2]
             if not isinstance(key, str):
-                self.document.note(path, "a key is a word, not a list or a mapping", at=at)
-                continue
-            if key_node.tag != "tag:yaml.org,2002:str":
-                kind = key_node.tag.rpartition(":")[2]
-                self.document.note((*path, key), f'YAML reads the key {key} as {kind}; write "{key}" in quotes', at=at)
-            if key in mapping:
-                first = self.document.keys[(*path, key)]
-                self.document.note((*path, key), f"this key stands at line {first.line} already; remove one", at=at)
-                continue
-            self.document.keys[(*path, key)] = at
-            mapping[key] = self.value(value_node, (*path, key), depth + 1)
+                self._note(path, at, "a key is a word, not a list or a mapping")
+            elif key == "<<" and key_node.style is None:
+                self._note(path, at, "merge keys (<<) are not read; write the keys out")
+            elif key in mapping:
+                line = self.keys[(*path, key)].line
+                self._note((*path, key), at, f"this key stands at line {line} already; remove one")
+            else:
+                if kind != "str":
+                    self._note((*path, key), at, f'YAML reads the key {key} as {kind}; write "{key}" in quotes')
+                self.keys[(*path, key)] = at
+                mapping[key] = self.value(value_node, (*path, key))
         return mapping
 
-    def scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
         kind, text = node.tag.rpartition(":")[2], node.value
         if kind == "bool":
             return text.lower() == "true"
@@ -125,8 +132,11 @@ class _Plain:
             try:
                 return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
             except ValueError:  # thousands of digits
-                self.document.note(path, f"is no number: {found(path, text)}")
+                self._note(path, _position(node.start_mark), f"is no number: {found(path, text)}")
         return text if kind == "str" else None
+
+    def _note(self, path: KeyPath, at: Position, message: str) -> None:
+        self.findings.append(Finding(printable(message), dotted(path), self.file, *at))
 
 
 def _position(mark: yaml.Mark) -> Position:

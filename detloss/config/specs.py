@@ -1,30 +1,29 @@
-"""Checking plain data against pydantic models and against the losses that it names.
+"""Checking plain data against pydantic models and against the losses that it names; building those.
 
-Nothing is raised here: what is wrong is noted in the `Document`, so that one error can list all of it.
+What is wrong is noted, not raised, so that one error can list all of it.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from detloss.config.files import MAX_DEPTH, MAX_VALUES, TOO_MANY, Document
-from detloss.config.messages import KeyPath, dotted, found, hint
+from detloss.config.document import MAX_DEPTH, Notes, plain
+from detloss.config.messages import KeyPath, dotted, explained, found, types_in
 from detloss.errors import MAX_SHOWN, ConfigError, PluginError, PluginLoadError
-from detloss.loss import ENVELOPE, BoxRegressionLoss, LossConfig, LossSpec, NestedSpec
-from detloss.registry import HEAD_GROUP, LoadedPlugin, Plugin, find_plugins, get_plugin
+from detloss.loss import BoxRegressionLoss, LossConfig, LossSpec, NestedSpec
+from detloss.registry import HEAD_GROUP, LoadedPlugin, Plugin, find_plugins, get_plugin, one_scan
 from detloss.registry.loading import blamed
-from detloss.text import did_you_mean, near
+from detloss.text import near
 
-__all__ = ["ResolvedSpec", "check_loss", "check_losses", "check_parameters", "plain", "resolve_spec", "validated"]
+__all__ = ["ResolvedSpec", "Spec", "build_loss", "check_losses", "check_spec", "resolve_spec", "validated"]
+
+Spec = str | Mapping[str, Any] | NestedSpec
+"""A loss's name, or its spec as a mapping, a `NestedSpec` or a `LossSpec`."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -56,65 +55,47 @@ class ResolvedSpec:
             return self.cls(self.config)
 
 
-def plain(value: Any, document: Document, path: KeyPath = ()) -> Any:
-    """Return a value as plain data: dicts with words for keys, lists, text, finite numbers, booleans and None.
+def check_spec(spec: Spec) -> ResolvedSpec:
+    """Find the loss that a spec names and validate its parameters, without building it.
 
-    Models are dumped, paths become text. What cannot be plain is noted, and None takes its place.
+    Raises:
+        PluginError: The name does not stand for one loss that can be loaded.
+        ConfigError: A parameter is wrong, here or in a loss within it.
     """
-    return _plain(value, document, path, count(1))
+    notes = Notes()
+    with one_scan():
+        resolved = resolve_spec(notes, spec)
+    if resolved is None or notes.findings:
+        raise ConfigError(notes.findings)
+    return resolved
 
 
-def _plain(value: Any, document: Document, path: KeyPath, counter: Iterator[int]) -> Any:
-    number = next(counter)
-    if number > MAX_VALUES:
-        if number == MAX_VALUES + 1:
-            document.note(path, TOO_MANY)
-        return None
-    if len(path) > MAX_DEPTH:
-        document.note(path, f"nested deeper than {MAX_DEPTH} levels")
-        return None
-    if isinstance(value, BaseModel):
-        value = value.model_dump(exclude_unset=True)
-    if isinstance(value, Mapping):
-        words = _with_words(value, document, path)
-        return {key: _plain(item, document, (*path, key), counter) for key, item in words.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, document, (*path, i), counter) for i, item in enumerate(value)]
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        document.note(path, f"should be a finite number, found {value}")
-    elif isinstance(value, str) and _SURROGATE.search(value):
-        document.note(path, f"should be Unicode text, found {found(path, value)}")
-    elif value is None or isinstance(value, str | bool | int | float):
-        return value
-    else:
-        document.note(
-            path,
-            f"a config holds plain data (text, numbers, lists, mappings), not a {type(value).__name__}; for anything "
-            "else build the model yourself and use detloss.inject",
-        )
-    return None
+def build_loss(spec: Spec) -> BoxRegressionLoss:
+    """Build the loss that a spec names, by itself: it has no weight and no normalizer.
 
-
-def _with_words(mapping: Mapping[Any, Any], document: Document, path: KeyPath) -> dict[str, Any]:
-    for key in mapping:
-        if not isinstance(key, str):
-            document.note((*path, str(key)), f"a key is a word, not a {type(key).__name__}", at_key=True)
-        elif _SURROGATE.search(key):
-            document.note((*path, key), "a key is Unicode text", at_key=True)
-    return {str(key): item for key, item in mapping.items() if not _SURROGATE.search(str(key))}
+    Raises:
+        PluginError: The name does not stand for one loss that can be loaded.
+        ConfigError: A parameter is wrong, or the spec says what only a head can do.
+    """
+    with one_scan():
+        resolved = check_spec(spec)
+        if beside := sorted(resolved.spec.model_fields_set & _ENVELOPE_OF_A_HEAD):
+            raise ConfigError(
+                f"build_loss: a loss by itself has no {beside[0]!r}, which is a head's. Give it to `inject`, or to the "
+                "section losses of a config; or multiply what the loss returns."
+            )
+        return resolved.build()
 
 
 def validated(
-    model: type[Model], document: Document, data: Any, path: KeyPath, who: str, *, beside: Iterable[str] = ()
+    model: type[Model], notes: Notes, data: Any, path: KeyPath, who: str, *, beside: Iterable[str] = ()
 ) -> Model | None:
     """Return `data` as a model, or None after noting every error of it.
 
     Args:
         model: What to validate against. As in a file, a list may stand for a tuple and text for a path; beyond that
             nothing is converted.
-        document: Takes the findings.
+        notes: Takes the findings.
         data: Plain data.
         path: Where `data` stands in the document.
         who: What takes the keys, for the message on an unknown one.
@@ -123,56 +104,56 @@ def validated(
     try:
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        noted = {finding.key for finding in document.findings}
+        noted = {finding.key for finding in notes.findings}
         for detail in error.errors(include_url=False):
             at = (*path, *_path_in(data, detail["loc"]))
             # `plain` has put None where it noted a finding: one is enough.
             if detail["input"] is not None or dotted(at) not in noted:
-                _note(document, model, at, who, detail, beside=beside)
+                notes.note(at, *explained(model, detail, at, who, beside))
         return None
 
 
-def check_losses(document: Document, losses: Any) -> dict[str, tuple[ResolvedSpec, ...]]:
+def check_losses(notes: Notes, losses: Any) -> dict[str, tuple[ResolvedSpec, ...]]:
     """Find the losses of each head, and note what is wrong with the heads, names and parameters."""
     resolved: dict[str, tuple[ResolvedSpec, ...]] = {}
     if not isinstance(losses, Mapping):
         return resolved
     heads = [plugin.name for plugin in find_plugins(HEAD_GROUP)]
     for head, given in losses.items():
-        if len(document.findings) >= MAX_SHOWN:
+        if len(notes.findings) >= MAX_SHOWN:
             break
         path: KeyPath = ("losses", head)
         if heads.count(head) != 1:  # unknown, claimed twice, or `package:name`
             try:
                 get_plugin(head, group=HEAD_GROUP)
             except PluginError as error:
-                document.note(path, str(error), near=near(head, set(heads)), at_key=True)
-        found = [check_loss(document, spec, at, LossSpec) for spec, at in _each(given, path)]
+                notes.note(path, str(error), near=near(head, set(heads)), at_key=True)
+        found = [check_loss(notes, spec, at, LossSpec) for spec, at in _each(given, path)]
         resolved[head] = tuple(each for each in found if each is not None)
     return resolved
 
 
-def resolve_spec(document: Document, given: Any, path: KeyPath = ()) -> ResolvedSpec | None:
+def resolve_spec(notes: Notes, given: Any, path: KeyPath = ()) -> ResolvedSpec | None:
     """Find the loss that a name or a spec in code stands for, or note what is wrong with it.
 
     Raises:
         PluginError: The name does not stand for one loss that can be loaded.
     """
-    data = plain({"name": given} if isinstance(given, str) else given, document, path)
+    data = plain({"name": given} if isinstance(given, str) else given, notes, path)
     if not isinstance(data, dict):
-        document.note(path, f"a loss is a name or a mapping with the key name, found {found(path, data)}")
-    elif validated(LossSpec, document, data, path, "a spec") is None or document.findings:
-        check_loss(document, data, path, LossSpec)
+        notes.note(path, f"a loss is a name or a mapping with the key name, found {found(path, data)}")
+    elif validated(LossSpec, notes, data, path, "a spec") is None or notes.findings:
+        check_loss(notes, data, path, LossSpec)
     else:
-        return check_parameters(document, get_plugin(data["name"]), data, path, LossSpec)
+        return check_parameters(notes, get_plugin(data["name"]), data, path, LossSpec)
     return None
 
 
-def check_loss(document: Document, given: Any, path: KeyPath, kind: type[NestedSpec]) -> ResolvedSpec | None:
+def check_loss(notes: Notes, given: Any, path: KeyPath, kind: type[NestedSpec]) -> ResolvedSpec | None:
     """Find one loss, or note what is wrong with its name and parameters; what its envelope says is passed over.
 
     Args:
-        document: Takes the findings.
+        notes: Takes the findings.
         given: A name, or a spec as plain data.
         path: Where it stands.
         kind: `LossSpec` or `NestedSpec`: its fields are no parameters.
@@ -181,27 +162,27 @@ def check_loss(document: Document, given: Any, path: KeyPath, kind: type[NestedS
     name = spec.get("name") if isinstance(spec, Mapping) else None
     if not (isinstance(name, str) and name):
         return None  # the envelope says so
-    if len(document.findings) >= MAX_SHOWN:
+    if len(notes.findings) >= MAX_SHOWN:
         return None
     if len(path) > _MAX_WITHIN:  # a loss that holds itself by default
-        document.note(path, f"losses within losses, deeper than {_MAX_WITHIN} levels")
+        notes.note(path, f"losses within losses, deeper than {_MAX_WITHIN} levels")
         return None
     try:
         loaded = get_plugin(name)
     except PluginError as error:
         at: KeyPath = path if isinstance(given, str) else (*path, "name")
-        document.note(at, str(error), near=near(name, {plugin.name for plugin in find_plugins()}))
+        notes.note(at, str(error), near=near(name, {plugin.name for plugin in find_plugins()}))
         return None
-    return check_parameters(document, loaded, spec, path, kind)
+    return check_parameters(notes, loaded, spec, path, kind)
 
 
 def check_parameters(
-    document: Document, loaded: LoadedPlugin, spec: Mapping[str, Any], path: KeyPath, kind: type[NestedSpec]
+    notes: Notes, loaded: LoadedPlugin, spec: Mapping[str, Any], path: KeyPath, kind: type[NestedSpec]
 ) -> ResolvedSpec | None:
     """Check the parameters in a flat spec against the Config of its loss, and so on for every loss inside.
 
     Args:
-        document: Takes the findings.
+        notes: Takes the findings.
         loaded: The loss.
         spec: The spec as plain data.
         path: Where it stands.
@@ -212,17 +193,17 @@ def check_parameters(
     who = f"the loss {loaded.plugin.name}"
     try:
         with blamed(loaded.plugin, "its Config", ConfigError, PluginError):
-            config = validated(config_class, document, params, path, who, beside=kind.model_fields)
+            config = validated(config_class, notes, params, path, who, beside=kind.model_fields)
     except PluginLoadError as error:
-        document.note(path, str(error))
+        notes.note(path, str(error))
         return None
     for name, info in config_class.model_fields.items():
-        inner = next((part for part in _types(info.annotation) if issubclass(part, NestedSpec)), None)
+        inner = next((part for part in types_in(info.annotation) if issubclass(part, NestedSpec)), None)
         if inner is None:
             continue
-        default = plain(getattr(config, name, None), document, (*path, name)) if name not in params else None
+        default = plain(getattr(config, name, None), notes, (*path, name)) if name not in params else None
         for nested, at in _each(params.get(name, default), (*path, name)):
-            check_loss(document, nested, at, inner)
+            check_loss(notes, nested, at, inner)
     try:
         envelope = kind.model_validate(spec)
     except ValidationError:  # noted where the envelope is checked
@@ -236,68 +217,8 @@ def _each(given: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:
     return [] if given is None else [(given, path)]
 
 
-def _types(annotation: Any) -> Iterator[type]:
-    """Yield the classes in an annotation: ``tuple[NestedSpec, ...] | None`` has tuple, NestedSpec and NoneType."""
-    if isinstance(annotation, type) and not get_args(annotation):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _types(part)
-
-
-def _note(
-    document: Document, model: type[BaseModel], at: KeyPath, who: str, detail: Any, *, beside: Iterable[str]
-) -> None:
-    kind, value = detail["type"], detail["input"]
-    key = str(detail["loc"][-1]) if detail["loc"] else ""
-    owner = next(_models_at(model, detail["loc"][:-1]), model)
-    if kind == "extra_forbidden":
-        fields = list(owner.model_fields)
-        close = near(key, [*fields, *beside] if owner is model else fields)
-        taker = who if owner is model else dotted(at[:-1])
-        advice = did_you_mean(close, f"{taker[0].upper()}{taker[1:]} takes {', '.join(fields) or 'none'}")
-        if key in ENVELOPE and issubclass(owner, LossConfig):
-            advice = "; it belongs to the spec of the whole head, not to a loss within a loss"
-        document.note(at, f"unknown key{advice}", near=close, at_key=True)
-        return
-    if kind == "missing":
-        field = owner.model_fields.get(key)
-        # Where any key may stand, as in a spec, a mistyped one is not found by itself.
-        others = value.keys() - owner.model_fields.keys() if owner.model_config.get("extra") == "allow" else ()
-        close = near(key, others)
-        meant = f" (is {close!r} meant for it?)" if close else ""
-        document.note(at, f"is missing{meant}: {(field and field.description) or 'it has no default'}")
-        return
-    message = _MESSAGES.get(kind) or _PREFIX.sub("", detail["msg"])
-    close = None
-    if kind == "literal_error" and isinstance(value, str):
-        close = near(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
-    message = f"{message}, found {found(at, value)}" if kind not in _SAYS_ALL else message
-    written = _advice(kind, at, value)
-    advice = f"; did you mean {close!r}?" if close else f"; {written}" if written else ""
-    document.note(at, message + advice, near=close)
-
-
-def _advice(kind: str, at: KeyPath, value: Any) -> str | None:
-    """Say how to write what text was meant for, where a number or a boolean is expected."""
-    advice = hint(at, value)
-    wants = "bool" if kind.startswith("bool") else "number"
-    return advice if advice and (wants == "bool") is advice.endswith(("true", "false")) else None
-
-
-# Half of a character: JSON escapes and file names can hold one, UTF-8 cannot.
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
+_ENVELOPE_OF_A_HEAD = LossSpec.model_fields.keys() - NestedSpec.model_fields.keys()
 _MAX_WITHIN = MAX_DEPTH // 2  # wrappers of wrappers: far more than make sense
-
-# Errors of validators: their text says what was found.
-_SAYS_ALL = {"value_error", "assertion_error", "json_invalid"}
-_PREFIX = re.compile(r"\A(Value error, |(Input|String|List|Tuple|Set|Dictionary) (?=should ))")
-_MESSAGES = {
-    "model_type": "should be a name, or a mapping",
-    "dict_type": "should be a mapping",
-    "bool_type": "should be true or false",
-    "json_invalid": "holds text that is not Unicode",
-}
 
 
 def _path_in(data: Any, location: KeyPath) -> Iterator[str | int]:
@@ -310,16 +231,3 @@ def _path_in(data: Any, location: KeyPath) -> Iterator[str | int]:
         elif not (isinstance(data, Mapping) and i == len(location) - 1 and isinstance(step, str)):
             continue
         yield step
-
-
-def _models_at(annotation: Any, location: KeyPath) -> Iterator[type[BaseModel]]:
-    """Yield the models that may stand at a location within an annotation."""
-    for part in _types(annotation):
-        if not issubclass(part, BaseModel):
-            continue
-        for i, step in enumerate(location):
-            if step in part.model_fields:
-                yield from _models_at(part.model_fields[str(step)].annotation, location[i + 1 :])
-                break
-        else:  # the steps are keys of a dict or indices of a list that holds such models
-            yield part

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from detloss.config import ModelConfig, is_path
-from detloss.config.files import Document
+from detloss.config.document import Notes
 from detloss.config.messages import dotted, found, hint
 from detloss.errors import MAX_SHOWN, PluginError
 from detloss.models.architecture import (
@@ -32,36 +32,34 @@ from detloss.text import did_you_mean, near
 __all__ = ["check_model"]
 
 
-def check_model(document: Document) -> None:
+def check_model(notes: Notes) -> None:
     """Note what torchvision will not accept in a config: names of model, weights and backbone, and options."""
-    data = document.data
+    data = notes.document.data
     model, backbone = data.get("model"), data.get("backbone")
     if not isinstance(model, str) or not isinstance(backbone, str | None):
         return
-    if not _check_names(document, model, backbone):
+    if not _check_names(notes, model, backbone):
         return
     architecture = find_architecture(model, backbone)
-    _check_weights(document, "weights", architecture.weights, f"the model {model}")
-    _check_weights(document, "weights_backbone", architecture.backbone_weights, f"the backbone {architecture.backbone}")
+    _check_weights(notes, "weights", architecture.weights, f"the model {model}")
+    _check_weights(notes, "weights_backbone", architecture.backbone_weights, f"the backbone {architecture.backbone}")
     if data.get("weights") is not None and data.get("weights_backbone") is not None:
-        document.note(
-            ("weights_backbone",), "has no effect beside weights, which hold the backbone; remove one of them"
-        )
+        notes.note(("weights_backbone",), "has no effect beside weights, which hold the backbone; remove one of them")
     options = data.get("options") or {}
-    if not isinstance(options, Mapping) or not _check_options(document, architecture, options):
+    if not isinstance(options, Mapping) or not _check_options(notes, architecture, options):
         options = {}  # which heads there are does not depend on them
     with torch.device("meta"):
         try:
             skeleton = architecture.build(**{key: options[key] for key in options if key != TRAINABLE})
         except REFUSALS as error:
-            document.note(("options",), f"{model} cannot be built with these: {error}")
+            notes.note(("options",), f"{model} cannot be built with these: {error}")
             skeleton = architecture.build()
     losses = data.get("losses")
-    for head in losses if isinstance(losses, Mapping) and len(document.findings) < MAX_SHOWN else ():
-        _check_head(document, skeleton, model, head)
+    for head in losses if isinstance(losses, Mapping) and len(notes.findings) < MAX_SHOWN else ():
+        _check_head(notes, skeleton, model, head)
 
 
-def _check_names(document: Document, model: str, backbone: str | None) -> bool:
+def _check_names(notes: Notes, model: str, backbone: str | None) -> bool:
     """Note an unknown model or backbone; tell whether they name an architecture."""
     if model in FPN_MODELS:
         known = backbones()
@@ -70,63 +68,65 @@ def _check_names(document: Document, model: str, backbone: str | None) -> bool:
         close = near(backbone, known) if backbone else None
         problem = f"{found((), backbone)} is no backbone with FPN" if backbone else f"{model} needs a backbone"
         advice = did_you_mean(close, f"There are: {', '.join(known)}")
-        document.note(("backbone",) if backbone else ("model",), problem + advice, near=close)
+        notes.note(("backbone",) if backbone else ("model",), problem + advice, near=close)
         return False
     names = detectors()
     if model not in names:
         close = near(model, names)
         advice = did_you_mean(close, f"There are: {', '.join(names)}")
-        document.note(("model",), f"{found((), model)} is no detector of torchvision{advice}", near=close)
+        notes.note(("model",), f"{found((), model)} is no detector of torchvision{advice}", near=close)
         return False
     if backbone is not None:
         general = " and ".join(FPN_MODELS)
-        document.note(("backbone",), f"{model} has its own backbone; only {general} take one. Remove it", at_key=True)
+        notes.note(("backbone",), f"{model} has its own backbone; only {general} take one. Remove it", at_key=True)
         return False
     return True
 
 
-def _check_weights(document: Document, key: str, enum: type[WeightsEnum] | None, owner: str) -> None:
-    weights = document.data.get(key)
+def _check_weights(notes: Notes, key: str, enum: type[WeightsEnum] | None, owner: str) -> None:
+    weights = notes.document.data.get(key)
     if not isinstance(weights, str):
         return
     names = [] if enum is None else ["DEFAULT", *(member.name for member in enum)]
     if is_path(weights):
         if not Path(weights).is_file():
-            document.note((key,), f"there is no file {found((key,), weights)}")
+            notes.note((key,), f"there is no file {found((key,), weights)}")
     elif enum is None:
-        document.note((key,), f"torchvision has no weights for {owner} on a chosen backbone; give a path, or null")
+        notes.note((key,), f"torchvision has no weights for {owner} on a chosen backbone; give a path, or null")
     elif weights.removeprefix(f"{enum.__name__}.") not in names:
         close = near(weights.rpartition(".")[2], names)
         advice = did_you_mean(close, f"Give null, a path or one of {', '.join(names)}")
-        document.note((key,), f"no such weights for {owner}{advice}", near=close)
+        notes.note((key,), f"no such weights for {owner}{advice}", near=close)
 
 
-def _check_options(document: Document, architecture: Architecture, options: Mapping[str, Any]) -> bool:
+def _check_options(notes: Notes, architecture: Architecture, options: Mapping[str, Any]) -> bool:
     """Note options that the builder does not take; tell whether all are well."""
-    before = len(document.findings)
-    noted = {finding.key for finding in document.findings}
+    before = len(notes.findings)
+    noted = {finding.key for finding in notes.findings}
     accepted = accepted_options(architecture)
     for key, value in options.items():
         path = ("options", key)
         if key in ModelConfig.model_fields:
-            document.note(path, f"{key} is no option; write it at the top of the config", at_key=True)
+            notes.note(path, f"{key} is no option; write it at the top of the config", at_key=True)
         elif key in MODULE_OPTIONS:
-            document.note(
+            notes.note(
                 path, f"{key} cannot be given in a config; build the model yourself and use detloss.inject", at_key=True
             )
         elif key not in accepted:
             close = near(key, accepted)
-            takes = f"{document.data['model']} takes {', '.join(sorted(accepted))}"
-            document.note(path, f"unknown option{did_you_mean(close, takes)}", near=close, at_key=True)
+            takes = f"{notes.document.data['model']} takes {', '.join(sorted(accepted))}"
+            notes.note(path, f"unknown option{did_you_mean(close, takes)}", near=close, at_key=True)
         elif value is None and dotted(path) in noted:
             continue  # what stood there was no plain data
         elif not _is_like(value, accepted[key]):
             advice = f"; {advice}" if (advice := hint(path, value)) else ""
             default = f" (default {accepted[key]})" if accepted[key] is not None else ""
-            document.note(path, f"should be a number or a list of numbers{default}, found {found(path, value)}{advice}")
-        elif key == TRAINABLE and not (document.data.get("weights") or document.data.get("weights_backbone")):
-            document.note(path, "has no effect without weights or weights_backbone; remove it, or name weights")
-    return len(document.findings) == before
+            notes.note(path, f"should be a number or a list of numbers{default}, found {found(path, value)}{advice}")
+        elif key == TRAINABLE and not (
+            notes.document.data.get("weights") or notes.document.data.get("weights_backbone")
+        ):
+            notes.note(path, "has no effect without weights or weights_backbone; remove it, or name weights")
+    return len(notes.findings) == before
 
 
 def _is_like(value: Any, default: Any) -> bool:
@@ -137,11 +137,11 @@ def _is_like(value: Any, default: Any) -> bool:
     return isinstance(value, int | float) or (value is None and default in {None, Parameter.empty})
 
 
-def _check_head(document: Document, skeleton: nn.Module, model: str, head: str) -> None:
+def _check_head(notes: Notes, skeleton: nn.Module, model: str, head: str) -> None:
     """Note a head that the model does not have; unknown heads are noted where specs are checked."""
     try:
         adapter: Any = get_plugin(head, group=HEAD_GROUP).cls
     except PluginError:
         return
     if not any(isinstance(module, adapter.adapts) for module in skeleton.modules()):
-        document.note(("losses", head), f"{model} has no head {head!r}, no {adapter.adapts.__name__}", at_key=True)
+        notes.note(("losses", head), f"{model} has no head {head!r}, no {adapter.adapts.__name__}", at_key=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,51 @@ def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is a config error with its name."""
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, "is a pipe or a device, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a pipe or a device, not a file"),
+        (Path.mkdir, "is a folder, not a file"),
+        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
+    ],
+    ids=["pipe", "device", "folder", "link to itself"],
+)
+@pytest.mark.parametrize("suffix", [".yaml", ".json", ".toml"])
+def test_row_45_no_file_is_read(tmp_path: Path, make: Callable[[Path], object], message: str, suffix: str) -> None:
+    """What is no file is named for what it is, and nothing waits for its other end."""
+    path = tmp_path / f"m{suffix}"
+    make(path)
+    with ThreadPoolExecutor() as pool:  # a read that hangs would hang in its own thread
+        raised = pool.submit(pytest.raises, ConfigError, load_config, path)
+        try:
+            assert message in str(raised.result(timeout=10).value)
+        except TimeoutError:
+            os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+            raise
+
+
+def test_row_45_nul_in_the_name_of_a_file() -> None:
+    """A path with a NUL names no file."""
+    with pytest.raises(ConfigError, match=r"a\\x00\.yaml: cannot be read: embedded null byte"):
+        load_config("a\0.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.json", '{"options": %s1%s}' % ('{"a":' * 20_000, "}" * 20_000)),  # noqa: UP031 - braces
+        ("m.json", "[" * 100_000),
+        ("m.toml", "a = " + "[" * 100_000),
+    ],
+    ids=["mappings", "lists", "toml"],
+)
+def test_row_45_nested_deeper_than_a_parser_goes(write: Callable[..., Path], name: str, text: str) -> None:
+    """Nesting that no parser follows is a config error."""
+    with pytest.raises(ConfigError, match="nested too deeply; a config has at most 32 levels"):
+        load_config(write(text, name))
 
 
 def test_row_21_alias_bomb(write: Callable[..., Path]) -> None:
@@ -245,13 +292,12 @@ def test_empty_file(write: Callable[..., Path]) -> None:
 @given(st.dictionaries(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])), PLAIN, max_size=3))
 def test_yaml_is_read_as_pyyaml_reads_it(data: Any) -> None:
     """What PyYAML writes is read as the same data, and every value has a place."""
-    from detloss.config.files import Document, read_yaml
+    from detloss.config.read_yaml import read_yaml
 
-    document = Document(None)
-    read_yaml(yaml.safe_dump(data), document)
+    document = read_yaml(yaml.safe_dump(data))
     assert document.data == data
     assert set(document.values) == set(paths(data))
-    assert document.findings == []
+    assert not document.findings
 
 
 def test_read_document_keeps_places(write: Callable[..., Path]) -> None:

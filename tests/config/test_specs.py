@@ -199,12 +199,20 @@ def test_half_characters(write: Callable[..., Path], name: str) -> None:
     half = r'"\ud800"'
     file = write(f'{{"model": {half}, "password": {half},\n {half}: 1, "num_classes": 0}}', name)
     noted = {each.key: each for each in findings(file)}
-    assert noted["model"].message == r"should be Unicode text, found '\ud800'"
+    assert noted["model"].message == r"should be Unicode text without NUL, found '\ud800'"
     place = (1, 11) if name == "m.yaml" else (1, 1)  # the YAML parser that says where JSON stands refuses it
     assert (noted["model"].line, noted["model"].column) == place
-    assert noted[r"\ud800"].message == "a key is Unicode text"
+    assert noted[r"\ud800"].message == "a key is Unicode text without NUL"
     assert (noted[r"\ud800"].line, noted[r"\ud800"].column) == ((2, 2) if name == "m.yaml" else (1, 1))
     assert noted["num_classes"].message == "should be greater than or equal to 2, found 0"
+
+
+@pytest.mark.parametrize("key", ["weights", "weights_backbone"])
+def test_row_45_nul(write: Callable[..., Path], key: str) -> None:
+    """A NUL, which no name and no path can hold, is a finding at its place."""
+    (finding,) = findings(write(f'{{"model": "x", "num_classes": 2,\n "{key}": "a\\u0000.pth"}}', "m.json"))
+    assert (finding.key, finding.line) == (key, 2)
+    assert finding.message == r"should be Unicode text without NUL, found 'a\x00.pth'"
 
 
 def test_python_objects_are_refused() -> None:
