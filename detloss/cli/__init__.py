@@ -26,13 +26,13 @@ def main() -> int:
     command, options = sys.argv[1:2], sys.argv[2:]
     if command == ["list"] and set(options) <= {"--heads", "--json", "--check"}:
         # Typer takes as long to import as the whole listing; what else there is to `list` goes through it.
-        from detloss.cli.listing import print_list  # noqa: PLC0415
+        from detloss.cli.list import print_list  # noqa: PLC0415
 
         asked = {"heads": "--heads" in options, "as_json": "--json" in options, "check": "--check" in options}
         return _printed(lambda: print_list(**asked))
     if command == ["doctor"] and "--help" not in options:
         # Typer may load pydantic, which is one of the things that may be broken.
-        from detloss.cli.diagnosis import run  # noqa: PLC0415
+        from detloss.cli.doctor import run  # noqa: PLC0415
 
         return _printed(lambda: run(options))
     from detloss.cli.app import app  # noqa: PLC0415 - as above

@@ -7,6 +7,7 @@ standard library, typer, rich, `detloss.errors` and `detloss.cli.options` (what 
 pydantic and the rest of detloss are imported inside the function. It prints results to stdout with
 `detloss.cli.output.stdout()`, notes to stderr with `stderr()`, and lets every `DetlossError` out: `main` prints it and
 exits with 1. Wrong usage (exit 2) is ``raise typer.BadParameter(...)``.
+`list` and `doctor`, which `main` runs without typer, import it for types only: their annotations find it here.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class _Commands(_PlainFlags, TyperGroup):
         if cmd_name not in COMMANDS:
             close = near(cmd_name, COMMANDS)
             ctx.fail(f"No such command {cmd_name!r}.{f' Did you mean {close!r}?' if close else ''}")
-        command = import_module(f"detloss.cli.{cmd_name}").command
+        module = import_module(f"detloss.cli.{cmd_name}")
+        vars(module).setdefault("typer", typer)
+        command = module.command
         # Typer keeps the line breaks of the source in all but the first paragraph; the terminal wraps them anew.
         paragraphs = inspect.cleandoc(command.__doc__).split("\n\n")
         single = typer.Typer(add_completion=False)

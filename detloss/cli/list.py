@@ -1,12 +1,21 @@
-"""`detloss list`."""
+"""`detloss list`: what is installed, found without importing torch, pydantic or any plugin into this process."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from detloss.registry.allow_list import VARIABLE
+from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Plugin
+from detloss.registry.scan import Scan, contested, scan
+from detloss.text import printable
 
-from detloss.cli.listing import print_list
+if TYPE_CHECKING:
+    import typer  # as `detloss.cli.app` says
+    from rich.table import Table
+
+    from detloss.doctor import Loading
 
 
 def command(
@@ -23,4 +32,124 @@ def command(
     Nothing is imported without `--check`: descriptions are read from the sources. `detloss show NAME` tells more of one
     loss.
     """
-    raise typer.Exit(print_list(heads=heads, as_json=as_json, check=check))
+    raise SystemExit(print_list(heads=heads, as_json=as_json, check=check))
+
+
+def print_list(*, heads: bool = False, as_json: bool = False, check: bool = False) -> int:
+    """Print the installed losses or heads, the names that two packages claim, and what is wrong with any package.
+
+    With ``check`` each is loaded, apart from this process.
+
+    Returns:
+        The exit status: 1 where a checked plugin does not load.
+    """
+    group = HEAD_GROUP if heads else LOSS_GROUP
+    found = scan().of(group)
+    loading = _load(found.plugins) if check else None
+    status = int(loading is not None and not all(outcome.loads for outcome in loading.outcomes))
+    if as_json:
+        print(json.dumps(_as_data(found, loading), indent=2))
+        return status
+    from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
+
+    out = stdout()
+    if found.plugins:
+        out.print(_table(found, loading))
+    elif found.left_out:
+        pass  # said below, or by what is wrong with the variable
+    elif heads:
+        out.print("No head is installed: the metadata of detloss is missing. Install detloss again.", markup=False)
+    else:
+        out.print("No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.", markup=False)
+    if found.conflicts or found.problems:
+        out.print()
+    for name, claims in found.conflicts.items():
+        out.print(f"Conflict: {name!r} {contested(claims)}", markup=False, highlight=False)
+    for problem in found.problems:
+        out.print(f"Problem: {problem}", markup=False, highlight=False)
+    if loading is not None:
+        for line in _why_not(loading):
+            out.print(line, markup=False, highlight=False)
+    if found.left_out and found.allow_list_error is None:
+        kind = group.kind if len(found.left_out) == 1 else group.plural
+        more = " more" if found.plugins else ", all that are installed"
+        out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind}{more}.", markup=False, highlight=False)
+    return status
+
+
+def _load(plugins: tuple[Plugin, ...]) -> Loading:
+    from detloss.cli.doctor import progress  # noqa: PLC0415 - a plain listing has no use for it
+    from detloss.doctor import load_apart  # noqa: PLC0415
+
+    with progress() as update:
+        return load_apart(plugins, progress=update)
+
+
+def _why_not(loading: Loading) -> Iterator[str]:
+    for library in loading.libraries.values():
+        if not library.imported:
+            yield f"{library.name} cannot be imported: {library.error}. `detloss doctor` says more."
+    for outcome in loading.outcomes:
+        if outcome.error:
+            yield f"Problem: {outcome.error}"
+
+
+def _as_data(found: Scan, loading: Loading | None) -> dict[str, object]:
+    conflicts = found.conflicts
+    checked: list[dict[str, object]] = [{} for _ in found.plugins]
+    if loading is not None:
+        from detloss.cli.doctor import loading_data  # noqa: PLC0415 - as in `_load`
+
+        checked = [loading_data(outcome) for outcome in loading.outcomes]
+    return {
+        "plugins": [
+            {
+                "name": plugin.name,
+                "package": plugin.package,
+                "version": plugin.version,
+                **({"space": plugin.space} if plugin.group == LOSS_GROUP else {}),
+                "description": plugin.description,
+                "module": plugin.module,
+                "attribute": plugin.attribute,
+                "location": plugin.location,
+                "conflict": plugin.name in conflicts,
+                **outcome,
+            }
+            for plugin, outcome in zip(found.plugins, checked, strict=True)
+        ],
+        "left_out": [
+            {"name": plugin.name, "package": plugin.package, "version": plugin.version, "location": plugin.location}
+            for plugin in found.left_out
+        ],
+        "problems": [
+            {"message": one.message, "package": one.who, "path": one.path, "line": one.line} for one in found.problems
+        ],
+    }
+
+
+def _table(found: Scan, loading: Loading | None) -> Table:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from detloss.cli.output import plain  # noqa: PLC0415
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    columns: dict[str, Callable[[Plugin], str]] = {
+        "name": lambda plugin: plugin.full_name if plugin.name in conflicts else plugin.name,
+        "space": lambda plugin: plugin.space,
+        "description": lambda plugin: plain(plugin.description),
+        "package": lambda plugin: plugin.package,
+        "version": lambda plugin: plugin.version,
+    }
+    conflicts = found.conflicts
+    if any(plugin.group == HEAD_GROUP for plugin in found.plugins):
+        del columns["space"]
+    if loading is not None:
+        loads = {outcome.plugin: "yes" if outcome.loads else "no" for outcome in loading.outcomes}
+        columns["loads"] = lambda plugin: loads[plugin]
+    for heading in columns:
+        table.add_column(heading, style="bold cyan" if heading == "name" else None, overflow="fold")
+    for plugin in found.plugins:
+        table.add_row(*(Text(printable(cell(plugin))) for cell in columns.values()))
+    return table

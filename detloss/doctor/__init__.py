@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from detloss.doctor.environment import compiler_findings, describe, library_findings
-from detloss.doctor.finding import Finding
 from detloss.doctor.processes import TIMEOUT, Loading, Outcome, load_apart
 from detloss.registry.allow_list import VARIABLE
+from detloss.registry.distributions import Problem
 from detloss.registry.loading import NOT_IMPORTED
 from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Group, Plugin
 from detloss.registry.scan import Scan, contested, scan
 
-__all__ = ["SLOW", "TIMEOUT", "Diagnosis", "Finding", "Loading", "Outcome", "examine", "load_apart"]
+__all__ = ["SLOW", "TIMEOUT", "Diagnosis", "Loading", "Outcome", "examine", "load_apart"]
 
 SLOW = 1.0
 """Seconds of a plugin's own import from which it counts as slow. torch takes one to three seconds; a plugin that adds
@@ -36,7 +36,7 @@ class Diagnosis:
         left_out: Plugins that `DETLOSS_PLUGINS` does not allow; nothing of them was imported.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Problem, ...]
     environment: dict[str, str]
     outcomes: tuple[Outcome, ...]
     left_out: tuple[Plugin, ...]
@@ -70,44 +70,40 @@ def examine(timeout: float = TIMEOUT, progress: Callable[[str], None] = lambda _
     )
 
 
-def _scan_findings(installed: Scan) -> Iterator[Finding]:
-    for problem in installed.problems:
-        if problem.path == VARIABLE:
-            yield Finding("allow-list", VARIABLE, problem.message)
-        else:
-            yield Finding("metadata", problem.package or "sys.path", problem.message, problem.path, problem.line)
+def _scan_findings(installed: Scan) -> Iterator[Problem]:
+    yield from installed.problems
     for name, claims in installed.conflicts.items():
-        yield Finding("conflict", name, contested(claims))
+        yield Problem(contested(claims), name, kind="conflict")
     if installed.left_out and not installed.allow_list_error:
         what = f"leaves out {len(installed.left_out)} of the installed plugins, which were not looked into: "
-        yield Finding("allow-list", VARIABLE, f"{what}`detloss list --json`.", wrong=False)
+        yield Problem(f"{what}`detloss list --json`.", VARIABLE, kind="allow-list", wrong=False)
     losses, heads = installed.of(LOSS_GROUP), installed.of(HEAD_GROUP)
     if not losses.plugins and not losses.left_out:
         what = "No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set."
-        yield Finding("load", "detloss", what, wrong=False)
+        yield Problem(what, "detloss", kind="load", wrong=False)
     if not heads.plugins and not installed.allow_list_error:
-        yield Finding("metadata", "detloss", "No head is installed: its metadata is missing. Install detloss again.")
+        yield Problem("No head is installed: its metadata is missing. Install detloss again.", "detloss")
 
 
-def _load_findings(outcomes: list[Outcome]) -> Iterator[Finding]:
+def _load_findings(outcomes: list[Outcome]) -> Iterator[Problem]:
     for plugins, what in _alike(outcomes, _why_not):
-        yield Finding("load", plugins[0].owner, f"{_named(plugins)} cannot be used: {what}", *_place(what, plugins))
+        yield Problem(f"{_named(plugins)} cannot be used: {what}", plugins[0].owner, *_place(what, plugins), "load")
     for plugins, _ in _alike(outcomes, lambda outcome: "slow" if (outcome.seconds or 0) > SLOW else ""):
         seconds = max(outcome.seconds or 0 for outcome in outcomes if outcome.plugin in plugins)
         what = (
             f"{_named(plugins)} takes {seconds:.1f} s to import beside torch: whatever it does at import belongs where "
             "it is needed. Tell its authors."
         )
-        yield Finding("slow", plugins[0].owner, what, plugins[0].location)
+        yield Problem(what, plugins[0].owner, plugins[0].location, kind="slow")
     for plugins, text in _alike(outcomes, lambda outcome: outcome.stdout if outcome.loads else ""):
         what = (
             f"{_named(plugins)} prints at import, into the output of every program that uses it: '{text}'. Tell its "
             "authors to use `logging`."
         )
-        yield Finding("prints", plugins[0].owner, what, plugins[0].location)
+        yield Problem(what, plugins[0].owner, plugins[0].location, kind="prints")
     for plugins, text in _alike(outcomes, lambda outcome: outcome.stderr if outcome.loads else ""):
         what = f"{_named(plugins)} writes to stderr at import: '{text}'."
-        yield Finding("prints", plugins[0].owner, what, plugins[0].location, wrong=False)
+        yield Problem(what, plugins[0].owner, plugins[0].location, kind="prints", wrong=False)
 
 
 def _why_not(outcome: Outcome) -> str:

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from detloss._version import __version__
-from detloss.doctor.finding import Finding
 from detloss.doctor.processes import ESCAPES, Library, Loading
+from detloss.registry.distributions import Problem
 from detloss.registry.requirements import unmet
 from detloss.text import clipped, printable
 
@@ -39,30 +39,30 @@ def describe(loading: Loading) -> dict[str, str]:
     }
 
 
-def library_findings(loading: Loading) -> Iterator[Finding]:
+def library_findings(loading: Loading) -> Iterator[Problem]:
     """Say which library cannot be imported, why, and which two do not fit together."""
     for library in loading.libraries.values():
         if library.error:
-            yield from _failure(library, loading)
+            yield _failure(library, loading)
     mismatch = _mismatch()
     for device, error in loading.operators.get("failures", {}).items():
         what = f"its operator torchvision::nms does not work on {device}: {error}."
         advice = " ".join(filter(None, (mismatch, _PAIR)))
-        yield Finding("library", "torchvision", f"{what} {advice}")
+        yield Problem(f"{what} {advice}", "torchvision", kind="library")
     if mismatch and not loading.operators:
-        yield Finding("library", "torchvision", f"{mismatch} {_PAIR}")
+        yield Problem(f"{mismatch} {_PAIR}", "torchvision", kind="library")
 
 
-def compiler_findings(loading: Loading) -> Iterator[Finding]:
+def compiler_findings(loading: Loading) -> Iterator[Problem]:
     """Note which of the compilers that `compile: true` in a spec needs is missing."""
     if cxx_compiler() is None:
         name = os.environ.get("CXX")
         what = f"CXX names {name!r}, which is no program" if name else f"{' and '.join(_COMPILERS)} are not on PATH"
         message = f"{what}, and `compile: true` in a spec needs a C++ compiler on the CPU. Nothing else does."
-        yield Finding("compiler", "C++ compiler", message, wrong=False)
+        yield Problem(message, "C++ compiler", kind="compiler", wrong=False)
     if loading.operators.get("devices") and not installed_version("triton"):
         message = "is not installed, and `compile: true` in a spec needs it on a GPU: `python -m pip install triton`."
-        yield Finding("compiler", "triton", message, wrong=False)
+        yield Problem(message, "triton", kind="compiler", wrong=False)
 
 
 def cxx_compiler() -> str | None:
@@ -83,11 +83,10 @@ _COMPILERS = ("clang++", "g++") if sys.platform == "darwin" else ("g++", "clang+
 _PAIR = "Install a pair that fits: `python -m pip install --upgrade torch torchvision`."
 
 
-def _failure(library: Library, loading: Loading) -> Iterator[Finding]:
+def _failure(library: Library, loading: Loading) -> Problem:
     name = library.name
     if library.missing:
-        yield Finding("library", name, f"is not installed: `python -m pip install {name}`.")
-        return
+        return Problem(f"is not installed: `python -m pip install {name}`.", name, kind="library")
     if library.metadata:
         escapes = " ".join(f"{variable}={value}" for variable, value in ESCAPES.items())
         helps = "helps" if library.imported else "should help, and does not here"
@@ -99,8 +98,7 @@ def _failure(library: Library, loading: Loading) -> Iterator[Finding]:
             f"cannot be imported ({clipped(library.error)}): it reads the metadata of all installed packages, as "
             f"pydantic, torch and torchvision all do, and {broken} Meanwhile {escapes} in the environment {helps}."
         )
-        yield Finding("library", name, message, files[0])
-        return
+        return Problem(message, name, files[0], kind="library")
     path, _, line = library.place.rpartition(":")
     if "torchvision::" in library.error:
         advice = f"torch {loading.libraries['torch'].version} and torchvision do not fit. {_PAIR[:-1]}"
@@ -110,7 +108,7 @@ def _failure(library: Library, loading: Loading) -> Iterator[Finding]:
         advice = f"Reinstall it: `python -m pip install --force-reinstall {name}`"
     needed = "" if name == "torchvision" else " Until then no plugin can be loaded."
     what = f"cannot be imported: {library.error[:_MAX_ERROR].rstrip('.')}."
-    yield Finding("library", name, f"{what} {advice}.{needed}", path, int(line) if line.isdigit() else None)
+    return Problem(f"{what} {advice}.{needed}", name, path, int(line) if line.isdigit() else None, "library")
 
 
 _MAX_ERROR = 500

@@ -21,23 +21,33 @@ PACKAGE_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with an installed package's metadata, and what to do about it.
+    """One thing that is wrong with what is installed, or worth knowing.
 
     Attributes:
-        message: What is wrong and what to do next.
-        package: The distribution that it belongs to, as its metadata or its folder names it.
-        path: The file or folder.
+        message: What is wrong, and what to do about it.
+        who: A package, as its metadata or its folder names it; a library, a plugin's name, a program, a variable.
+        path: The file or folder where that is; empty where there is none.
         line: The line in that file, from 1, where one can be named.
+        kind: ``"metadata"``, ``"conflict"``, ``"allow-list"``, ``"load"``, ``"slow"``, ``"prints"``, ``"library"`` or
+            ``"compiler"``.
+        wrong: False for a note: everything works, and it is worth knowing.
     """
 
     message: str
-    package: str
-    path: str
+    who: str
+    path: str = ""
     line: int | None = None
+    kind: str = "metadata"
+    wrong: bool = True
+
+    @property
+    def place(self) -> str:
+        """``path:line``, or as much of it as there is."""
+        return printable(self.path if self.line is None else f"{self.path}:{self.line}")
 
     def __str__(self) -> str:
-        where = self.path if self.line is None else f"{self.path}:{self.line}"
-        return f"{printable(where)}: {self.message}"
+        """Place, or else who, and the message: one line."""
+        return f"{self.place or self.who}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +91,15 @@ def folders(path: Iterable[object], problems: list[Problem]) -> Iterator[Path | 
             elif folder.is_file() and zipfile.is_zipfile(folder):
                 yield zipfile.Path(folder)
         except Exception as error:  # noqa: BLE001 - archives fail in many ways; none may cost the other folders
-            problems.append(Problem(f"cannot be read ({reason(error)}), so its packages are left out.", "", str(entry)))
+            problems.append(
+                Problem(f"cannot be read ({reason(error)}), so its packages are left out.", _PATH, str(entry))
+            )
         else:
             if not isinstance(entry, str):
                 what = (
                     f"is on sys.path as a {type(entry).__name__}, which Python does not import from: add it as a str."
                 )
-                problems.append(Problem(what, "", str(folder)))
+                problems.append(Problem(what, _PATH, str(folder)))
 
 
 def distributions(folder: Path | zipfile.Path) -> tuple[list[Distribution], list[Problem]]:
@@ -95,7 +107,7 @@ def distributions(folder: Path | zipfile.Path) -> tuple[list[Distribution], list
     try:
         names = [child.name for child in folder.iterdir()]
     except Exception as error:  # noqa: BLE001 - as in `folders`
-        return [], [Problem(f"cannot be listed ({reason(error)}), so its packages are left out.", "", str(folder))]
+        return [], [Problem(f"cannot be listed ({reason(error)}), so its packages are left out.", _PATH, str(folder))]
     found = []
     for entry in names:
         if entry.endswith((".dist-info", ".egg-info")):
@@ -163,5 +175,7 @@ def _headers(text: str) -> dict[str, list[str]]:
     return fields
 
 
+_PATH = "sys.path"
+"""Who is to blame for a folder."""
 _RELEASE = 8
 """Numbers of a version that are compared; the rest of a longer one is not."""

@@ -79,8 +79,8 @@ class Plugin:
 
     @property
     def space(self) -> str:
-        """What a loss is fed, ``"boxes"`` or ``"deltas"``, read from the source; ``"boxes"`` where it says nothing."""
-        return printable(self._source.space or "boxes")
+        """What a loss is fed, ``"boxes"`` or ``"deltas"``, read from the source; ``"?"`` where it does not say."""
+        return printable(self._source.space or "?")
 
     @property
     def full_name(self) -> str:

@@ -80,7 +80,7 @@ def scan(path: Iterable[object] | None = None) -> Scan:
     plugins = [one for one in claims if allow_list is None or allow_list.allows(one.package, one.name)]
     problems = [*reading.problems, *_unmet_problems(plugins, reading.installed)]
     if wrong is not None:
-        problems.append(Problem(str(wrong).removeprefix(f"{VARIABLE} "), "", VARIABLE))
+        problems.append(Problem(str(wrong).removeprefix(f"{VARIABLE} "), VARIABLE, kind="allow-list"))
     return Scan(
         tuple(sorted(plugins)),
         tuple(sorted(problems, key=lambda one: (one.path, one.line or 0, one.message))),
@@ -95,7 +95,7 @@ def _allow_list(claims: list[Plugin], reading: Reading) -> AllowList | None:
         offers: dict[str, set[str]] = {}
         for claim in claims:
             offers.setdefault(normalized(claim.package), set()).add(claim.name)
-        faulty = {normalized(problem.package) for problem in reading.problems}
+        faulty = {normalized(problem.who) for problem in reading.problems}
         allow_list.check(offers, reading.installed.keys(), faulty)
     return allow_list
 

@@ -146,7 +146,7 @@ def test_row_25_a_slip_is_an_error(allow: Callable[[str], None], text: str, says
         assert says in str(caught.value)
     found = scan().of(registry.LOSS_GROUP)
     assert found.plugins == ()
-    (problem,) = [problem for problem in found.problems if problem.path == VARIABLE]
+    (problem,) = [problem for problem in found.problems if problem.who == VARIABLE]
     assert str(found.allow_list_error) == f"{VARIABLE} {problem.message}"
 
 
@@ -163,7 +163,7 @@ def test_a_faulty_package_is_no_slip(allow: Callable[[str], None], packages: Any
     packages.add("torn", entry_points="torn")
     allow("far-losses:far torn")
     assert names() == ["far"]
-    assert [problem.package for problem in scan().problems] == ["torn"]
+    assert [problem.who for problem in scan().problems] == ["torn"]
 
 
 def test_the_list_says_so(allow: Callable[[str], None], run_detloss: Callable[..., tuple[int, str, str]]) -> None:

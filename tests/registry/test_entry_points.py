@@ -42,7 +42,7 @@ def assert_only_the_bad_one_is_lost(folder: Any, data: bytes, line: int, says: s
     found = scan(path=[str(folder.folder)])
     assert names(found) == ["before", "good"]
     (problem,) = found.problems
-    assert (problem.path, problem.line, problem.package) == (str(bad / "entry_points.txt"), line, "bad_one")
+    assert (problem.path, problem.line, problem.who) == (str(bad / "entry_points.txt"), line, "bad_one")
     assert says in problem.message
     assert str(problem).startswith(f"{bad / 'entry_points.txt'}:{line}: ")
 

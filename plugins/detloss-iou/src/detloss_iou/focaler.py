@@ -37,6 +37,7 @@ class FocalerIoULoss(IoUWrapper):
                 raise ValueError(f"d = {self.d:g} must be below u = {self.u:g}")
             return self
 
+    space = "boxes"
     config: Config
 
     def forward(

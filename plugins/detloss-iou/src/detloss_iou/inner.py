@@ -30,6 +30,7 @@ class InnerIoULoss(IoUWrapper):
         ratio: float = Field(0.7, ge=0.1, le=10)
         """Factor on the sides of both boxes; the paper uses 0.5 to 1.5."""
 
+    space = "boxes"
     config: Config
 
     def forward(
