@@ -65,15 +65,7 @@ class Message(NamedTuple):
 def explained(
     model: type[BaseModel], detail: Mapping[str, Any], at: KeyPath, who: str, beside: Iterable[str]
 ) -> Message:
-    """Say what an error of pydantic means to the author of a config.
-
-    Args:
-        model: What the data was validated against.
-        detail: The error, one of `ValidationError.errors()`.
-        at: Where it stands in the config.
-        who: What takes the keys.
-        beside: Keys that may stand beside those of the model.
-    """
+    """Say what one of pydantic's `ValidationError.errors()` means to the author of a config."""
     kind, value = detail["type"], detail["input"]
     key = str(detail["loc"][-1]) if detail["loc"] else ""
     owner = next(_models_at(model, detail["loc"][:-1]), model)

@@ -90,16 +90,10 @@ def build_loss(spec: Spec) -> BoxRegressionLoss:
 def validated(
     model: type[Model], notes: Notes, data: Any, path: KeyPath, who: str, *, beside: Iterable[str] = ()
 ) -> Model | None:
-    """Return `data` as a model, or None after noting every error of it.
+    """Return plain data at `path` as a model, or None after noting every error of it.
 
-    Args:
-        model: What to validate against. As in a file, a list may stand for a tuple and text for a path; beyond that
-            nothing is converted.
-        notes: Takes the findings.
-        data: Plain data.
-        path: Where `data` stands in the document.
-        who: What takes the keys, for the message on an unknown one.
-        beside: Keys that may stand beside those of `data`: an unknown one may be meant for one of them.
+    As in a file, a list may stand for a tuple and text for a path; beyond that nothing is converted. A message on an
+    unknown key says what `who` takes, and may mean one of the keys that are allowed `beside`.
     """
     try:
         return model.model_validate_json(json.dumps(data))
@@ -150,14 +144,7 @@ def resolve_spec(notes: Notes, given: Any, path: KeyPath = ()) -> ResolvedSpec |
 
 
 def check_loss(notes: Notes, given: Any, path: KeyPath, kind: type[NestedSpec]) -> ResolvedSpec | None:
-    """Find one loss, or note what is wrong with its name and parameters; what its envelope says is passed over.
-
-    Args:
-        notes: Takes the findings.
-        given: A name, or a spec as plain data.
-        path: Where it stands.
-        kind: `LossSpec` or `NestedSpec`: its fields are no parameters.
-    """
+    """Find the loss of a name or a plain spec of some kind, or note what is wrong with its name and parameters."""
     spec = {"name": given} if isinstance(given, str) else given
     name = spec.get("name") if isinstance(spec, Mapping) else None
     if not (isinstance(name, str) and name):
@@ -171,7 +158,7 @@ def check_loss(notes: Notes, given: Any, path: KeyPath, kind: type[NestedSpec]) 
         loaded = get_plugin(name)
     except PluginError as error:
         at: KeyPath = path if isinstance(given, str) else (*path, "name")
-        notes.note(at, str(error), near=near(name, {plugin.name for plugin in find_plugins()}))
+        notes.note(at, str(error), near(name, {plugin.name for plugin in find_plugins()}))
         return None
     return check_parameters(notes, loaded, spec, path, kind)
 
@@ -179,36 +166,25 @@ def check_loss(notes: Notes, given: Any, path: KeyPath, kind: type[NestedSpec]) 
 def check_parameters(
     notes: Notes, loaded: LoadedPlugin, spec: Mapping[str, Any], path: KeyPath, kind: type[NestedSpec]
 ) -> ResolvedSpec | None:
-    """Check the parameters in a flat spec against the Config of its loss, and so on for every loss inside.
-
-    Args:
-        notes: Takes the findings.
-        loaded: The loss.
-        spec: The spec as plain data.
-        path: Where it stands.
-        kind: `LossSpec` or `NestedSpec`: its fields are no parameters.
-    """
+    """Check the parameters in a flat spec against the Config of its loss, and so on for every loss inside."""
     params = {key: value for key, value in spec.items() if key not in kind.model_fields}
-    config_class = loaded.cls.Config
-    who = f"the loss {loaded.plugin.name}"
+    plugin, cls = loaded.plugin, loaded.cls
     try:
-        with blamed(loaded.plugin, "its Config", ConfigError, PluginError):
-            config = validated(config_class, notes, params, path, who, beside=kind.model_fields)
+        with blamed(plugin, "its Config", ConfigError, PluginError):
+            config = validated(cls.Config, notes, params, path, f"the loss {plugin.name}", beside=kind.model_fields)
     except PluginLoadError as error:
         notes.note(path, str(error))
         return None
-    for name, info in config_class.model_fields.items():
-        inner = next((part for part in types_in(info.annotation) if issubclass(part, NestedSpec)), None)
-        if inner is None:
-            continue
-        default = plain(getattr(config, name, None), notes, (*path, name)) if name not in params else None
-        for nested, at in _each(params.get(name, default), (*path, name)):
-            check_loss(notes, nested, at, inner)
+    for name, info in cls.Config.model_fields.items():
+        for inner in [part for part in types_in(info.annotation) if issubclass(part, NestedSpec)][:1]:
+            default = plain(getattr(config, name, None), notes, (*path, name)) if name not in params else None
+            for nested, at in _each(params.get(name, default), (*path, name)):
+                check_loss(notes, nested, at, inner)
     try:
         envelope = kind.model_validate(spec)
     except ValidationError:  # noted where the envelope is checked
         return None
-    return None if config is None else ResolvedSpec(envelope, loaded.plugin, loaded.cls, config)
+    return ResolvedSpec(envelope, plugin, cls, config) if config else None
 
 
 def _each(given: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:

@@ -61,22 +61,16 @@ def check_model(notes: Notes) -> None:
 
 def _check_names(notes: Notes, model: str, backbone: str | None) -> bool:
     """Note an unknown model or backbone; tell whether they name an architecture."""
+    key, name, known = "model", model, detectors()
+    problem = f"{found((), model)} is no detector of torchvision"
     if model in FPN_MODELS:
-        known = backbones()
-        if backbone in known:
-            return True
-        close = near(backbone, known) if backbone else None
+        key, name, known = ("backbone" if backbone else "model"), backbone or "", backbones()
         problem = f"{found((), backbone)} is no backbone with FPN" if backbone else f"{model} needs a backbone"
-        advice = did_you_mean(close, f"There are: {', '.join(known)}")
-        notes.note(("backbone",) if backbone else ("model",), problem + advice, near=close)
+    if name not in known:
+        close = near(name, known)
+        notes.note((key,), problem + did_you_mean(close, f"There are: {', '.join(known)}"), close)
         return False
-    names = detectors()
-    if model not in names:
-        close = near(model, names)
-        advice = did_you_mean(close, f"There are: {', '.join(names)}")
-        notes.note(("model",), f"{found((), model)} is no detector of torchvision{advice}", near=close)
-        return False
-    if backbone is not None:
+    if backbone is not None and model not in FPN_MODELS:
         general = " and ".join(FPN_MODELS)
         notes.note(("backbone",), f"{model} has its own backbone; only {general} take one. Remove it", at_key=True)
         return False
