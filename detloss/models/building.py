@@ -16,7 +16,14 @@ from detloss.errors import ConfigError
 from detloss.injection import inject
 from detloss.models.architecture import REFUSALS, TRAINABLE, Architecture, accepted_options, find_architecture
 from detloss.models.checks import check_model
-from detloss.models.pretrained import COUNTS, check_matches, member_of_state, read_state, renew_predictors
+from detloss.models.pretrained import (
+    COUNTS,
+    check_matches,
+    member_of_state,
+    read_checkpoint,
+    read_state,
+    renew_predictors,
+)
 from detloss.registry import one_scan
 
 __all__ = ["build_model"]
@@ -118,10 +125,10 @@ def _member(enum: type[WeightsEnum], name: str) -> WeightsEnum:
 
 
 def _check_cached(member: WeightsEnum) -> None:
-    """Refuse weights that torchvision would have to download.
+    """Refuse weights that torchvision would have to download, or whose file would run code.
 
     Raises:
-        ConfigError: The file is not in torch's hub cache.
+        ConfigError: The file is not in torch's hub cache, or holds anything but tensors.
     """
     file = Path(torch.hub.get_dir()) / "checkpoints" / member.url.rpartition("/")[2]
     if not file.is_file():
@@ -130,3 +137,4 @@ def _check_cached(member: WeightsEnum) -> None:
             f'  python -c "import torch; torch.hub.load_state_dict_from_url({member.url!r})"\n'
             f"or download {member.url} elsewhere and put it there, or give its path as the weights."
         )
+    read_checkpoint(file)  # torchvision itself reads it without torch's guard

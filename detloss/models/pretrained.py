@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from detloss.errors import ConfigError
 
-__all__ = ["COUNTS", "check_matches", "member_of_state", "read_state", "renew_predictors"]
+__all__ = ["COUNTS", "check_matches", "member_of_state", "read_checkpoint", "read_state", "renew_predictors"]
 
 COUNTS = {"num_classes": "categories", "num_keypoints": "keypoint_names"}
 """Option of a builder that decides the size of predictors -> what torchvision's weights call the names counted."""
@@ -21,25 +22,44 @@ COUNTS = {"num_classes": "categories", "num_keypoints": "keypoint_names"}
 Weights = TypeVar("Weights", bound=Enum)
 
 
+def read_checkpoint(path: str | Path) -> Any:
+    """Read tensors and plain values from a file of `torch.save`; no code in it ever runs.
+
+    Raises:
+        ConfigError: The file cannot be read, is damaged, or holds anything else.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch recommends functions that would run code
+            if path.is_file() and path.stat().st_size:
+                # Named here, the argument cannot be changed by TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD.
+                return torch.load(path, map_location="cpu", weights_only=True)
+            what = "is empty" if path.is_file() else "is not a file" if path.exists() else "does not exist"
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except Exception as error:  # bytes that are no checkpoint make torch raise anything
+        # Torch's own message says how to switch its guard off.
+        raise ConfigError(
+            f"{path} is damaged, is no checkpoint of torch, or holds objects that could run code. "
+            "detloss reads tensors and plain values alone."
+        ) from error
+    raise ConfigError(f"{path} {what}.")
+
+
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict, or a checkpoint that holds one under ``model`` or ``state_dict``.
 
     A prefix ``model.`` or ``module.`` that all keys share (Lightning, DDP) is taken off. The state of injected losses
-    is left out: it belongs to the loss, not to the detector.
+    is ignored: it belongs to the loss, not to the detector.
 
     Raises:
         ConfigError: The file cannot be read, holds anything but tensors, or no state dict.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"weights {path}: cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # bytes that are no checkpoint make torch raise anything
-        reason = str(error).strip().partition("\n")[0] if isinstance(error, RuntimeError) else type(error).__name__
-        raise ConfigError(
-            f"weights {path}: is no state dict of tensors ({reason}). Write one with "
-            "`torch.save(model.state_dict(), path)`."
-        ) from error
+        state = read_checkpoint(path)
+    except ConfigError as error:
+        raise ConfigError(f"weights {error} Write a state dict with `torch.save(model.state_dict(), path)`.") from error
     for key in ("model", "state_dict"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import signal
 import threading
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from detloss.errors import ConfigError
+from detloss.models.pretrained import read_checkpoint
 from detloss.training.data.datamodule import derived_seed
 from detloss.training.folder import write_whole
 from detloss.training.module import DetectionModule
@@ -136,11 +136,7 @@ def check_resumable(path: Path, module: DetectionModule) -> None:
     Raises:
         ConfigError: they do not fit together, or the file cannot be read; says what to do.
     """
-    try:
-        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"{path} cannot be read ({reason}). Delete it, and the run starts anew.") from error
+    saved = read_checkpoint(path)
     found, expected = _shapes(saved["state_dict"]), _shapes(module.state_dict())
     groups = saved["optimizer_states"][0]["param_groups"]
     own = parameter_groups(module.model, module.config.weight_decay)
@@ -181,7 +177,10 @@ class StepSeeds(pl.Callback):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there: a kill leaves the old file or the new one, whole."""
+    """Writes a checkpoint beside its place and moves it there, and reads one without running code.
+
+    A kill leaves the old file or the new one, whole.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Save to `path`."""
@@ -192,6 +191,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
 
         write_whole(Path(path), write)
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read `path` with torch's guard, which Lightning leaves off unless asked."""
+        checkpoint: dict[str, Any] = read_checkpoint(path)
+        return checkpoint
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -19,6 +19,7 @@ from torch import nn
 from detloss.config import load_config
 from detloss.errors import ConfigError, DetlossError, NonFiniteError
 from detloss.models import build_model
+from detloss.models.pretrained import read_checkpoint
 from detloss.training.callbacks import read_metrics
 from detloss.training.checkpoints import (
     Checkpoints,
@@ -86,11 +87,11 @@ def train(
         checkpoints = Checkpoints(folder, settings.train.checkpoint_every)
         trainer = build_trainer(settings.train, folder, data.val, checkpoints, progress)
         last = folder / "last.ckpt"
+        if last.exists():  # in every process: some of Lightning's strategies read it without asking torch's guard
+            check_resumable(last, module)
         if trainer.is_global_zero:
             try:
                 until_the_end.enter_context(locked(folder))
-                if last.is_file():  # some of Lightning's strategies make a folder of it
-                    check_resumable(last, module)
                 write_start(folder, settings, datasets)
             except OSError as error:
                 way_out = "Choose another output folder." if resume is None else "Mend that first."
@@ -125,7 +126,7 @@ def load_trained(folder: str | Path, checkpoint: Literal["best", "last"] = "best
     """
     folder = Path(folder)
     module = DetectionModule(build_model(load_config(folder / "config.yaml", schema=TrainConfig)))
-    saved = torch.load(folder / f"{checkpoint}.ckpt", map_location="cpu", weights_only=True)
+    saved = read_checkpoint(folder / f"{checkpoint}.ckpt")
     module.on_load_checkpoint(saved)  # the best weights may be older than a loss that was changed on resuming
     module.load_state_dict(saved["state_dict"])
     return module.model.eval()
@@ -182,7 +183,9 @@ def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, d
     """Evaluate on the test data, and write the final numbers."""
     test: dict[str, float] = {}
     if data.test is not None:
-        trainer.test(module, data, ckpt_path=folder / "best.ckpt", verbose=False)
+        best = folder / "best.ckpt"
+        read_checkpoint(best)  # as above, some strategies ask nobody
+        trainer.test(module, data, ckpt_path=best, verbose=False)
         test = module.metrics
     metrics = final_metrics(read_metrics(folder / "metrics.jsonl"), test)
     if trainer.is_global_zero:

@@ -241,7 +241,7 @@ def test_files_that_hold_no_state(content: Any, tmp_path: Path, capsys: pytest.C
 def test_text_file_as_weights(tmp_path: Path) -> None:
     """A file that torch cannot read is a config error."""
     (tmp_path / "x.pth").write_text("hello")
-    with pytest.raises(ConfigError, match="is no state dict of tensors"):
+    with pytest.raises(ConfigError, match="is no checkpoint of torch"):
         build_model({**SMALL, "weights": tmp_path / "x.pth"})
 
 
