@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from detloss.calibration import Calibration, far_weights, measuring
@@ -57,7 +57,7 @@ def model_and_batches(
     return model.to(device), itertools.islice(_batches(settings, data, device), batches)
 
 
-class FarWeightWarning(pl.Callback):
+class FarWeightWarning(Callback):
     """Warns once of each loss whose weight somebody chose far off the one that equalises its gradient with stock.
 
     The first steps of the first epoch are measured, up to the one by which every such loss has had a match.
@@ -68,7 +68,7 @@ class FarWeightWarning(pl.Callback):
         self._seen: dict[tuple[str, int], list[Calibration]] = {}
         self._wanted: set[tuple[str, int]] = set()
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to measure, unless this run is a resumed one or nobody chose a weight."""
         self._wanted = {
             (head, index)
@@ -79,18 +79,16 @@ class FarWeightWarning(pl.Callback):
         if self._wanted and trainer.is_global_zero and trainer.global_step == 0:
             self._seen = self._measuring.enter_context(measuring(pl_module))
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         """Stop where everything wanted has been measured."""
         if self._wanted and self._wanted <= self._seen.keys():
             self._end()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop with what there is: some loss had no match in a whole epoch."""
         self._end()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop without a word."""
         self._seen = {}
         self._end()

@@ -7,8 +7,8 @@ from __future__ import annotations
 import logging
 from typing import Any, Literal
 
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -34,7 +34,7 @@ _FULL_REPORTS = 10
 log = logging.getLogger(__name__)
 
 
-class Guard(pl.Callback):
+class Guard(Callback):
     """Keeps steps whose loss or gradient is NaN or infinite out of a `DetectionModule`, and says what caused them.
 
     A faulty step leaves weights, optimizer state and buffers (batch norm's statistics, the running mean of a loss) bit
@@ -70,15 +70,13 @@ class Guard(pl.Callback):
         self._before: Buffers | None = None  # as they were before it
         self._pending: tuple[Step, Flag] | None = None  # the step before it, about which the host knows nothing yet
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ask the losses to keep what they are given."""
         self._let_go(trainer, pl_module)
         for losses in injected(pl_module).values():
             losses.kept = []
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the buffers before a step, and look at the batch."""
         if self._step is None:
             # The number that the step has in metrics.jsonl.
@@ -86,7 +84,7 @@ class Guard(pl.Callback):
             self._before = Buffers(pl_module)
         self._step.batches.append(Batch.of(batch, batch_idx))
 
-    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Take the loss and what it was made of."""
         assert self._step is not None
         batch = self._step.batches[-1]
@@ -95,9 +93,7 @@ class Guard(pl.Callback):
             batch.pairs += losses.kept or []
             losses.kept = []
 
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Decide on the device whether the step is faulty, undo what it did to the buffers, and tell the optimizer."""
         step, before = self._step, self._before
         assert step is not None
@@ -120,9 +116,7 @@ class Guard(pl.Callback):
                 scaler.unscale_(optimizer)  # it must have looked at gradients before they are gone
             optimizer.zero_grad(set_to_none=True)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         """Take the parts of the loss; where the host knows already what became of the step, say it."""
         step = self._step or (self._pending and self._pending[0])
         if step:
@@ -131,44 +125,40 @@ class Guard(pl.Callback):
         if self._step is None and not any(told):
             self._read(trainer, pl_module)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let no evaluation go before what is not read yet."""
         self._read(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let no epoch end with something not read yet."""
         self._read(trainer, pl_module)
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Save the counts of all steps up to here; on `raise`, a faulty one among them prevents the checkpoint."""
         self._read(trainer, pl_module)
         checkpoint["detloss_guard"] = {"skipped": self.skipped, "in_a_row": self._in_a_row}
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore the counts; a checkpoint from before there was a guard has none."""
         saved = checkpoint.get("detloss_guard", {})
         self.skipped, self._in_a_row = saved.get("skipped", 0), saved.get("in_a_row", 0)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of everything."""
         self._let_go(trainer, pl_module)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let go of everything."""
         self._let_go(trainer, pl_module)
 
-    def _let_go(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _let_go(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = self._before = self._pending = None
         for losses in injected(pl_module).values():
             losses.kept = None
         for optimizer in trainer.optimizers:
             vars(optimizer).pop("found_inf", None)
 
-    def _verdict(self, trainer: pl.Trainer, step: Step, *, scaled: bool) -> Tensor:
+    def _verdict(self, trainer: Trainer, step: Step, *, scaled: bool) -> Tensor:
         """A scalar on the device: 0, `_FAULTY` or `_OVERFLOWED`; the same in all processes."""
         losses_bad = ~torch.stack([batch.loss.float() for batch in step.batches]).isfinite().all()
         gradients_bad = ~step.norms.isfinite().all()
@@ -180,7 +170,7 @@ class Guard(pl.Callback):
             torch.distributed.all_reduce(verdict, torch.distributed.ReduceOp.MAX)
         return verdict
 
-    def _read(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _read(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Act on the last step, if that was not done yet."""
         if self._pending is None:
             return
