@@ -129,11 +129,11 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
         (folder / "metrics.jsonl").unlink(missing_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True))
-    left_out = [str(entry) for data in datasets.values() for entry in data.left_out]
-    if left_out:
-        report = folder / "left_out.txt"
-        write_text(report, "\n".join(left_out) + "\n")
-        log.warning("%d annotations are skipped (all in %s); the first: %s", len(left_out), report, left_out[0])
+    skipped = [str(entry) for data in datasets.values() for entry in data.skipped]
+    if skipped:
+        report = folder / "skipped.txt"
+        write_text(report, "\n".join(skipped) + "\n")
+        log.warning("%d annotations are skipped (all in %s); the first: %s", len(skipped), report, skipped[0])
 
 
 def write_predictions(path: Path, detections: Iterable[Detections], known: Annotations) -> None:

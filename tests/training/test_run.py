@@ -177,7 +177,7 @@ def test_a_run_on_coco_files(tmp_path):
     assert metrics["best"] == metrics["last"]
     losses = {name: value for name, value in metrics["best"].items() if name.startswith("loss")}
     assert {"epoch": 0, **metrics["test"], **losses} == metrics["best"]
-    assert "annotation 99" in (folder / "left_out.txt").read_text()
+    assert "annotation 99" in (folder / "skipped.txt").read_text()
     assert (folder / "csv" / "metrics.csv").exists()
     predictions = json.loads((folder / "predictions.json").read_text())
     assert {entry["image_id"] for entry in predictions} <= {f"i{number}" for number in range(1, 7)}

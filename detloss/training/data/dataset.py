@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from detloss.errors import DataError
-from detloss.training.data.coco import Annotations, LeftOut, is_tiny, read_annotations
+from detloss.training.data.coco import Annotations, Skipped, is_tiny, read_annotations
 from detloss.training.data.images import read_picture
+from detloss.training.data.segmentations import mask_of
 
 __all__ = ["CocoDataset", "DetectionDataset", "Item", "Target", "collate"]
 
@@ -44,13 +44,9 @@ class DetectionDataset(Dataset[Item]):
         by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for entry in annotations.coco["annotations"]:
             # A crowd box surrounds a group: evaluation forgives detections in it, training would learn one object.
-            if not entry["iscrowd"] and not is_tiny(entry["bbox"], self.coco["images"][entry["image_id"] - 1]):
+            target = not entry["iscrowd"] and not is_tiny(entry["bbox"], self.coco["images"][entry["image_id"] - 1])
+            if target and (not masks or "segmentation" in entry):
                 by_image[entry["image_id"]].append(entry)
-                if masks and "segmentation" not in entry:
-                    raise DataError(
-                        f"This model learns masks, but the annotation with bbox {entry['bbox']} in picture "
-                        f"{self.coco['images'][entry['image_id'] - 1]['file_name']} has no segmentation."
-                    )
         self._objects = dict(by_image)
 
     @property
@@ -64,9 +60,9 @@ class DetectionDataset(Dataset[Item]):
         return self.annotations.categories
 
     @property
-    def left_out(self) -> tuple[LeftOut, ...]:
+    def skipped(self) -> tuple[Skipped, ...]:
         """Annotations that are not trained on."""
-        return self.annotations.left_out
+        return self.annotations.skipped
 
     @property
     def has_targets(self) -> bool:
@@ -95,7 +91,7 @@ class DetectionDataset(Dataset[Item]):
             "image_id": torch.tensor(index + 1),
         }
         if self.masks:
-            masks = [_mask(entry["segmentation"], height, width) for entry in objects]
+            masks = [mask_of(entry["segmentation"], height, width) for entry in objects]
             target["masks"] = tv_tensors.Mask(
                 torch.stack(masks) if masks else torch.zeros((0, height, width), dtype=torch.uint8)
             )
@@ -116,7 +112,7 @@ class CocoDataset(DetectionDataset):
 
     def __init__(self, images: str | Path, annotations: str | Path, *, masks: bool = False) -> None:
         self.folder = Path(images)
-        super().__init__(read_annotations(Path(annotations), self.folder), masks=masks)
+        super().__init__(read_annotations(Path(annotations), self.folder, masks=masks), masks=masks)
 
     def picture(self, index: int) -> Image.Image:
         """The RGB picture number `index`, turned as its annotations expect."""
@@ -129,18 +125,3 @@ def collate(items: Sequence[Item]) -> tuple[list[Tensor], list[Target]]:
     images = [image.as_subclass(Tensor) for image, _ in items]
     targets = [{key: value.as_subclass(Tensor) for key, value in target.items()} for _, target in items]
     return images, targets
-
-
-def _mask(segmentation: Any, height: int, width: int) -> Tensor:
-    """``(H, W)`` uint8 mask of polygons or a run-length encoding."""
-    from hotcoco import mask  # noqa: PLC0415 - only mask models need it here
-
-    encoded = mask.frPyObjects(segmentation, height, width) if _needs_encoding(segmentation) else segmentation
-    if isinstance(encoded, list):
-        encoded = mask.merge(encoded)
-    return torch.from_numpy(mask.decode(encoded).copy())
-
-
-def _needs_encoding(segmentation: Any) -> bool:
-    # A compressed run-length encoding has its counts as text; polygons and plain counts are lists.
-    return isinstance(segmentation, list) or isinstance(segmentation.get("counts"), list)

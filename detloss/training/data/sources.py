@@ -75,7 +75,9 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
                     f"{', '.join(datasets['train'].categories)}: a label would mean two things."
                 )
     if not datasets["train"].has_targets:
-        raise DataError(f"{config.data.train and config.data.train.annotations} has no box to train on.")
+        skipped = datasets["train"].skipped
+        why = f" {len(skipped)} annotations are skipped; the first: {skipped[0]}." if skipped else ""
+        raise DataError(f"{config.data.train and config.data.train.annotations} has no box to train on.{why}")
     return datasets
 
 

@@ -79,7 +79,6 @@ class ShapesDataset(DetectionDataset):
         categories = [{"id": label, "name": name} for label, name in enumerate(SHAPES, start=1)]
         return Annotations(
             {"info": {}, "images": images, "annotations": annotations, "categories": categories},
-            categories=SHAPES,
             category_ids=(1, 2, 3),
             image_ids=tuple(range(1, len(images) + 1)),
         )
