@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
+from detloss.errors import MAX_SHOWN
 from detloss.registry.allow_list import VARIABLE
 from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Plugin
 from detloss.registry.scan import Scan, contested, scan
@@ -65,8 +66,10 @@ def print_list(*, heads: bool = False, as_json: bool = False, check: bool = Fals
         out.print()
     for name, claims in found.conflicts.items():
         out.print(f"Conflict: {name!r} {contested(claims)}", markup=False, highlight=False)
-    for problem in found.problems:
+    for problem in found.problems[:MAX_SHOWN]:
         out.print(f"Problem: {problem}", markup=False, highlight=False)
+    if (hidden := len(found.problems) - MAX_SHOWN) > 0:
+        out.print(f"... and {hidden} more problems: `detloss list --json`.", markup=False, highlight=False)
     if loading is not None:
         for line in _why_not(loading):
             out.print(line, markup=False, highlight=False)

@@ -133,7 +133,7 @@ def _mismatch() -> str:
         return ""
     return "".join(
         f"torchvision {installed_version('torchvision')} requires {printable(line)}, and {version} is installed."
-        for line, version in wrong
+        for line, version, _ in wrong
         if version is not None
     )
 

@@ -30,9 +30,9 @@ class AllowList:
     entries: tuple[str, ...] = ()
 
     def allows(self, package: str, name: str) -> bool:
-        """Tell whether a plugin may be used; packages are compared as pip does, names to the letter."""
+        """Tell whether an entry names a plugin; packages are compared as pip does, names to the letter."""
         key = normalized(package)
-        return key == _OURS or any(_parts(entry) in ((key, ""), (key, name)) for entry in self.entries)
+        return any(_parts(entry) in ((key, ""), (key, name)) for entry in self.entries)
 
     def check(self, offers: Mapping[str, Collection[str]], installed: Collection[str], faulty: Collection[str]) -> None:
         """Refuse an entry that allows nothing: a slip of the pen must not pass for a rule.

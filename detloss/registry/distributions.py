@@ -1,14 +1,16 @@
 """What installed distributions say about themselves, read from their folders without importing anything.
 
-Nothing here raises: what is wrong becomes a `Problem` that names the file.
+What is wrong becomes a `Problem` that names the file, by `reported`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -74,42 +76,84 @@ class Distribution:
         return normalized(self.name)
 
 
+@contextmanager
+def reported(problems: list[Problem], who: str, path: object) -> Iterator[None]:
+    """Make whatever is raised in this block a problem: on a stranger's files libraries fail in any way."""
+    try:
+        yield
+    except MetadataError as error:
+        advice = f"The package offers nothing until this is fixed: tell its authors, or reinstall {who}."
+        problems.append(Problem(f"{error} {advice}", who, str(error.file), error.line))
+    except Exception as error:  # noqa: BLE001 - as the docstring says
+        what = f"cannot be read ({type(error).__name__}: {reason(error)}), so what it offers is ignored."
+        problems.append(Problem(what, who, str(path)))
+
+
+class MetadataError(Exception):
+    """A metadata file, as a whole, cannot be used."""
+
+    def __init__(self, what: str, file: object, line: int | None = None) -> None:
+        super().__init__(what)
+        self.file, self.line = file, line
+
+
+def read_file(file: Path | zipfile.Path, most: int) -> bytes | None:
+    """Read a file of a package, in a folder or an archive; None where there is none. No fifo or device is opened.
+
+    Raises:
+        MetadataError: It is not a regular file, has more than ``most`` bytes, or cannot be read.
+    """
+    try:
+        return _bytes(file, most)
+    except (FileNotFoundError, NotADirectoryError, KeyError):
+        return None
+    except Exception as error:
+        raise MetadataError(f"cannot be read: {reason(error)}.", file) from error
+
+
+def _bytes(file: Path | zipfile.Path, most: int) -> bytes:
+    if isinstance(file, zipfile.Path):
+        with file.open("rb") as stream:
+            data: bytes = stream.read(most + 1)
+    elif not stat.S_ISREG(file.stat().st_mode):
+        raise OSError("it is not a regular file")
+    else:
+        # Some files of /proc are regular and never end, or wait.
+        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAITING)) as stream:
+            data = stream.read(most + 1)
+    if len(data) > most:
+        raise OSError(f"it has more than {most // 1024} KiB")
+    return data
+
+
 def folders(path: Iterable[object], problems: list[Problem]) -> Iterator[Path | zipfile.Path]:
     """Yield each folder or archive on the path once: links to one folder are one folder."""
     seen = set()
     for entry in path:
         if not isinstance(entry, (str, os.PathLike)):
             continue
-        try:
+        with reported(problems, _PATH, entry):
             folder = Path(os.fspath(entry))  # "" is the working directory, as for Python itself
             real = os.path.realpath(folder)
             if real in seen:
                 continue
             seen.add(real)
+            if not isinstance(entry, str):
+                what = f"is on sys.path as a {type(entry).__name__}, which Python does not import from: add a str."
+                problems.append(Problem(what, _PATH, str(folder)))
             if folder.is_dir():
                 yield folder
             elif folder.is_file() and zipfile.is_zipfile(folder):
-                yield zipfile.Path(folder)
-        except Exception as error:  # noqa: BLE001 - archives fail in many ways; none may cost the other folders
-            problems.append(
-                Problem(f"cannot be read ({reason(error)}), so its packages are left out.", _PATH, str(entry))
-            )
-        else:
-            if not isinstance(entry, str):
-                what = (
-                    f"is on sys.path as a {type(entry).__name__}, which Python does not import from: add it as a str."
-                )
-                problems.append(Problem(what, _PATH, str(folder)))
+                archive = zipfile.ZipFile(folder)
+                if any(len(name) > _LONGEST_NAME for name in archive.NameToInfo):
+                    raise OSError(f"it holds a name of more than {_LONGEST_NAME} characters")
+                yield zipfile.Path(archive)
 
 
-def distributions(folder: Path | zipfile.Path) -> tuple[list[Distribution], list[Problem]]:
+def distributions(folder: Path | zipfile.Path) -> list[Distribution]:
     """Return the distributions of one folder, copies of one name side by side and the one in force first."""
-    try:
-        names = [child.name for child in folder.iterdir()]
-    except Exception as error:  # noqa: BLE001 - as in `folders`
-        return [], [Problem(f"cannot be listed ({reason(error)}), so its packages are left out.", _PATH, str(folder))]
     found = []
-    for entry in names:
+    for entry in [child.name for child in folder.iterdir()]:
         if entry.endswith((".dist-info", ".egg-info")):
             name, version = _split(entry.rpartition(".")[0])
         elif entry == "EGG-INFO":
@@ -119,18 +163,19 @@ def distributions(folder: Path | zipfile.Path) -> tuple[list[Distribution], list
         found.append(Distribution(printable(name), printable(version), folder / entry))
     # Sorted so that nothing depends on the order of a listing: dist-info before egg-info, then the newest.
     found.sort(key=lambda one: (one.key, one.location.name[-10:] != ".dist-info", _newest_first(one.version), one.name))
-    return found, []
+    return found
 
 
 def with_metadata(distribution: Distribution) -> Distribution:
-    """Return the distribution as its own METADATA (or PKG-INFO) describes it; unchanged where there is none."""
-    headers: dict[str, list[str]] = {}
-    for name in ("METADATA", "PKG-INFO"):
-        try:
-            headers = _headers((distribution.location / name).read_bytes().decode("utf-8", "replace"))
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            continue
-        break
+    """Return the distribution as its own METADATA (or PKG-INFO) describes it; unchanged where there is none.
+
+    Raises:
+        MetadataError: The file cannot be read.
+    """
+    data = read_file(distribution.location / "METADATA", _MOST_METADATA)
+    if data is None:
+        data = read_file(distribution.location / "PKG-INFO", _MOST_METADATA) or b""
+    headers = _headers(data.decode("utf-8", "replace"))
     named = headers.get("name", [""])[0]
     return Distribution(
         name=named if PACKAGE_PATTERN.fullmatch(named) else distribution.name,
@@ -175,6 +220,11 @@ def _headers(text: str) -> dict[str, list[str]]:
     return fields
 
 
+_MOST_METADATA = 2**20
+"""Bytes of a METADATA file: its headers, and a README."""
+_LONGEST_NAME = 500
+"""Characters of a name in an archive: listing its folders takes the square of that."""
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 _PATH = "sys.path"
 """Who is to blame for a folder."""
 _RELEASE = 8

@@ -2,7 +2,7 @@
 
 Each distribution's own ``entry_points.txt`` is parsed by itself, so that a faulty file costs that distribution's
 entries and no others. Nothing here imports a plugin or raises: what is wrong becomes a `Problem` that names the file
-and the line.
+and the line. The work is linear in the size of the files, which is bounded.
 """
 
 from __future__ import annotations
@@ -12,11 +12,22 @@ import re
 import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
 
 import entrypoints
 
-from detloss.registry.distributions import Distribution, Problem, distributions, folders, with_metadata
-from detloss.text import clipped, printable, reason
+from detloss.registry.distributions import (
+    Distribution,
+    MetadataError,
+    Problem,
+    distributions,
+    folders,
+    read_file,
+    reported,
+    with_metadata,
+)
+from detloss.text import clipped, printable
 
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 """What a plugin may be called: a word that needs no quotes in YAML, TOML or a shell, and is no import path."""
@@ -40,35 +51,36 @@ class Reading:
 def read_groups(groups: Collection[str], path: Iterable[object] | None = None) -> Reading:
     """Read the entry points of some groups of all distributions on ``path`` (default: ``sys.path``), each file once."""
     reading = Reading({group: [] for group in groups})
-    owners: dict[str, _Offer] = {}
+    offers: dict[str, _Offer] = {}
     for folder in folders(sys.path if path is None else path, reading.problems):
-        found, problems = distributions(folder)
-        reading.problems += problems
+        found: list[Distribution] = []
+        with reported(reading.problems, "sys.path", folder):
+            found = distributions(folder)
         for distribution in found:
             first = reading.installed.setdefault(distribution.key, distribution)
-            try:
-                offer = _read_offer(distribution, groups)
-            except _MalformedError as error:
-                if first is distribution:
-                    reading.problems.append(error.problem(distribution))
-                continue
-            if first is distribution:
-                reading.problems += offer.problems
-            if not offer.targets:
-                continue
-            # METADATA is opened for the few that offer something, not for every package there is.
-            offer.distribution = with_metadata(distribution)
-            key = offer.distribution.key
-            if distribution.location.name.startswith("~"):
-                reading.problems.append(_interrupted(offer.distribution))
-            elif first is distribution and key not in owners:
-                owners[key] = offer
-            else:
-                winner = owners.get(key) or _Offer(with_metadata(first))
-                if not _is_one_install(winner, offer):
-                    reading.problems.append(_hidden(offer.distribution, winner.distribution))
-    for offer in owners.values():
-        _sort_out(offer, reading)
+            # Whatever the files of one distribution make a library raise is that distribution's problem. What is wrong
+            # with a copy that is hidden anyway is of no interest.
+            problems = reading.problems if first is distribution else []
+            with reported(problems, distribution.name, distribution.location):
+                offer = _read_offer(distribution, groups, problems)
+                if not offer.targets:
+                    continue
+                # METADATA is opened for the few that offer something, not for every package there is.
+                offer.distribution = with_metadata(distribution)
+                if distribution.location.name.startswith("~"):
+                    reading.problems.append(_interrupted(offer.distribution))
+                elif offer.distribution.key != distribution.key:
+                    raise MetadataError(
+                        f"names the package {offer.distribution.name}, and its folder {distribution.name}.",
+                        distribution.location,
+                    )
+                elif first is distribution:
+                    offers[distribution.key] = offer
+                    _sort_out(offer, reading)
+                else:
+                    winner = offers.get(distribution.key) or _Offer(first)
+                    if not _is_one_install(winner, offer):
+                        reading.problems.append(_hidden(offer.distribution, winner.distribution))
     return reading
 
 
@@ -78,23 +90,18 @@ class _Offer:
 
     distribution: Distribution
     targets: dict[tuple[str, str], str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
     text: str = ""
 
-
-class _MalformedError(Exception):
-    """An ``entry_points.txt`` that cannot be read as a whole."""
-
-    def __init__(self, what: str, line: int | None = None) -> None:
-        super().__init__(what)
-        self.line = line
-
-    def problem(self, distribution: Distribution) -> Problem:
-        advice = f"The package offers nothing until this is mended: tell its authors, or reinstall {distribution.name}."
-        return Problem(f"{self} {advice}", distribution.name, str(distribution.location / _FILE), self.line)
+    @property
+    def file(self) -> Path:
+        return cast("Path", self.distribution.location / _FILE)
 
 
 _FILE = "entry_points.txt"
+_MOST = 2 * 2**20
+"""Bytes of such a file."""
+_MOST_LINES = 20_000
+"""Lines of it: the time that configparser takes for faulty ones grows with the square of their number."""
 
 
 class _Parser(entrypoints.CaseSensitiveConfigParser):  # type: ignore[misc]  # entrypoints has no type information
@@ -104,35 +111,30 @@ class _Parser(entrypoints.CaseSensitiveConfigParser):  # type: ignore[misc]  # e
         super().__init__(delimiters=("=",), interpolation=None, default_section="\n")
 
 
-def _read_offer(distribution: Distribution, groups: Collection[str]) -> _Offer:
+def _read_offer(distribution: Distribution, groups: Collection[str], problems: list[Problem]) -> _Offer:
     offer = _Offer(distribution)
-    try:
-        data = (distribution.location / _FILE).read_bytes()
-    except (FileNotFoundError, NotADirectoryError, KeyError):
+    data = read_file(offer.file, _MOST)
+    if data is None:
         return offer
-    except Exception as error:
-        # A zip archive fails in many ways; none of them may cost the other packages.
-        raise _MalformedError(f"cannot be read: {reason(error)}.") from error
-    offer.text = _decoded(data)
+    if b"\0" in data:
+        raise MetadataError("holds a NUL byte, so it is no text.", offer.file, _line(data, data.index(b"\0")))
+    try:
+        offer.text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise MetadataError("is not UTF-8.", offer.file, _line(data, error.start)) from error
     if not any(group in offer.text for group in groups) and _is_plain(offer.text):
         return offer
-    parser = _parsed(offer.text)
+    parser = _parsed(offer)
     there = [group for group in groups if parser.has_section(group)]
     offer.targets = {(group, name): target for group in there for name, target in parser.items(group)}
     if parser.has_section("DEFAULT"):
         what = "has a [DEFAULT] section, which other tools copy into every group; detloss reads none of it. Remove it."
-        line = _line_of(offer.text, "DEFAULT")
-        offer.problems.append(Problem(what, distribution.name, str(distribution.location / _FILE), line))
+        problems.append(Problem(what, distribution.name, str(offer.file), _lines(offer.text).get(("DEFAULT", None))))
     return offer
 
 
-def _decoded(data: bytes) -> str:
-    if b"\0" in data:
-        raise _MalformedError("holds a NUL byte, so it is no text.", data[: data.index(b"\0")].count(b"\n") + 1)
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise _MalformedError("is not UTF-8.", data[: error.start].count(b"\n") + 1) from error
+def _line(data: bytes, position: int) -> int:
+    return data[:position].count(b"\n") + 1
 
 
 def _is_plain(text: str) -> bool:
@@ -149,27 +151,32 @@ _PLAIN = re.compile(r"\s*(?:\[[\w. -]+\]\n+(?:[\w.-]+ *= *\S[^\n]*(?:\n+|\Z))*)*
 _FIRST_WORDS = re.compile(r"^(\[[^\n]*\]|[\w.-]+)", re.MULTILINE)
 
 
-def _parsed(text: str) -> _Parser:
+def _parsed(offer: _Offer) -> _Parser:
     parser = _Parser()
+    what, line = "", None
+    if offer.text.count("\n") > _MOST_LINES:
+        raise MetadataError(f"has more than {_MOST_LINES} lines.", offer.file, _MOST_LINES)
     try:
-        parser.read_string(text)
+        # The time that the parser takes for a line grows with the square of a run of blanks in it.
+        parser.read_string(re.sub(r"(?<=\S)[^\S\n]{2,}", " ", offer.text))
     except configparser.DuplicateSectionError as error:
-        raise _MalformedError(f"has the section [{clipped(error.section)}] twice.", error.lineno) from error
+        what, line = f"has the section [{clipped(error.section)}] twice.", error.lineno
     except configparser.DuplicateOptionError as error:
-        raise _MalformedError(f"has the name '{clipped(error.option)}' twice.", error.lineno) from error
+        what, line = f"has the name '{clipped(error.option)}' twice.", error.lineno
     except configparser.MissingSectionHeaderError as error:
-        raise _MalformedError("has a line before its first [section].", error.lineno) from error
+        what, line = "has a line before its first [section].", error.lineno
     except configparser.ParsingError as error:
-        line = error.errors[0][0] if error.errors else None
-        raise _MalformedError("has a line that is no `name = module:Class`.", line) from error
-    except Exception as error:
-        # The parser itself can fail on text that is no INI file at all.
-        raise _MalformedError(f"cannot be parsed: {clipped(error)}.") from error
+        what, line = "has a line that is no `name = module:Class`.", error.errors[0][0] if error.errors else None
+    except Exception as error:  # noqa: BLE001 - the parser itself can fail on text that is no INI file at all
+        what = f"cannot be parsed: {clipped(error)}."
+    if what:
+        raise MetadataError(what, offer.file, line)
     return parser
 
 
 def _sort_out(offer: _Offer, reading: Reading) -> None:
     """Sort what one distribution offers into entry points and problems, one by one."""
+    lines: dict[tuple[str, str | None], int] = {}
     for (group, name), target in offer.targets.items():
         shown = clipped(name)
         try:
@@ -183,23 +190,22 @@ def _sort_out(offer: _Offer, reading: Reading) -> None:
         else:
             reading.entries[group].append(entry)
             continue
-        distribution = offer.distribution
-        where = str(distribution.location / _FILE)
-        line = _line_of(offer.text, group, name)
-        reading.problems.append(Problem(f"{what} This entry is left out.", distribution.name, where, line))
+        lines = lines or _lines(offer.text)
+        where = str(offer.file), lines.get((group, name))
+        reading.problems.append(Problem(f"{what} This entry is ignored.", offer.distribution.name, *where))
 
 
-def _line_of(text: str, group: str, name: str | None = None) -> int | None:
-    """Return the line, from 1, on which the section ``group`` begins, or has the key ``name``."""
-    section = None
+def _lines(text: str) -> dict[tuple[str, str | None], int]:
+    """Return section and key (None for its header) -> the line, from 1, on which it stands."""
+    lines: dict[tuple[str, str | None], int] = {}
+    section = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.fullmatch(r"\[(.+)\]\s*", line):
             section = header[1]
-            if name is None and section == group:
-                return number
-        elif section == group and line.partition("=")[0].strip() == name:
-            return number
-    return None
+            lines.setdefault((section, None), number)
+        else:
+            lines.setdefault((section, line.partition("=")[0].strip()), number)
+    return lines
 
 
 def _is_dotted(name: str | None) -> bool:
@@ -217,7 +223,7 @@ def _is_one_install(one: _Offer, other: _Offer) -> bool:
 def _hidden(loser: Distribution, winner: Distribution) -> Problem:
     what = (
         f"{loser.name} {loser.version} is hidden by {winner.name} {winner.version}, which comes first "
-        f"({printable(str(winner.location))}); what it offers is left out. Keep one: "
+        f"({printable(str(winner.location))}); what it offers is ignored. Keep one: "
         f"`python -m pip uninstall {winner.name}` until none is left, then install it again."
     )
     return Problem(what, loser.name, str(loser.location))
@@ -225,7 +231,7 @@ def _hidden(loser: Distribution, winner: Distribution) -> Problem:
 
 def _interrupted(distribution: Distribution) -> Problem:
     what = (
-        f"is what an interrupted pip left of {distribution.name.lstrip('~')}; what it offers is left out. Delete this "
+        f"is what an interrupted pip left of {distribution.name.lstrip('~')}; what it offers is ignored. Delete this "
         f"folder, then `python -m pip install --force-reinstall` the package if it is still wanted."
     )
     return Problem(what, distribution.name, str(distribution.location))

@@ -126,7 +126,7 @@ def _check_requirement(plugin: Plugin) -> None:
     requires = () if plugin.distribution is None else plugin.distribution.requires
     ours = [line for line in requires if line.lower().startswith("detloss")]
     # Packages that offer losses may require one another: only what is compared here counts, the rest `list` reports.
-    for requirement, version in unmet(ours, {"detloss": __version__}):
+    for requirement, version, _ in unmet(ours, {"detloss": __version__}):
         if version is not None:
             raise load_error(
                 plugin,

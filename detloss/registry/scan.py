@@ -9,10 +9,10 @@ from detloss._version import __version__
 from detloss.errors import AllowListError
 from detloss.registry.allow_list import VARIABLE, AllowList, read_allow_list
 from detloss.registry.distributions import Distribution, Problem, normalized
-from detloss.registry.entry_points import Reading, read_groups
+from detloss.registry.entry_points import read_groups
 from detloss.registry.plugin import GROUPS, REGISTERED, Group, Plugin
 from detloss.registry.requirements import unmet
-from detloss.text import printable
+from detloss.text import clipped, printable
 
 __all__ = ["Scan", "contested", "scan"]
 
@@ -73,31 +73,40 @@ def scan(path: Iterable[object] | None = None) -> Scan:
         for group in GROUPS
         for entry in reading.entries[group.name]
     ]
+    problems = reading.problems
     try:
-        allow_list, wrong = _allow_list(claims, reading), None
+        allow_list = read_allow_list()
+        if allow_list is not None:
+            faulty = {normalized(problem.who) for problem in problems}
+            allow_list.check(_offers(claims), reading.installed.keys(), faulty)
+        wrong = None
     except AllowListError as error:
         allow_list, wrong = AllowList(), error
-    plugins = [one for one in claims if allow_list is None or allow_list.allows(one.package, one.name)]
-    problems = [*reading.problems, *_unmet_problems(plugins, reading.installed)]
-    if wrong is not None:
         problems.append(Problem(str(wrong).removeprefix(f"{VARIABLE} "), VARIABLE, kind="allow-list"))
+    plugins: list[Plugin] = []
+    left_out: list[Plugin] = []
+    for claim in claims:
+        allowed = allow_list is None or _is_own(claim) or allow_list.allows(claim.package, claim.name)
+        (plugins if allowed else left_out).append(claim)
+    problems += _unmet_problems(plugins, reading.installed)
     return Scan(
         tuple(sorted(plugins)),
         tuple(sorted(problems, key=lambda one: (one.path, one.line or 0, one.message))),
-        tuple(sorted(set(claims) - set(plugins))),
+        tuple(sorted(left_out)),
         wrong,
     )
 
 
-def _allow_list(claims: list[Plugin], reading: Reading) -> AllowList | None:
-    allow_list = read_allow_list()
-    if allow_list is not None:
-        offers: dict[str, set[str]] = {}
-        for claim in claims:
-            offers.setdefault(normalized(claim.package), set()).add(claim.name)
-        faulty = {normalized(problem.who) for problem in reading.problems}
-        allow_list.check(offers, reading.installed.keys(), faulty)
-    return allow_list
+def _offers(claims: list[Plugin]) -> dict[str, set[str]]:
+    offers: dict[str, set[str]] = {}
+    for claim in claims:
+        offers.setdefault(normalized(claim.package), set()).add(claim.name)
+    return offers
+
+
+def _is_own(claim: Plugin) -> bool:
+    """Tell whether a plugin is of the running program: only its code makes it so, for any package can say its name."""
+    return normalized(claim.package) == "detloss" and claim.module.startswith("detloss.")
 
 
 def contested(claims: Iterable[Plugin]) -> str:
@@ -122,10 +131,15 @@ def _unmet_problems(plugins: list[Plugin], installed: Mapping[str, Distribution]
     for distribution in {plugin.location: plugin.distribution for plugin in plugins}.values():
         if distribution is None:
             continue
-        for requirement, version in unmet(distribution.requires, versions):
-            what = (
-                f"{distribution.name} {distribution.version} requires {printable(requirement)}, and "
-                f"{'it is not installed' if version is None else f'{version} is installed'}: "
-                f"`python -m pip install '{printable(requirement)}'`, or another version of {distribution.name}."
-            )
-            yield Problem(what, distribution.name, str(distribution.location))
+        name, version = distribution.name, distribution.version
+        for requirement, there, flaw in unmet(distribution.requires, versions):
+            shown = printable(requirement)
+            if flaw:
+                what = f"{name} {version} requires '{clipped(shown)}', which cannot be read ({flaw}). Tell its authors."
+            else:
+                what = (
+                    f"{name} {version} requires {shown}, and "
+                    f"{'it is not installed' if there is None else f'{there} is installed'}: "
+                    f"`python -m pip install '{shown}'`, or another version of {name}."
+                )
+            yield Problem(what, name, str(distribution.location))

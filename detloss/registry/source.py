@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import warnings
-import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-MOST_SOURCE = 2**18
+from detloss.registry.distributions import MetadataError, read_file
+
+_MOST = 2**18
 """Bytes of a module that is read: parsing takes a microsecond a byte."""
 
 
@@ -38,10 +39,12 @@ def read_class(module: str, attribute: str, near: Path | None = None) -> ClassSo
     """
     for file in _files(module, near):
         try:
-            text = file.read_bytes().decode("utf-8-sig")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            continue
-        node = _classes(text).get(attribute)
+            data = read_file(file, _MOST)
+            if data is None:
+                continue
+            node = _classes(data.decode("utf-8-sig")).get(attribute)
+        except (MetadataError, UnicodeDecodeError):
+            break
         return ClassSource() if node is None else ClassSource(ast.get_docstring(node), _space(node))
     return ClassSource()
 
@@ -49,18 +52,21 @@ def read_class(module: str, attribute: str, near: Path | None = None) -> ClassSo
 def _files(module: str, near: Path | None) -> Iterator[Path]:
     """Yield where a module may be; nothing is imported, not even a parent package."""
     top, *inner = module.split(".")
-    places = [] if near is None else [near.joinpath(*module.split("."))]
+    if near is not None:
+        yield from _at(near.joinpath(top, *inner))
     try:
         spec = find_spec(top)  # knows ``sys.path`` and the finders of editable installs
     except Exception:  # noqa: BLE001 - a finder of somebody else's may fail in any way; it then knows nothing
         spec = None
     if spec is not None and spec.submodule_search_locations is not None:
-        places += [Path(folder, *inner) for folder in spec.submodule_search_locations]
+        for folder in spec.submodule_search_locations:
+            yield from _at(Path(folder, *inner))
     elif spec is not None and not inner:
-        places.append(Path(str(spec.origin)).with_suffix(""))
-    for place in places:
-        yield place / "__init__.py"
-        yield place.parent / f"{place.name}.py"
+        yield Path(str(spec.origin))
+
+
+def _at(place: Path) -> tuple[Path, Path]:
+    return place / "__init__.py", place.parent / f"{place.name}.py"
 
 
 @lru_cache(maxsize=1)
@@ -81,5 +87,8 @@ def _space(node: ast.ClassDef) -> str | None:
         match statement:
             case ast.Assign(targets=[ast.Name("space")], value=value) | ast.AnnAssign(ast.Name("space"), value=value):
                 return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
-    derives = any(ast.unparse(base).rpartition(".")[2] == "BoxRegressionLoss" for base in node.bases)
-    return "boxes" if derives else None
+    for base in node.bases:
+        match base:
+            case ast.Name("BoxRegressionLoss") | ast.Attribute(attr="BoxRegressionLoss"):
+                return "boxes"
+    return None

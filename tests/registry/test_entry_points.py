@@ -86,7 +86,7 @@ def test_a_folder_in_place_of_the_file(new_folder: Callable[..., Any]) -> None:
     found = scan(path=[str(folder.folder)])
     assert names(found) == ["good"]
     (problem,) = found.problems
-    assert problem.message.startswith("cannot be read: Is a directory. The package offers nothing until")
+    assert problem.message.startswith("cannot be read: it is not a regular file. The package offers nothing until")
 
 
 @pytest.mark.parametrize("target", ["m:%(good)s", "%(good)s", "100%", "m:C %", "m:%%"])
