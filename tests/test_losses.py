@@ -182,9 +182,9 @@ def test_undeclared_invariances_fail(name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["giou", "ciou", "wiou", "smooth_l1", "balanced_l1", "kld", "sca"])
+@pytest.mark.parametrize("name", ["giou", "wiou"])
 def test_inductor(name: str):
-    """Compiled by inductor, the most used losses and those with the rarest operations give the same results."""
+    """Compiled by inductor as a module, a loss without and one with state give the same results."""
     torch._dynamo.reset()
     loss = build_loss(name).eval()
     compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend="inductor")
