@@ -57,7 +57,7 @@ def box_loss(model: nn.Module, seed: int = 0) -> float:
 
 @every_loss
 def test_every_loss_gives_the_eager_value_and_gradient(name: str) -> None:
-    """In the box head, the step's loss and every parameter's gradient are those of the eager loss; so are slopes alone."""
+    """In the box head, loss and gradients of a step are those of the eager loss; so are the slopes of pairs alone."""
     eager = inject(faster_rcnn(), {"roi_heads": {"name": name, "weight": 1.0}})
     compiled = inject(faster_rcnn(), {"roi_heads": {"name": name, "weight": 1.0, "compile": True}})
     for seed in range(2):
