@@ -8,16 +8,17 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from operator import index
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
+from detloss.errors import ConfigError
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.drawing import draw_predictions
 from detloss.training.folder import write_predictions, write_text, write_whole, writing
-from detloss.training.module import DetectionModule
 
 __all__ = ["LogProgress", "MetricsFile", "PredictionPictures", "Predictions", "read_metrics"]
 
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 class MetricsFile(pl.Callback):
     """Appends one JSON object a line: losses every `every` steps, COCO's numbers after every evaluation.
 
-    A resumed run first drops the lines that its checkpoint knows nothing of.
+    A resumed run first drops the lines that its checkpoint knows nothing of. The checkpoint holds the evaluations too:
+    where the file lost them, they are written again.
 
     Args:
         path: The file.
@@ -36,14 +38,29 @@ class MetricsFile(pl.Callback):
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
+        self.evaluations: list[dict[str, Any]] = []
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """The evaluations so far."""
+        return {"evaluations": self.evaluations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the evaluations."""
+        self.evaluations = state_dict["evaluations"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go back to where the checkpoint is."""
-        if trainer.is_global_zero and trainer.state.fn == "fit":
-            lines = [line for line in read_metrics(self.path) if line["step"] <= checkpoint["global_step"]]
-            write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
+        if trainer.is_global_zero and self.path.exists():
+            self._write([line for line in read_metrics(self.path) if line["step"] <= trainer.global_step])
+        self.on_fit_end(trainer, pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the evaluations again that the file lost."""
+        lines = read_metrics(self.path) if trainer.is_global_zero else self.evaluations
+        found = [line for line in lines if "val/AP" in line]
+        if lost := [line for line in self.evaluations if line not in found]:
+            log.warning("%s lost lines: evaluations come from the checkpoint, training losses are gone.", self.path)
+            self._write(sorted([*lines, *lost], key=lambda line: int(line["step"])))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -55,13 +72,14 @@ class MetricsFile(pl.Callback):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             self.append(trainer, {**losses, "train/loss": sum(losses.values()), "train/lr": rate})
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write the evaluation's numbers."""
-        if trainer.is_global_zero and not trainer.sanity_checking and isinstance(pl_module, DetectionModule):
-            self.append(trainer, {f"val/{name}": value for name, value in pl_module.metrics.items()})
+        if trainer.is_global_zero and _trains(trainer):
+            line = self.append(trainer, {f"val/{name}": value for name, value in pl_module.metrics.items()})
+            self.evaluations.append(line)
 
-    def append(self, trainer: pl.Trainer, values: Mapping[str, float]) -> None:
-        """Write a line of the current epoch and step.
+    def append(self, trainer: pl.Trainer, values: Mapping[str, float]) -> dict[str, Any]:
+        """Write a line of the current epoch and step, and return what is in it.
 
         Args:
             trainer: Knows both.
@@ -73,13 +91,33 @@ class MetricsFile(pl.Callback):
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             # One short write: a kill leaves the line or nothing.
             file.write(json.dumps(line) + "\n")
+        return line
+
+    def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The objects of a metrics file, in order; none if there is no file yet."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    """The objects of a metrics file, in order; none if there is no file yet.
+
+    Raises:
+        ConfigError: it holds something else; only the last line may be cut off.
+    """
+    lines: list[dict[str, Any]] = []
+    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+    for number, each in enumerate(text.splitlines(keepends=True), start=1):
+        try:
+            line = json.loads(each)
+            index(line["epoch"]), index(line["step"]), float(line.get("val/AP", 0))
+            lines.append(line)
+        except (ValueError, TypeError, LookupError, RecursionError):
+            if each.startswith("{") and not each.endswith("\n"):
+                break
+            raise ConfigError(
+                f"{path}:{number}: is no line of a run's metrics. Move the file away: a resumed run then writes its "
+                "evaluations again, from its checkpoint. Only its training losses are lost."
+            ) from None
+    return lines
 
 
 class PredictionPictures(pl.Callback):
@@ -94,9 +132,9 @@ class PredictionPictures(pl.Callback):
     def __init__(self, path: Path, dataset: DetectionDataset, number: int) -> None:
         self.path, self.dataset, self.number = path, dataset, min(number, len(dataset))
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Draw them."""
-        if not trainer.is_global_zero or trainer.sanity_checking or not isinstance(pl_module, DetectionModule):
+        if not trainer.is_global_zero:
             return
         # Spread over the data set: neighbours are often alike.
         indices = [turn * len(self.dataset) // self.number for turn in range(self.number)]
@@ -120,10 +158,10 @@ class Predictions(pl.Callback):
     def __init__(self, path: Path, dataset: DetectionDataset) -> None:
         self.path, self.dataset = path, dataset
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write them."""
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if trainer.is_global_zero and not trainer.sanity_checking and last and isinstance(pl_module, DetectionModule):
+        last = not _trains(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
+        if trainer.is_global_zero and last:
             write_predictions(self.path, pl_module.detections.values(), self.dataset.annotations)
 
 
@@ -151,11 +189,16 @@ class LogProgress(pl.Callback):
             batches = f"batch {batch_idx + 1}/{trainer.num_training_batches}"
             log.info("%s, %s: loss %.4f", _epoch(trainer), batches, float(outputs["loss"]))
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Log the evaluation's main numbers."""
-        if trainer.is_global_zero and not trainer.sanity_checking and isinstance(pl_module, DetectionModule):
+        if trainer.is_global_zero and _trains(trainer):
             numbers = ", ".join(f"{name} {pl_module.metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
             log.info("%s: %s", _epoch(trainer), numbers)
+
+
+def _trains(trainer: pl.Trainer) -> bool:
+    """Whether an evaluation is part of training; else it fills the gaps of a finished run."""
+    return trainer.state.fn == "fit"
 
 
 def _epoch(trainer: pl.Trainer) -> str:

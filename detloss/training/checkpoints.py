@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,16 +15,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Tensor
 
-from detloss.errors import ConfigError
 from detloss.models.pretrained import read_checkpoint
 from detloss.training.data.datamodule import derived_seed
 from detloss.training.folder import write_whole
-from detloss.training.module import DetectionModule
-from detloss.training.optimization import parameter_groups
 
-__all__ = ["AtomicCheckpointIO", "Checkpoints", "Interrupted", "StepSeeds", "check_resumable"]
+__all__ = ["AtomicCheckpointIO", "Checkpoints", "Interrupted", "StepSeeds", "StopRequestedError"]
 
 log = logging.getLogger(__name__)
 
@@ -60,19 +55,21 @@ class Checkpoints(Checkpoint):
     def __init__(self, folder: Path, every: int | None = None) -> None:
         self.folder, self.every = folder, every
         self.best_score: float | None = None
-        self.stop_requested = False
+        self.best_step: int | None = None
+        self.started = self.stop_requested = False
         self._handlers: dict[signal.Signals, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
-        return {"best_score": self.best_score}
+        """The best score so far, and its step."""
+        return {"best_score": self.best_score, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score."""
-        self.best_score = state_dict["best_score"]
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to Ctrl-C and SIGTERM (only a main thread can), after Lightning took note of the handlers."""
+        self.started = True
         if threading.current_thread() is threading.main_thread():
             self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in (signal.SIGINT, signal.SIGTERM)}
 
@@ -99,10 +96,13 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after the epoch's evaluation."""
         metrics: dict[str, float] = getattr(pl_module, "metrics", {})
-        if "AP" in metrics and (self.best_score is None or metrics["AP"] > self.best_score):
-            self.best_score = metrics["AP"]
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        is_best = "AP" in metrics and (self.best_score is None or metrics["AP"] > self.best_score)
+        if is_best:
+            self.best_score, self.best_step = metrics["AP"], trainer.global_step
+        # In this order: what a kill between the two leaves unwritten can be written from the other.
         trainer.save_checkpoint(self.folder / "last.ckpt")
+        if is_best:
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
         if self._must_stop(trainer) and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             raise StopRequestedError
 
@@ -122,38 +122,6 @@ class Checkpoints(Checkpoint):
             raise KeyboardInterrupt
         self.stop_requested = True
         log.warning("Stopping after this step with a checkpoint; once more (Ctrl-C) stops at once without one.")
-
-
-def check_resumable(path: Path, module: DetectionModule) -> None:
-    """Check that a run can go on from a checkpoint with the model and the optimizer that its config now makes.
-
-    The losses may be others, and so may the optimizer's settings.
-
-    Args:
-        path: The checkpoint.
-        module: What the run would train.
-
-    Raises:
-        ConfigError: they do not fit together, or the file cannot be read; says what to do.
-    """
-    saved = read_checkpoint(path)
-    found, expected = _shapes(saved["state_dict"]), _shapes(module.state_dict())
-    groups = saved["optimizer_states"][0]["param_groups"]
-    own = parameter_groups(module.model, module.config.weight_decay)
-    differing = sorted(name for name in found | expected if found.get(name) != expected.get(name))
-    if differing:
-        what = f"the weights of another model: {differing[0]} is {_there(found, differing[0])}, and here it would be "
-        what += _there(expected, differing[0])
-    elif ("momentum" in groups[0]) != (module.config.optimizer == "sgd"):
-        what = f"the state of another optimizer than {module.config.optimizer}"
-    elif [len(group["params"]) for group in groups] != [len(group["params"]) for group in own]:
-        what = "the state of an optimizer that trains other parameters"
-    else:
-        return
-    raise ConfigError(
-        f"{path} holds {what}. A resumed run may get other losses, data and numbers, but keeps its model and its "
-        f"optimizer. Leave those as they are in {path.parent / 'config.yaml'}, or start a new run in another folder."
-    )
 
 
 class StepSeeds(pl.Callback):
@@ -196,12 +164,3 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Read `path` with torch's guard, which Lightning leaves off unless asked."""
         checkpoint: dict[str, Any] = read_checkpoint(path)
         return checkpoint
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shapes in a state dict, but for the state of injected losses."""
-    return {name: tuple(value.shape) for name, value in state.items() if "detloss" not in name.split(".")}
-
-
-def _there(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
-    return f"of shape {shapes[name]}" if name in shapes else "missing"

@@ -21,8 +21,10 @@ from detloss.training.evaluation import Detections
 from detloss.training.settings import TrainConfig, as_plain
 
 __all__ = [
+    "check_places",
     "final_metrics",
     "holds_files",
+    "is_whole",
     "locked",
     "write_predictions",
     "write_start",
@@ -33,6 +35,12 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+_FILES = frozenset((
+    "best.ckpt", "config.yaml", "last.ckpt", "left_out.txt",
+    "metrics.json", "metrics.jsonl", "predictions.json", "predictions.png",
+))  # fmt: skip
+_LOGGERS = ("csv", "mlflow", "tensorboard", "wandb")
+"""Folders in a run's folder, into which Lightning's loggers write."""
 _PARTS = "*.part.*"
 """The files that `write_whole` writes before it puts them in their places."""
 _LOCK = ".lock"
@@ -111,9 +119,38 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def check_places(folder: Path) -> None:
+    """Refuse a folder where a file that a run reads or writes is a link, a folder or no file at all.
+
+    Raises:
+        ConfigError: names it.
+    """
+    for path in folder.iterdir():
+        if path.name in _FILES or path.name == _LOCK or path.match(_PARTS):
+            if path.is_symlink() or (path.name == _LOCK and path.stat().st_nlink > 1):
+                raise _misplaced(path, "is a link", "a file")
+            if not path.is_file():
+                raise _misplaced(path, "is no file", "a file")
+        elif path.name in _LOGGERS:
+            if path.is_symlink() or not path.is_dir():
+                raise _misplaced(path, "is a link" if path.is_symlink() else "is no folder", "a folder")
+            for inner in path.rglob("*"):
+                # wandb names its latest run by a link.
+                if inner.is_symlink() and not (path.name == "wandb" and inner.resolve().is_relative_to(path)):
+                    raise _misplaced(inner, "is a link", "a file")
+                if not (inner.is_file() or inner.is_dir()):
+                    raise _misplaced(inner, "is no file", "a file")
+
+
 def holds_files(folder: Path) -> bool:
     """Whether a folder holds more than what a run left half written that was killed before its first file was whole."""
     return any(not file.match(_PARTS) and file.name != _LOCK for file in folder.iterdir())
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a JSON list or a PNG file is there to its end."""
+    end = {".json": b"]", ".png": b"IEND\xaeB`\x82"}[path.suffix]
+    return path.exists() and path.read_bytes().endswith(end)
 
 
 def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, DetectionDataset]) -> None:
@@ -175,3 +212,10 @@ def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float])
 def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
     numbers = {key.removeprefix("val/"): value for key, value in line.items() if key.startswith("val/")}
     return {"epoch": line["epoch"], **numbers}
+
+
+def _misplaced(path: Path, what: str, wanted: str) -> ConfigError:
+    return ConfigError(
+        f"{path} {what}. A run has {wanted} of its own there, and writes nowhere else. Move it away; what the run can "
+        "derive again, it does."
+    )

@@ -19,18 +19,15 @@ from torch import nn
 from detloss.config import load_config
 from detloss.errors import ConfigError, DetlossError, NonFiniteError
 from detloss.models import build_model
-from detloss.models.pretrained import read_checkpoint
+from detloss.models.architecture import REFUSALS
+from detloss.text import one_line
 from detloss.training.callbacks import read_metrics
-from detloss.training.checkpoints import (
-    Checkpoints,
-    Interrupted,
-    StopRequestedError,
-    check_resumable,
-)
+from detloss.training.checkpoints import Checkpoints, Interrupted, StopRequestedError
 from detloss.training.data.datamodule import DetectionData
 from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
-from detloss.training.folder import final_metrics, holds_files, locked, write_start, write_text
+from detloss.training.folder import check_places, final_metrics, holds_files, is_whole, locked, write_start, write_text
 from detloss.training.module import DetectionModule
+from detloss.training.resuming import broken, read_last, read_weights, restore_best
 from detloss.training.settings import TrainConfig
 from detloss.training.trainer import Progress, build_trainer, quiet_lightning
 
@@ -86,12 +83,13 @@ def train(
     with quiet_lightning(), ExitStack() as until_the_end:
         checkpoints = Checkpoints(folder, settings.train.checkpoint_every)
         trainer = build_trainer(settings.train, folder, data.val, checkpoints, progress)
-        last = folder / "last.ckpt"
-        if last.exists():  # in every process: some of Lightning's strategies read it without asking torch's guard
-            check_resumable(last, module)
+        # In every process: some of Lightning's strategies read it without asking torch's guard.
+        last = read_last(folder, module)
         if trainer.is_global_zero:
             try:
                 until_the_end.enter_context(locked(folder))
+                if last is not None:
+                    restore_best(folder, last, module)
                 write_start(folder, settings, datasets)
             except OSError as error:
                 way_out = "Choose another output folder." if resume is None else "Mend that first."
@@ -99,7 +97,7 @@ def train(
                     f"{error.filename or folder} cannot be written: {error.strerror}. {way_out}"
                 ) from error
         try:
-            trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+            _fit(trainer, module, data, checkpoints, folder / "last.ckpt" if last is not None else None)
             metrics = _final_metrics(folder, trainer, module, data)
         except (StopRequestedError, SystemExit):
             if checkpoints.stop_requested:
@@ -123,10 +121,13 @@ def load_trained(folder: str | Path, checkpoint: Literal["best", "last"] = "best
     Args:
         folder: The run's folder.
         checkpoint: The weights of the highest validation AP, or the last ones.
+
+    Raises:
+        ConfigError: the config or the checkpoint is lost or damaged; no other file is needed.
     """
     folder = Path(folder)
-    module = DetectionModule(build_model(load_config(folder / "config.yaml", schema=TrainConfig)))
-    saved = read_checkpoint(folder / f"{checkpoint}.ckpt")
+    module = DetectionModule(build_model(load_config(_config_of(folder), schema=TrainConfig)))
+    saved = read_weights(folder / f"{checkpoint}.ckpt", module)
     module.on_load_checkpoint(saved)  # the best weights may be older than a loss that was changed on resuming
     module.load_state_dict(saved["state_dict"])
     return module.model.eval()
@@ -140,25 +141,56 @@ def _prepared(
         folder = Path(resume).resolve()
         if source is not None or output is not None:
             raise ConfigError("A resumed run keeps its config and its folder: give `resume` without config and output.")
-        if not (folder / "config.yaml").is_file():
-            what = "it holds no config.yaml" if folder.is_dir() else "there is no such folder"
-            raise ConfigError(
-                f"{folder} is no folder of a run: {what}. Name the one that `detloss train` printed, runs/NAME-TIME "
-                "where no --output was given."
-            )
-        return folder, read_config(folder / "config.yaml", overrides)
+        file = _config_of(folder)
+        check_places(folder)
+        return folder, read_config(file, overrides)
     name = "shapes" if source is None else Path(source).stem if isinstance(source, (str, Path)) else "run"
     config = read_config(source, overrides)
     folder = Path(output or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}").resolve()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file. Choose another output folder.")
     # Lightning starts the other processes of this machine after the first has begun to write.
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0 and folder.exists():
+        check_places(folder)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0 and folder.exists() and holds_files(folder):
         raise ConfigError(
             f"{folder} is not empty. Choose another output folder, or continue the run in it: `resume` in Python, "
             "--resume on the command line."
         )
     return folder, config
+
+
+def _config_of(folder: Path) -> Path:
+    """The config in a run's folder."""
+    file = folder / "config.yaml"
+    if not folder.is_dir():
+        what = "there is no such folder"
+    elif file.exists():
+        return file
+    elif any((folder / name).exists() for name in ("best.ckpt", "last.ckpt", "metrics.jsonl")):
+        raise ConfigError(
+            f"{file} is missing. Lost with it: which model, losses and data the run has. Everything else in the folder "
+            "is as it was. Put the config that the run was started with in its place."
+        )
+    else:
+        what = "it holds no config.yaml"
+    raise ConfigError(
+        f"{folder} is no folder of a run: {what}. Name the one that `detloss train` printed, runs/NAME-TIME where no "
+        "--output was given."
+    )
+
+
+def _fit(
+    trainer: pl.Trainer, module: DetectionModule, data: DetectionData, checkpoints: Checkpoints, last: Path | None
+) -> None:
+    try:
+        trainer.fit(module, data, ckpt_path=last)
+    except DetlossError:
+        raise
+    except (*REFUSALS, AttributeError) as error:
+        if last is None or checkpoints.started:
+            raise
+        raise broken(last, f"is not what a run writes there ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _ways_on(folder: Path) -> str:
@@ -181,11 +213,13 @@ def _again(folder: Path) -> str:
 
 def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, data: DetectionData) -> dict[str, Any]:
     """Evaluate on the test data, and write the final numbers."""
+    wanted = ["predictions.json", *["predictions.png"] * bool(module.config.pictures)]
+    # A finished run may have lost them since.
+    if trainer.strategy.broadcast(not all(is_whole(folder / name) for name in wanted)):
+        trainer.validate(module, data, verbose=False)
     test: dict[str, float] = {}
     if data.test is not None:
-        best = folder / "best.ckpt"
-        read_checkpoint(best)  # as above, some strategies ask nobody
-        trainer.test(module, data, ckpt_path=best, verbose=False)
+        trainer.test(module, data, ckpt_path=folder / "best.ckpt", verbose=False)
         test = module.metrics
     metrics = final_metrics(read_metrics(folder / "metrics.jsonl"), test)
     if trainer.is_global_zero:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import killed
 import pytest
+import torch
 from runs import STEPS_PER_EPOCH, assert_same_run, config_file
 
 pytestmark = pytest.mark.slow
@@ -125,20 +126,20 @@ def test_killed_before_any_kind_of_change_a_run_ends_as_if_never_killed(whole, t
     assert killed.broken_files(folder) == []
 
 
-def test_killed_between_the_best_and_the_last_checkpoint(whole, tmp_path):
-    """Killed when best.ckpt of an epoch is written and last.ckpt is not: the epoch's end is redone, to the same end."""
+def test_killed_between_the_last_and_the_best_checkpoint(whole, tmp_path):
+    """Killed when last.ckpt of a best epoch is written and best.ckpt is not: that is written first, to the same end."""
     reference, _, _ = whole
-    config_file(tmp_path)
+    config_file(tmp_path, train={"checkpoint_every": 1})
     folder = tmp_path / "run"
-    # Without checkpoints within the epoch, the first rename to last.ckpt comes right after that to best.ckpt.
-    process = killed.start(command(folder), tmp_path / "log.txt", folder, "os.rename last.ckpt")
+    process = killed.start(command(folder), tmp_path / "log.txt", folder, "os.rename best.ckpt")
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL
-    assert (folder / "best.ckpt").exists()
-    assert not (folder / "last.ckpt").exists()
+    assert (folder / "last.ckpt").exists()
+    assert not (folder / "best.ckpt").exists()
     finish(folder)
-    for name in ("metrics.jsonl", "metrics.json", "predictions.json", "predictions.png"):
-        assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
+    assert_same_run(reference, folder)
+    best, again = (torch.load(each / "best.ckpt", weights_only=True)["state_dict"] for each in (reference, folder))
+    assert all(torch.equal(value, again[name]) for name, value in best.items())
 
 
 def test_after_the_end_resuming_changes_nothing(whole, tmp_path):

@@ -1,0 +1,184 @@
+"""What a run left: checked before it is resumed or read; what the rest of the folder tells is derived again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from detloss.errors import ConfigError
+from detloss.models.pretrained import read_checkpoint
+from detloss.text import clipped
+from detloss.training.callbacks import read_metrics
+from detloss.training.checkpoints import AtomicCheckpointIO
+from detloss.training.module import DetectionModule
+from detloss.training.optimization import parameter_groups
+
+__all__ = ["broken", "read_last", "read_weights", "restore_best"]
+
+
+def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
+    """Read the checkpoint that a run goes on from; None where it was stopped before its first one.
+
+    The losses may be others than the config's, and so may the optimizer's settings.
+
+    Args:
+        folder: The run's folder.
+        module: What the run would train.
+
+    Raises:
+        ConfigError: it is lost or damaged, or does not fit the model and the optimizer; says what to do.
+    """
+    path = folder / "last.ckpt"
+    lines = read_metrics(folder / "metrics.jsonl")
+    if not path.exists():
+        later = [name for name in ("best.ckpt", "metrics.json") if (folder / name).exists()]
+        later += ["metrics.jsonl"] * any(line["epoch"] > 0 for line in lines)
+        if not later:
+            return None
+        raise broken(path, f"is missing, though {later[0]} comes after it")
+    saved = read_weights(path, module, _Resumable)
+    groups = saved["optimizer_states"][0]["param_groups"]
+    own = parameter_groups(module.model, module.config.weight_decay)
+    if ("momentum" in groups[0]) != (module.config.optimizer == "sgd"):
+        what = f"the state of another optimizer than {module.config.optimizer}"
+    elif [len(group["params"]) for group in groups] != [len(group["params"]) for group in own]:
+        what = "the state of an optimizer that trains other parameters"
+    else:
+        return saved
+    raise _of_another_run(path, what)
+
+
+def restore_best(folder: Path, last: Mapping[str, Any], module: DetectionModule) -> None:
+    """Make sure that ``best.ckpt`` holds weights; write it again where ``last.ckpt`` holds the same.
+
+    Args:
+        folder: The run's folder.
+        last: The content of ``last.ckpt``.
+        module: What the run would train.
+
+    Raises:
+        ConfigError: it is lost; says what to do.
+    """
+    path, step = folder / "best.ckpt", last["callbacks"]["Checkpoints"]["best_step"]
+    if step is None:
+        return
+    try:
+        found = read_weights(path, module)["global_step"]
+    except ConfigError:
+        if last["global_step"] != step:
+            raise
+        found = None
+    if found != step == last["global_step"]:  # killed before it was written, or damaged since
+        weights = {key: value for key, value in last.items() if key not in _STATES}
+        AtomicCheckpointIO().save_checkpoint(weights, path)
+
+
+def read_weights(path: Path, module: DetectionModule, content: type[_Weights] | None = None) -> dict[str, Any]:
+    """Read a checkpoint whose weights fit a model.
+
+    Args:
+        path: ``best.ckpt`` or ``last.ckpt``.
+        module: What it is meant for.
+        content: What it must hold besides weights.
+
+    Raises:
+        ConfigError: it is lost or damaged, or does not fit; says what to do.
+    """
+    try:
+        saved: dict[str, Any] = read_checkpoint(path)
+        (content or _Weights).model_validate(saved)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = clipped(".".join(map(str, first["loc"])) or "all of it")
+        raise broken(path, f"is not what a run writes there ({place}: {first['msg']})") from error
+    except ConfigError as error:
+        raise broken(path, str(error).removeprefix(f"{path} ").removesuffix(".")) from error
+    found, expected = _shapes(saved["state_dict"]), _shapes(module.state_dict())
+    differing = sorted(name for name in found | expected if found.get(name) != expected.get(name))
+    if differing:
+        name = differing[0]
+        raise _of_another_run(
+            path,
+            f"the weights of another model: {clipped(name)} is {_there(found, name)}, and here it would be "
+            f"{_there(expected, name)}",
+        )
+    return saved
+
+
+def broken(path: Path, what: str) -> ConfigError:
+    """The error of a checkpoint that cannot be used: what is lost with it, and the ways on."""
+    folder, best, last = path.parent, path.with_name("best.ckpt"), path.with_name("last.ckpt")
+    if path == best:
+        lost = "the weights of the best epoch. To go on with those of the last epoch in their place:"
+        aside = [f"mv {_quoted(best)} {_quoted(best.with_suffix('.damaged'))}"] if best.exists() else []
+        commands = [*aside, f"cp {_quoted(last)} {_quoted(best)}"]
+    else:
+        again = (
+            f"detloss train {_quoted(folder / 'config.yaml')} --output {_quoted(folder.with_name(folder.name + '-2'))}"
+        )
+        lost = "the state that training resumes from. "
+        if best.exists():
+            lost += f"The weights of the best epoch are in {best}. To start a new run from them:"
+            again += f" --set weights={_quoted(best)} --set weights_backbone=null"
+        else:
+            lost += "To start a new run:"
+        commands = [again]
+    return ConfigError("\n  ".join([f"{path} {what}. Lost with it: {lost}", *commands]))
+
+
+class _Weights(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+
+    state_dict: dict[str, Tensor] = Field(min_length=1)
+    epoch: int
+    global_step: int
+
+
+class _Optimizer(BaseModel):
+    state: dict[Any, Any]
+    param_groups: list[dict[str, Any]] = Field(min_length=1)
+
+
+class _Best(BaseModel):
+    best_score: float | None
+    best_step: int | None
+
+
+class _Callbacks(BaseModel):
+    best: _Best = Field(alias="Checkpoints")
+
+
+class _Resumable(_Weights):
+    optimizer_states: list[_Optimizer] = Field(min_length=1, max_length=1)
+    lr_schedulers: list[dict[str, Any]]
+    loops: dict[str, Any]
+    callbacks: _Callbacks
+
+
+_STATES = frozenset({"callbacks", "lr_schedulers", "optimizer_states"})
+"""What ``best.ckpt`` is without."""
+
+
+def _of_another_run(path: Path, what: str) -> ConfigError:
+    return ConfigError(
+        f"{path} holds {what}. A resumed run may get other losses, data and numbers, but keeps its model and its "
+        f"optimizer. Leave those as they are in {path.parent / 'config.yaml'}, or start a new run in another folder."
+    )
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes in a state dict, but for the state of injected losses."""
+    return {name: tuple(value.shape) for name, value in state.items() if "detloss" not in name.split(".")}
+
+
+def _there(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return f"of shape {shapes[name]}" if name in shapes else "missing"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
