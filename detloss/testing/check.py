@@ -47,8 +47,7 @@ class Check:
     @property
     def proves(self) -> str:
         """The sentence that holds for a loss that passes."""
-        summary, _, _ = (inspect.getdoc(self.function) or "").partition("\n\n")
-        return " ".join(summary.split())
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     def run(self, loss: SubjectLike) -> None:
         """Check one loss, as a test does.
@@ -69,15 +68,7 @@ class Check:
     def apply(self, subject: Subject) -> Result:
         """Check one loss; whatever it raises is a failure of this check."""
         trial = Trial(subject)
-        # Neither random numbers nor the modes of the caller have a say, and they are left as they were.
-        with (
-            _random_numbers_kept(),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"),
-            _default_dtype_kept(),
-            warnings.catch_warnings(),
-        ):
+        with _apart():
             try:
                 self.function(trial)
             except DoesNotApply as reason:
@@ -125,25 +116,17 @@ class Result:
 
 
 @contextmanager
-def _random_numbers_kept() -> Iterator[None]:
-    """Checks set the seeds of torch, Python and numpy."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+def _apart() -> Iterator[None]:
+    """Keep modes and random numbers of the caller out of a check, and as they were."""
+    dtype, python, numpy = torch.get_default_dtype(), random.getstate(), np.random.get_state()
+    device = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
+    with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad(), device, warnings.catch_warnings():
         try:
             yield
         finally:
+            torch.set_default_dtype(dtype)
             random.setstate(python)
             np.random.set_state(numpy)
-
-
-@contextmanager
-def _default_dtype_kept() -> Iterator[None]:
-    """Undo what a loss does to the default dtype of other tests."""
-    before = torch.get_default_dtype()
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _raised(error: BaseException, subject: Subject) -> str:

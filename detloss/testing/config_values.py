@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, create_model
+from pydantic_core import to_jsonable_python
 
 from detloss.loss import LossConfig, NestedSpec
 from detloss.registry import find_plugins
@@ -54,7 +55,7 @@ def places(config: LossConfig) -> Iterator[tuple[Place, Any]]:
 def changed(config: LossConfig, place: Place, value: object) -> dict[str, Any]:
     """Return a field of a Config with another value at a place."""
     name, *rest = place
-    return {str(name): _replaced(getattr(config, str(name)), rest, value)}
+    return {str(name): _replaced(getattr(config, str(name), None), rest, value)}
 
 
 def accepts(config: LossConfig, fields: dict[str, Any]) -> bool:
@@ -68,7 +69,7 @@ def declares(config: LossConfig, fields: dict[str, Any]) -> bool:
         annotation: Any = type(config).model_fields[name].annotation
         try:
             alone = create_model("Alone", __config__=ConfigDict(strict=True), field=(annotation, ...))
-            if _plain(alone.model_validate({"field": value})) != {"field": _plain(value)}:
+            if _plain(alone.model_validate({"field": value})) != _plain({"field": value}):
                 return False
         except Exception:  # noqa: BLE001 - as in `accepts`
             return False
@@ -169,14 +170,13 @@ def _numbers(value: Any) -> Iterator[Any]:
 
 def _within(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
     yield place, value
+    inner: Iterable[tuple[Any, Any]] = ()
     if is_model(value):
-        inner: list[tuple[Any, Any]] = list(value)
+        inner = value
     elif isinstance(value, dict):
-        inner = list(value.items())
+        inner = value.items()
     elif isinstance(value, list | tuple):
-        inner = list(enumerate(value))
-    else:
-        inner = []
+        inner = enumerate(value)
     for key, each in inner:
         yield from _within((*place, key), each)
 
@@ -193,8 +193,4 @@ def _replaced(old: Any, rest: list[str | int], new: object) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return {key: _plain(each) for key, each in value}
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+    return to_jsonable_python(value, fallback=repr)

@@ -64,13 +64,8 @@ class Report:
             "summary": self.summary,
             "missing": list(self.missing),
             "results": [
-                {
-                    "check": result.check.name,
-                    "proves": result.check.proves,
-                    "outcome": result.outcome,
-                    "message": result.message,
-                    "comparisons": result.comparisons,
-                }
+                {"check": result.check.name, "proves": result.check.proves}
+                | {name: getattr(result, name) for name in ("outcome", "message", "comparisons")}
                 for result in self.results
             ],
         }

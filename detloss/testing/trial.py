@@ -21,7 +21,6 @@ __all__ = [
     "Pair",
     "Trial",
     "pair_at",
-    "pairs",
     "random_state",
     "same",
     "scale",
@@ -36,6 +35,7 @@ SHORTEST, LONGEST = 4.0, 300.0
 """Sides in pixels of the boxes of `pairs`."""
 
 Pair = tuple[Tensor, Tensor]
+Loss = Callable[..., Tensor]
 
 
 class DoesNotApply(Exception):  # noqa: N818 - it is no error: the report shows its reason
@@ -71,7 +71,11 @@ class Trial:
             found = f"TypeError: {error}"
         if found:
             self.cause = "__init__"
-            self.expect(False, f"{self.subject.cls.__name__}(config) to make a loss", found, BEGINNING)
+            advice = (
+                "Leave __init__ out, or begin it with `def __init__(self, config=None, **params)` and "
+                "`super().__init__(config, **params)`; parameters are fields of `Config`."
+            )
+            self.expect(False, f"{self.subject.cls.__name__}(config) to make a loss", found, advice)
         return loss
 
     def stages(self) -> Iterator[BoxRegressionLoss]:
@@ -82,8 +86,26 @@ class Trial:
             yield ended
 
     def pairs(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pair:
-        """Return `pairs` of the loss's space."""
-        return pairs(self.subject.cls.space, n, seed, dtype)
+        """Return N ordinary pairs; every other prediction is near its target.
+
+        Boxes have sides of 4 to 300 px, deltas are normally distributed around 0. In either dtype the numbers are the
+        same, up to rounding.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        every_other = (torch.arange(n) % 2 == 0).unsqueeze(1)
+        normal = torch.randn(2, n, 4, generator=generator, dtype=torch.float64)
+        if self.subject.cls.space == "deltas":
+            pred, target = torch.where(every_other, normal[1] + 0.3 * normal[0], normal[0]), normal[1]
+            return pred.to(dtype), target.to(dtype)
+        uniform = torch.rand(2, n, 4, generator=generator, dtype=torch.float64)
+        corner, size = 300 * uniform[..., :2], SHORTEST * (LONGEST / SHORTEST) ** uniform[..., 2:]
+        near_corner = corner[1] + 0.15 * size[1] * normal[0, :, :2]
+        near_size = size[1] * (0.2 * normal[0, :, 2:]).exp()
+        pred_corner = torch.where(every_other, near_corner, corner[0])
+        pred_size = torch.where(every_other, near_size, size[0])
+        pred = torch.cat([pred_corner, pred_corner + pred_size], dim=1)
+        target = torch.cat([corner[1], corner[1] + size[1]], dim=1)
+        return pred.to(dtype), target.to(dtype)
 
     def extras(self, target: Tensor) -> dict[str, Tensor]:
         """Return the extras that a head would supply for a target."""
@@ -94,9 +116,7 @@ class Trial:
         }
         return {name: given[name].detach().clone() for name in self.subject.cls.extras}
 
-    def call(
-        self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
+    def call(self, loss: Loss, pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None) -> Tensor:
         """Call the loss itself, always with the same random numbers."""
         set_seed(0)
         value = loss(pred, target, **(self.extras(target) if extras is None else extras))
@@ -105,14 +125,12 @@ class Trial:
             self.expect(False, "a tensor from forward", f"{value!r:.80}", "Return the values, one a pair.")
         return value
 
-    def values(
-        self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
+    def values(self, loss: Loss, pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the values alone, ``(N,)``, computed from copies of the inputs."""
         value = self.call(loss, pred.detach().clone(), target.detach().clone(), extras)
         return self.one_a_pair(value, pred).detach()
 
-    def values_and_gradient(self, loss: Callable[..., Tensor], pred: Tensor, target: Tensor) -> Pair:
+    def values_and_gradient(self, loss: Loss, pred: Tensor, target: Tensor) -> Pair:
         """Return values ``(N,)`` and the gradient of their sum ``(N, 4)``."""
         pred = pred.detach().clone().requires_grad_()
         value = self.one_a_pair(self.call(loss, pred, target.detach().clone()), pred)
@@ -128,7 +146,11 @@ class Trial:
         if not value.requires_grad:
             found = f"{str(value.dtype).removeprefix('torch.')} values without one"
             self.cause = "gradient"
-            self.expect(False, "values with a gradient into the prediction", found, CONNECTED)
+            advice = (
+                "Compute the values from pred with torch, neither under `torch.no_grad()` nor by comparisons alone: a "
+                "loss without a gradient trains nothing."
+            )
+            self.expect(False, "values with a gradient into the prediction", found, advice)
 
     def expect(self, ok: bool, expected: str, found: object, advice: str) -> None:
         """Compare once.
@@ -194,47 +216,11 @@ class Trial:
         return value.reshape(-1)
 
 
-BEGINNING = (
-    "Leave __init__ out, or begin it with `def __init__(self, config=None, **params)` and `super().__init__(config, "
-    "**params)`; parameters are fields of `Config`."
-)
-"""What to do about a loss that cannot be built."""
 PAIRWISE = (
     "Return one value a pair: sum over the last dimension only, drop no pair (`torch.where` instead of a mask), and "
     "leave the mean to the head (`squeeze()` without a dimension drops the batch of one)."
 )
 """What to do about a wrong shape."""
-CONNECTED = (
-    "Compute the values from pred with torch, neither under `torch.no_grad()` nor by comparisons alone: a "
-    "loss without a gradient trains nothing."
-)
-"""What to do about values without a gradient."""
-
-
-def pairs(space: str, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pair:
-    """Return N ordinary pairs; every other prediction is near its target.
-
-    Args:
-        space: Boxes have sides of 4 to 300 px; deltas are normally distributed around 0.
-        n: How many.
-        seed: Of the generator.
-        dtype: What is returned; the numbers are the same up to rounding.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    every_other = (torch.arange(n) % 2 == 0).unsqueeze(1)
-    normal = torch.randn(2, n, 4, generator=generator, dtype=torch.float64)
-    if space == "deltas":
-        pred, target = torch.where(every_other, normal[1] + 0.3 * normal[0], normal[0]), normal[1]
-        return pred.to(dtype), target.to(dtype)
-    uniform = torch.rand(2, n, 4, generator=generator, dtype=torch.float64)
-    corner, size = 300 * uniform[..., :2], SHORTEST * (LONGEST / SHORTEST) ** uniform[..., 2:]
-    near_corner = corner[1] + 0.15 * size[1] * normal[0, :, :2]
-    near_size = size[1] * (0.2 * normal[0, :, 2:]).exp()
-    pred_corner = torch.where(every_other, near_corner, corner[0])
-    pred_size = torch.where(every_other, near_size, size[0])
-    pred = torch.cat([pred_corner, pred_corner + pred_size], dim=1)
-    target = torch.cat([corner[1], corner[1] + size[1]], dim=1)
-    return pred.to(dtype), target.to(dtype)
 
 
 def set_seed(number: int) -> None:

@@ -13,12 +13,11 @@ import torch
 from detloss.boxes import inverted
 from detloss.errors import ConformanceError
 from detloss.loss import LossConfig
+from detloss.testing.check import Check
 from detloss.testing.checks.degenerate import degenerate_pairs
-from detloss.testing.checks.values import expect_in_range, unlike_pairs
+from detloss.testing.checks.values import expect_in_range, is_number, unlike_pairs
 from detloss.testing.config_values import Place, changed, choices, owner_of, parameters, value_at, with_fields, written
 from detloss.testing.trial import DoesNotApply, Trial, pair_at
-
-__all__ = ["bounds"]
 
 SETTINGS = 300
 """How many settings are tried: each parameter at its bounds, and two at a time."""
@@ -35,6 +34,7 @@ class _Limits(NamedTuple):
     open_above: bool = False
 
 
+@Check
 def bounds(trial: Trial) -> None:
     """At closed bounds of parameters, float32 values are finite and in range."""
     config = trial.subject.config
@@ -108,7 +108,7 @@ def _tried(trial: Trial, place: Place, value: float) -> str:
 
 def _beyond(value: Any, limit: _Limits) -> list[float]:
     """Return a hundredth and a hundredfold of a number, where unbounded."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value:
+    if not is_number(value) or not value:
         return []
     near, far = (value // FARTHEST if isinstance(value, int) else value / FARTHEST), value * FARTHEST
     low, high = min(near, far), max(near, far)

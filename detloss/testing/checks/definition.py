@@ -15,20 +15,10 @@ from detloss._version import __version__
 from detloss.loss import LossConfig
 from detloss.registry import HEAD_GROUP, find_plugins
 from detloss.registry.distributions import normalized
+from detloss.testing.check import Check
+from detloss.testing.checks.values import is_number
 from detloss.testing.config_values import Place, accepts, changed, declares, is_model, places, written
 from detloss.testing.trial import DoesNotApply, Trial
-
-__all__ = [
-    "citation",
-    "config_extra",
-    "config_finite",
-    "config_frozen",
-    "config_strict",
-    "docstring",
-    "recommended_weights",
-    "requirement",
-    "requirement_line",
-]
 
 LONGEST_SUMMARY = 120
 """Characters of a first line: `detloss list` shows it beside the name."""
@@ -36,77 +26,7 @@ LEAST_WEIGHT, GREATEST_WEIGHT = 1e-3, 1e3
 """Published weights lie between 0.05 (GIoU in YOLOv5) and 12 (DIoU in an R-CNN): beyond these bounds it is a slip."""
 
 
-def config_extra(trial: Trial) -> None:
-    """Config refuses a parameter that it does not have."""
-    config = trial.subject.config
-    name = "no_such_parameter"
-    trial.expect(
-        not accepts(config, {name: 1}),
-        f"an error for the unknown parameter {name!r}",
-        "that it is accepted",
-        f"A typing error would pass unseen. {_LEAVE}",
-    )
-    for place, model in _models(config):
-        trial.expect(
-            not accepts(config, changed(config, (*place, name), 1)),
-            f"an error for the unknown parameter '{written((*place, name))}'",
-            "that it is accepted",
-            f"A typing error in {written(place)} would pass unseen: {type(model).__name__} is lax. {_LEAVE}",
-        )
-
-
-def config_strict(trial: Trial) -> None:
-    """Config converts nothing: text is not taken for a number."""
-    config = trial.subject.config
-    trial.expect(bool(config.model_config.get("strict")), "a strict Config", "strict=False", _LEAVE)
-    for place, value in places(config):
-        # Text where a number stands, a number where anything else stands, unless the field is declared for both.
-        wrong: object = "1" if isinstance(value, bool | int | float) else 1
-        fields = changed(config, place, wrong)
-        trial.expect(
-            declares(config, fields) or not accepts(config, fields),
-            f"an error for {written(place)}={wrong!r}",
-            "that it is accepted",
-            f"{written(place)} takes {value!r}, and a value of another type is a mistake. {_LEAVE}",
-        )
-
-
-def config_finite(trial: Trial) -> None:
-    """Config refuses NaN and infinity."""
-    config = trial.subject.config
-    for name in ("nan", "inf"):
-        found = config.model_config.get("allow_inf_nan")
-        trial.expect(found is False, f"a Config that refuses {name}", f"allow_inf_nan={found!r}", _LEAVE)
-    for place, _ in places(config):
-        for value in (math.nan, math.inf, -math.inf):
-            trial.expect(
-                not accepts(config, changed(config, place, value)),
-                f"an error for {written(place)}={value}",
-                "that it is accepted",
-                f"Every box would get a loss of NaN or infinity. {_LEAVE}",
-            )
-
-
-def config_frozen(trial: Trial) -> None:
-    """Config cannot be changed after it is made."""
-    config = trial.subject.config.model_copy()
-    trial.expect(bool(config.model_config.get("frozen")), "a frozen Config", "frozen=False", _LEAVE)
-    for place, model in [((), config), *_models(config)]:
-        for name, value in model:
-            try:
-                setattr(model, name, value)
-            except (ValidationError, TypeError, AttributeError):
-                found = "an error"
-            else:
-                found = "none"
-            trial.expect(
-                found == "an error",
-                f"an error for setting {written((*place, name))}",
-                found,
-                f"A loss is what its config says, for as long as it lives. {_LEAVE}",
-            )
-
-
+@Check
 def docstring(trial: Trial) -> None:
     """The class docstring begins with one sentence on one line."""
     first, _, _ = inspect.cleandoc(trial.subject.cls.__doc__ or "").partition("\n")
@@ -124,6 +44,7 @@ def docstring(trial: Trial) -> None:
     )
 
 
+@Check
 def citation(trial: Trial) -> None:
     """The class docstring names its source: arXiv, DOI, or (Author, Year)."""
     text = inspect.cleandoc(trial.subject.cls.__doc__ or "")
@@ -136,6 +57,75 @@ def citation(trial: Trial) -> None:
     )
 
 
+@Check
+def config_strict(trial: Trial) -> None:
+    """Config converts nothing: text is not taken for a number."""
+    config = trial.subject.config
+    trial.expect(bool(config.model_config.get("strict")), "a strict Config", "strict=False", _LEAVE)
+    for place, value in places(config):
+        # Text where a number stands, a number where anything else stands, unless the field is declared for both.
+        wrong: object = "1" if isinstance(value, bool | int | float) else 1
+        fields = changed(config, place, wrong)
+        trial.expect(
+            declares(config, fields) or not accepts(config, fields),
+            f"an error for {written(place)}={wrong!r}",
+            "that it is accepted",
+            f"{written(place)} takes {value!r}, and a value of another type is a mistake. {_LEAVE}",
+        )
+
+
+@Check
+def config_extra(trial: Trial) -> None:
+    """Config refuses a parameter that it does not have."""
+    config = trial.subject.config
+    for place, model in _models(config):
+        unknown = (*place, "no_such_parameter")
+        trial.expect(
+            not accepts(config, changed(config, unknown, 1)),
+            f"an error for the unknown parameter '{written(unknown)}'",
+            "that it is accepted",
+            f"A typing error would pass unseen: {type(model).__qualname__} is lax. {_LEAVE}",
+        )
+
+
+@Check
+def config_finite(trial: Trial) -> None:
+    """Config refuses NaN and infinity."""
+    config = trial.subject.config
+    allowed = config.model_config.get("allow_inf_nan")
+    trial.expect(allowed is False, "a Config that refuses NaN and infinity", f"allow_inf_nan={allowed!r}", _LEAVE)
+    for place, _ in places(config):
+        for value in (math.nan, math.inf, -math.inf):
+            trial.expect(
+                not accepts(config, changed(config, place, value)),
+                f"an error for {written(place)}={value}",
+                "that it is accepted",
+                f"Every box would get a loss of NaN or infinity. {_LEAVE}",
+            )
+
+
+@Check
+def config_frozen(trial: Trial) -> None:
+    """Config cannot be changed after it is made."""
+    config = trial.subject.config
+    trial.expect(bool(config.model_config.get("frozen")), "a frozen Config", "frozen=False", _LEAVE)
+    for place, model in _models(config):
+        for name, value in model:
+            try:
+                setattr(model, name, value)
+            except (ValidationError, TypeError, AttributeError):
+                found = "an error"
+            else:
+                found = "none"
+            trial.expect(
+                found == "an error",
+                f"an error for setting {written((*place, name))}",
+                found,
+                f"A loss is what its config says, for as long as it lives. {_LEAVE}",
+            )
+
+
+@Check
 def recommended_weights(trial: Trial) -> None:
     """Recommended weights are sensible numbers for heads that exist."""
     weights: Any = trial.subject.cls.recommended_weights
@@ -146,15 +136,14 @@ def recommended_weights(trial: Trial) -> None:
             head in heads, f"head names among {', '.join(heads)}", repr(head), "`detloss list --heads` shows them."
         )
         trial.expect(
-            isinstance(weight, int | float)
-            and not isinstance(weight, bool)
-            and LEAST_WEIGHT <= weight <= GREATEST_WEIGHT,
+            is_number(weight) and LEAST_WEIGHT <= weight <= GREATEST_WEIGHT,
             f"a weight between {LEAST_WEIGHT:g} and {GREATEST_WEIGHT:g} for {head}",
             repr(weight),
             "`detloss calibrate` measures which weight pulls as hard as the head's own loss.",
         )
 
 
+@Check
 def requirement(trial: Trial) -> None:
     """The package requires this detloss, and none with breaking changes."""
     plugin = trial.subject.plugin
@@ -202,8 +191,8 @@ def _of_detloss(text: str) -> Requirement | None:
 
 
 def _models(config: LossConfig) -> list[tuple[Place, BaseModel]]:
-    """Return copies of the models within a Config."""
-    return [(place, value.model_copy()) for place, value in places(config) if is_model(value)]
+    """Return copies of a Config and of the models within it."""
+    return [(place, value.model_copy()) for place, value in [((), config), *places(config)] if is_model(value)]
 
 
 _LEAVE = (

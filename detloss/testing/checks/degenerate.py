@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from detloss.loss import BoxRegressionLoss
+from detloss.testing.check import Check
 from detloss.testing.trial import DoesNotApply, Pair, Trial, pair_at, same, shown
-
-__all__ = [
-    "DEGENERATE",
-    "degenerate_pairs",
-    "finite_gradient",
-    "finite_value",
-    "inverted_boxes",
-    "mismatched_shapes",
-    "nan",
-    "rows_unchanged",
-]
 
 DEGENERATE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "identical": ((10, 20, 110, 70), (10, 20, 110, 70)),
@@ -56,36 +44,29 @@ ROWS, PLACE = 9, 4
 """How many ordinary pairs a degenerate one stands among, and where."""
 
 
+@Check
 def finite_value(trial: Trial) -> None:
     """Every degenerate pair has a finite value."""
-    trial.advice = _ANYTHING
-    for loss, pred, target in _degenerate(trial):
-        value = trial.values(loss, pred, target)
-        trial.expect_each(
-            torch.isfinite(value),
-            "a finite value",
-            value,
-            "Add an eps to denominators and to the arguments of logarithms, and bound coordinates before they are "
-            "squared: `detloss.boxes.pair_boxes` does.",
-            where=partial(_degenerate_pair, pred, target),
-        )
+    _expect_finite(
+        trial,
+        "value",
+        "Add an eps to denominators and to the arguments of logarithms, and bound coordinates before they are squared: "
+        "`detloss.boxes.pair_boxes` does.",
+    )
 
 
+@Check
 def finite_gradient(trial: Trial) -> None:
     """Every degenerate pair has a finite gradient."""
-    trial.advice = _ANYTHING
-    for loss, pred, target in _degenerate(trial):
-        _, gradient = trial.values_and_gradient(loss, pred, target)
-        trial.expect_each(
-            torch.isfinite(gradient),
-            "a finite gradient",
-            gradient,
-            "A root has an infinite slope at 0, and a `where` does not stop the NaN of the branch that it leaves out: "
-            "add an eps inside the root or the denominator, or use `detloss.boxes.distance`.",
-            where=partial(_degenerate_pair, pred, target),
-        )
+    _expect_finite(
+        trial,
+        "gradient",
+        "A root has an infinite slope at 0, and a `where` does not stop the NaN of the branch that it leaves out: add "
+        "an eps inside the root or the denominator, or use `detloss.boxes.distance`.",
+    )
 
 
+@Check
 def rows_unchanged(trial: Trial) -> None:
     """A degenerate pair changes no bit of the results of others."""
     trial.advice = _ANYTHING
@@ -108,6 +89,7 @@ def rows_unchanged(trial: Trial) -> None:
                     )
 
 
+@Check
 def nan(trial: Trial) -> None:
     """A NaN coordinate makes the pair's value NaN, and no other."""
     for loss in trial.stages():
@@ -129,6 +111,7 @@ def nan(trial: Trial) -> None:
         )
 
 
+@Check
 def inverted_boxes(trial: Trial) -> None:
     """An inverted prediction scores no better than one that misses."""
     if trial.subject.cls.space == "deltas":
@@ -155,6 +138,7 @@ def inverted_boxes(trial: Trial) -> None:
         )
 
 
+@Check
 def mismatched_shapes(trial: Trial) -> None:
     """Predictions and targets of different number are an error, not a result."""
     pred, target = trial.pairs(5)
@@ -183,10 +167,17 @@ def degenerate_pairs(dtype: torch.dtype) -> Pair:
     return pred, target
 
 
-def _degenerate(trial: Trial) -> Iterator[tuple[BoxRegressionLoss, Tensor, Tensor]]:
+def _expect_finite(trial: Trial, what: str, advice: str) -> None:
+    trial.advice = _ANYTHING
     for dtype in DTYPES:
+        pred, target = degenerate_pairs(dtype)
         for loss in (trial.fresh(), *trial.stages()):
-            yield loss, *degenerate_pairs(dtype)
+            if what == "value":
+                found = trial.values(loss, pred, target)
+            else:
+                _, found = trial.values_and_gradient(loss, pred, target)
+            where = partial(_degenerate_pair, pred, target)
+            trial.expect_each(torch.isfinite(found), f"a finite {what}", found, advice, where=where)
 
 
 def _degenerate_pair(pred: Tensor, target: Tensor, row: int) -> str:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from detloss.testing.check import Check
 from detloss.testing.trial import Trial, pair_at, scale
-
-__all__ = ["gradient", "inputs_unchanged", "target_gradient"]
 
 STEP = 1e-6
 """Step of the differences, in px or without unit; rounding of float64 then costs about 1e-10 of the value."""
@@ -23,6 +22,7 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-7
 """How far gradient and difference may lie apart; the second is relative to the largest value."""
 
 
+@Check
 def gradient(trial: Trial) -> None:
     """The gradient agrees with finite differences, detached terms held constant."""
     for loss in trial.stages():
@@ -55,6 +55,7 @@ def gradient(trial: Trial) -> None:
             )
 
 
+@Check
 def inputs_unchanged(trial: Trial) -> None:
     """Neither the boxes nor what the head supplies besides is written to."""
     for loss in (trial.fresh(), *trial.stages()):
@@ -75,6 +76,7 @@ def inputs_unchanged(trial: Trial) -> None:
             )
 
 
+@Check
 def target_gradient(trial: Trial) -> None:
     """No gradient flows into target and extras that require one."""
     for loss, asks in itertools.product((trial.fresh(), *trial.stages()), (False, True)):

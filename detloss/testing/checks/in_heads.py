@@ -13,9 +13,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from detloss.heads.losses import HeadLosses, Matches, Term
 from detloss.injection import inject
 from detloss.loss import BoxRegressionLoss
+from detloss.testing.check import Check
 from detloss.testing.trial import IMAGE_SIZE, Trial, set_seed, shown
-
-__all__ = ["half_precision", "training"]
 
 SIDE = 600.0
 """Side in pixels of the largest box in half precision, whose area (360 000) no float16 holds."""
@@ -28,6 +27,7 @@ SIZE = 64
 """Side in pixels of the images that the tiny detector sees."""
 
 
+@Check
 def half_precision(trial: Trial) -> None:
     """In a head in half precision, loss and gradient are finite."""
     for loss in trial.stages():
@@ -54,6 +54,7 @@ def half_precision(trial: Trial) -> None:
         _expect_same(trial, found, _in_head(trial, loss, matches), "the same loss under autocast")
 
 
+@Check
 def training(trial: Trial) -> None:
     """In the training of a tiny RetinaNet the loss falls."""
     set_seed(0)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from detloss.loss import BoxRegressionLoss, LossConfig
+from detloss.testing.check import Check
 from detloss.testing.checks.degenerate import degenerate_pairs
 from detloss.testing.config_values import Place, other_values, parameters, value_at, written
 from detloss.testing.trial import DoesNotApply, Trial, same, set_progress
-
-__all__ = ["parameters_used"]
 
 PROGRESS = (0.0, 0.3, 1.0)
 """How far the run is in each training step: schedules of all shapes are alike at its ends, and many at its middle."""
@@ -25,6 +24,7 @@ NUMBERS = 2
 """How many numbers stand for all of them in such a setting."""
 
 
+@Check
 def parameters_used(trial: Trial) -> None:
     """Every parameter makes a difference to some value, gradient or state."""
     config = trial.subject.config

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from detloss.loss import BoxRegressionLoss
+from detloss.testing.check import Check
 from detloss.testing.trial import Trial
-
-__all__ = ["buffer_dtype", "deep_copy", "pickling", "state_dict", "state_in_buffers"]
 
 STEPS = 3
 """How many training steps a loss takes before it is copied."""
 
 
+@Check
 def state_in_buffers(trial: Trial) -> None:
     """What a loss remembers is in buffers, which change in training only."""
     loss = trial.fresh()
@@ -66,6 +66,7 @@ def state_in_buffers(trial: Trial) -> None:
         )
 
 
+@Check
 def buffer_dtype(trial: Trial) -> None:
     """Buffers keep dtype and numbers, whatever the model is cast to."""
     wanted = trial.fresh()
@@ -92,32 +93,20 @@ def buffer_dtype(trial: Trial) -> None:
             )
 
 
+@Check
 def state_dict(trial: Trial) -> None:
     """A loss that loads a state_dict has the same buffers and values."""
     loss, loaded = trial.fresh(), trial.fresh()
     _train(trial, loss)
     loaded.load_state_dict(loss.state_dict())
-    found, wanted = dict(loaded.named_buffers()), dict(loss.named_buffers())
-    trial.expect(found.keys() == wanted.keys(), f"the buffers {sorted(wanted)}", sorted(found), "Register all of them.")
-    for name, buffer in wanted.items():
-        trial.expect(
-            torch.equal(found[name], buffer),
-            f"the buffer {name} after loading to be {buffer.tolist()!s:.80}",
-            f"{found[name].tolist()!s:.80}",
-            "A buffer is saved unless it is registered with `persistent=False`: training would resume without it.",
-        )
-    boxes = trial.pairs(8)
-    for mode in ("in evaluation mode", "while training"):
-        trained = mode == "while training"
-        trial.expect_close(
-            trial.values(loaded.train(trained), *boxes),
-            trial.values(loss.train(trained), *boxes),
-            0.0,
-            f"the same values {mode} after loading",
-            "The loss remembers something beside its buffers: keep all of it in `self.register_buffer(...)`.",
-        )
+    advice = "A buffer is saved unless it is registered with `persistent=False`: training would resume without it."
+    _expect_buffers(trial, loss, loaded, "a loaded loss", advice)
+    advice = "The loss remembers something beside its buffers: keep all of it in `self.register_buffer(...)`."
+    _expect_values(trial, loss.eval(), loaded.eval(), "a loaded loss to give the same values when evaluated", advice)
+    _expect_values(trial, loss.train(), loaded.train(), "a loaded loss to give the same values in training", advice)
 
 
+@Check
 def deep_copy(trial: Trial) -> None:
     """A deep copy has parameters, state and values of its own."""
     loss = trial.fresh()
@@ -125,6 +114,7 @@ def deep_copy(trial: Trial) -> None:
     _expect_twin(trial, loss, copy.deepcopy(loss), "a deep copy")
 
 
+@Check
 def pickling(trial: Trial) -> None:
     """An unpickled loss has the same parameters, state and values."""
     loss = trial.fresh()
@@ -145,23 +135,26 @@ def _expect_twin(trial: Trial, loss: BoxRegressionLoss, twin: BoxRegressionLoss,
     advice = "Leave copying to `nn.Module`, or hand over everything in `__deepcopy__` and `__getstate__`."
     trial.expect(type(twin) is type(loss) and twin is not loss, f"{what} of its own", f"{twin!r:.80}", advice)
     trial.expect(twin.config == loss.config, f"the parameters {loss.config!r}", repr(twin.config), advice)
+    _expect_buffers(trial, loss, twin, what, advice)
+    _expect_values(trial, loss.eval(), twin.eval(), f"{what} to give the same values", advice)
+
+
+def _expect_buffers(trial: Trial, loss: BoxRegressionLoss, twin: BoxRegressionLoss, what: str, advice: str) -> None:
     found, wanted = dict(twin.named_buffers()), dict(loss.named_buffers())
     trial.expect(found.keys() == wanted.keys(), f"{what} with buffers {sorted(wanted)}", sorted(found), advice)
     for name, buffer in wanted.items():
+        shared = bool(buffer.numel()) and found[name].data_ptr() == buffer.data_ptr()
         trial.expect(
-            torch.equal(found[name], buffer) and found[name].data_ptr() != buffer.data_ptr(),
-            f"a buffer {name} of its own with {buffer.tolist()!s:.80}",
-            f"{found[name].tolist()!s:.80}{' in shared memory' * (found[name].data_ptr() == buffer.data_ptr())}",
+            torch.equal(found[name], buffer) and not shared,
+            f"{what} with a buffer {name} of its own that holds {buffer.tolist()!s:.80}",
+            f"{found[name].tolist()!s:.80}{' in shared memory' * shared}",
             advice,
         )
+
+
+def _expect_values(trial: Trial, loss: BoxRegressionLoss, twin: BoxRegressionLoss, expected: str, advice: str) -> None:
     pred, target = trial.pairs(8)
-    trial.expect_close(
-        trial.values(twin.eval(), pred, target),
-        trial.values(loss.eval(), pred, target),
-        0.0,
-        f"{what} to give the same values",
-        advice,
-    )
+    trial.expect_close(trial.values(twin, pred, target), trial.values(loss, pred, target), 0.0, expected, advice)
 
 
 def _train(trial: Trial, loss: BoxRegressionLoss) -> None:

@@ -10,33 +10,18 @@ import torch
 from torch import Tensor
 
 from detloss.loss import BoxRegressionLoss
+from detloss.testing.check import Check
+from detloss.testing.checks.values import ROUNDING
 from detloss.testing.trial import Trial
-
-__all__ = ["meta_device", "torch_compile", "vmap"]
 
 BACKEND = "aot_eager"
 """It traces forward and backward, all that a compiler would get, and runs the trace as it is: a tenth of the time of
 inductor, and what fails is the loss's doing rather than a compiler's."""
 COMPILED = 1e-4
 """Relative difference of compiled float32 results."""
-ROUNDING = 1e-9
-"""Relative difference of two float64 results that are the same number computed in another order."""
 
 
-def torch_compile(trial: Trial) -> None:
-    """Under torch.compile the loss is one graph with the same results."""
-    trial.advice = "Decide with `torch.where`, not with `if` on a value, and call nothing that is not torch's."
-    warnings.simplefilter("ignore")  # the tracer warns of its own doing
-    for loss in trial.stages():
-        compiled = _compiled(loss)
-        for n in (7, 12):
-            pred, target = trial.pairs(n, seed=n, dtype=torch.float32)
-            found = trial.values_and_gradient(compiled, pred, target)
-            wanted = trial.values_and_gradient(loss, pred, target)
-            for what, got, expected in zip(("values", "gradients"), found, wanted, strict=True):
-                trial.expect_close(got, expected, COMPILED, f"the same {what} when compiled", trial.advice)
-
-
+@Check
 def vmap(trial: Trial) -> None:
     """Under torch.func.vmap, results are those of the batches one by one."""
     trial.advice = (
@@ -53,6 +38,7 @@ def vmap(trial: Trial) -> None:
             trial.expect_close(together, one_by_one, ROUNDING, f"the same {what} under vmap", trial.advice)
 
 
+@Check
 def meta_device(trial: Trial) -> None:
     """On the meta device the loss gives a shape: no value decides."""
     trial.advice = (
@@ -66,6 +52,21 @@ def meta_device(trial: Trial) -> None:
             trial.expect(
                 value.device.type == "meta", "values on the meta device", f"some on {value.device}", trial.advice
             )
+
+
+@Check
+def torch_compile(trial: Trial) -> None:
+    """Under torch.compile the loss is one graph with the same results."""
+    trial.advice = "Decide with `torch.where`, not with `if` on a value, and call nothing that is not torch's."
+    warnings.simplefilter("ignore")  # the tracer warns of its own doing
+    for loss in trial.stages():
+        compiled = _compiled(loss)
+        for n in (7, 12):
+            pred, target = trial.pairs(n, seed=n, dtype=torch.float32)
+            found = trial.values_and_gradient(compiled, pred, target)
+            wanted = trial.values_and_gradient(loss, pred, target)
+            for what, got, expected in zip(("values", "gradients"), found, wanted, strict=True):
+                trial.expect_close(got, expected, COMPILED, f"the same {what} when compiled", trial.advice)
 
 
 def _compiled(loss: BoxRegressionLoss) -> Callable[..., Tensor]:

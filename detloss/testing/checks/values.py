@@ -11,22 +11,8 @@ import torch
 from torch import Tensor
 
 from detloss.loss import Invariance
+from detloss.testing.check import Check
 from detloss.testing.trial import PAIRWISE, Trial, pair_at, random_state, same, scale, set_seed
-
-__all__ = [
-    "batch_dependence",
-    "batch_order",
-    "batch_size",
-    "determinism",
-    "dtype",
-    "empty",
-    "expect_in_range",
-    "invariances",
-    "minimum",
-    "shape",
-    "unlike_pairs",
-    "value_range",
-]
 
 ROUNDING = 1e-9
 """Relative difference of two float64 results that are the same number computed in another order."""
@@ -38,6 +24,7 @@ FLOAT32 = 1e-3
 """Relative difference of a float32 result from float64: a coordinate of 600 px is kept to 3e-5 px."""
 
 
+@Check
 def shape(trial: Trial) -> None:
     """N pairs give N values of shape (N,), a single pair too."""
     for loss in trial.stages():
@@ -49,6 +36,7 @@ def shape(trial: Trial) -> None:
             trial.expect(found == (n,), f"shape ({n},) for {n} pair{'s' * (n > 1)}", found, PAIRWISE)
 
 
+@Check
 def dtype(trial: Trial) -> None:
     """Values have the dtype of the boxes, float32 for half precision."""
     for loss in trial.stages():
@@ -81,6 +69,7 @@ def dtype(trial: Trial) -> None:
         )
 
 
+@Check
 def empty(trial: Trial) -> None:
     """No pairs give no values, with a gradient, while training too."""
     trial.advice = "A step may have no match: compute as for any other N, without `max()` over the pairs."
@@ -101,6 +90,7 @@ def empty(trial: Trial) -> None:
             )
 
 
+@Check
 def batch_order(trial: Trial) -> None:
     """The order of the pairs changes no value."""
     pred, target = trial.pairs(33)
@@ -115,6 +105,7 @@ def batch_order(trial: Trial) -> None:
         )
 
 
+@Check
 def batch_size(trial: Trial) -> None:
     """In evaluation mode the size of the batch changes no value."""
     pred, target = trial.pairs(33)
@@ -130,6 +121,7 @@ def batch_size(trial: Trial) -> None:
             )
 
 
+@Check
 def batch_dependence(trial: Trial) -> None:
     """A value depends on other pairs exactly if batch_dependent says so."""
     pred, target = trial.pairs(32)
@@ -152,6 +144,7 @@ def batch_dependence(trial: Trial) -> None:
     )
 
 
+@Check
 def determinism(trial: Trial) -> None:
     """The same boxes give the same results, bit for bit, without randomness."""
     for kind, training in itertools.product((torch.float32, torch.float64), (False, True)):
@@ -182,11 +175,12 @@ def determinism(trial: Trial) -> None:
             )
 
 
+@Check
 def minimum(trial: Trial) -> None:
     """Identical boxes have the declared minimum, and no pair is below."""
     declared: Any = trial.subject.cls.minimum
     trial.expect(
-        declared is None or _is_number(declared),
+        declared is None or is_number(declared),
         "a number or None as minimum",
         repr(declared),
         "Write `minimum = 0.0`.",
@@ -212,10 +206,11 @@ def minimum(trial: Trial) -> None:
         )
 
 
+@Check
 def value_range(trial: Trial) -> None:
     """Every value lies in the declared range."""
     bounds: Any = trial.subject.cls.value_range
-    numbers = isinstance(bounds, tuple) and len(bounds) == 2 and all(map(_is_number, bounds))
+    numbers = isinstance(bounds, tuple) and len(bounds) == 2 and all(map(is_number, bounds))
     trial.expect(
         numbers and bounds[0] < bounds[1],
         "value_range = (low, high)",
@@ -240,6 +235,7 @@ def expect_in_range(trial: Trial, pred: Tensor, target: Tensor, value: Tensor, s
     )
 
 
+@Check
 def invariances(trial: Trial) -> None:
     """Every declared invariance leaves every value unchanged."""
     declared: Any = trial.subject.cls.invariances
@@ -264,7 +260,8 @@ def invariances(trial: Trial) -> None:
             )
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Tell whether a value that an author wrote is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
