@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["clipped", "did_you_mean", "near", "nearest", "one_line", "printable", "reason"]
+__all__ = ["clipped", "did_you_mean", "near", "nearest", "one_line", "printable", "printable_lines", "reason"]
 
 SHOWN = 80
 """Characters of a foreign name or error that a message shows."""
@@ -14,6 +14,11 @@ SHOWN = 80
 def printable(text: str) -> str:
     """Escape control characters and lone surrogates: what a stranger wrote must not steer the terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Escape a text of several lines likewise; its line breaks stay."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def clipped(value: object, length: int = SHOWN) -> str:

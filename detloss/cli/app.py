@@ -13,6 +13,7 @@ exits with 1. Wrong usage (exit 2) is ``raise typer.BadParameter(...)``.
 from __future__ import annotations
 
 import inspect
+import traceback
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from detloss._version import __version__
+from detloss.errors import DetlossError
 from detloss.text import near
 
 COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate", "new", "check", "doctor")
@@ -39,7 +41,16 @@ class _PlainFlags:
 
 
 class _Command(_PlainFlags, TyperCommand):
-    pass
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a plugin that calls ``sys.exit(0)`` in it must not make it look like a success."""
+        try:
+            return super().invoke(ctx)
+        except SystemExit as error:
+            if error.code:
+                raise
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"code of a plugin ended the command with sys.exit({error.code}), at {frame.filename}:{frame.lineno}"
+            raise DetlossError(f"{what}. Tell its authors.") from error
 
 
 class _Commands(_PlainFlags, TyperGroup):

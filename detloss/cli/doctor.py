@@ -34,7 +34,9 @@ def command(
     compilers. It works where torch or pydantic cannot be imported. Exit status 1 says that something is wrong.
     """
     # Only `detloss doctor --help` comes here: `detloss.cli.main` needs no typer for the rest.
-    raise SystemExit(print_diagnosis(as_json=as_json, timeout=timeout))
+    from typer import Exit  # noqa: PLC0415 - as the head of this file says
+
+    raise Exit(print_diagnosis(as_json=as_json, timeout=timeout))
 
 
 def run(options: list[str]) -> int:

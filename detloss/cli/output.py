@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from detloss.text import printable_lines
 
 _PIPE_WIDTH = 10_000
 """Columns of what is no terminal: whatever reads it gets whole lines."""
@@ -14,17 +18,17 @@ _PIPE_WIDTH = 10_000
 
 def stdout() -> Console:
     """Return the console for results: as wide as the terminal, and with whole lines in a pipe or a file."""
-    return Console(width=_width(sys.stdout))
+    return _Console(width=_width(sys.stdout))
 
 
 def stderr() -> Console:
     """Return the console for notes and errors."""
-    return Console(stderr=True, width=_width(sys.stderr))
+    return _Console(stderr=True, width=_width(sys.stderr))
 
 
 def plain(text: str) -> str:
-    """Return a docstring's text as it reads: without the backticks of reStructuredText."""
-    return re.sub(r"`+([^`]*)`+", r"\1", text)
+    """Return a docstring's text as it reads: without the backticks of reStructuredText, and escaped."""
+    return printable_lines(re.sub(r"`+([^`]*)`+", r"\1", text))
 
 
 def prose(docstring: str) -> str:
@@ -32,6 +36,15 @@ def prose(docstring: str) -> str:
     paragraphs = re.split(r"\n\s*\n", docstring)
     joined = (part if re.search(r"^(\s|[-*] )", part, re.MULTILINE) else part.replace("\n", " ") for part in paragraphs)
     return plain(re.sub(r"::$", ":", "\n\n".join(joined), flags=re.MULTILINE))
+
+
+class _Console(Console):
+    """Escapes whatever would steer the terminal: texts of strangers, who write packages, files and folders."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the segments of anything that is printed, in tables and progress bars as well."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
 
 
 def _width(stream: TextIO | None) -> int | None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detloss.errors import PluginError
+
 if TYPE_CHECKING:
     from detloss.config import ModelConfig
     from detloss.registry import Plugin
@@ -37,12 +39,10 @@ def command(
         except OSError as error:
             raise typer.BadParameter(f"{output} cannot be written: {error.strerror}.") from error
     if left_out:
-        from rich.text import Text  # noqa: PLC0415 - mostly there is nothing to say
+        from detloss.cli.output import stderr  # noqa: PLC0415 - mostly there is nothing to say
 
-        from detloss.cli.output import stderr  # noqa: PLC0415
-
-        for plugin, reason in left_out.items():
-            stderr().print(Text(f"Left out: {plugin.full_name} {plugin.version}: {reason}"))
+        for reason in left_out.values():
+            stderr().print(f"Left out: {reason}", markup=False, highlight=False)
 
 
 def config_schema() -> tuple[dict[str, Any], dict[Plugin, str]]:
@@ -85,6 +85,7 @@ def _losses() -> tuple[dict[str, Any], dict[Plugin, str]]:
     """Return the definitions of all losses: `loss` with envelope, `nested` without, `losses` one or several."""
     from detloss.loss import LossSpec  # noqa: PLC0415 - as in `config_schema`
     from detloss.registry import find_plugins  # noqa: PLC0415
+    from detloss.registry.loading import blamed  # noqa: PLC0415
 
     plugins = find_plugins()
     names = [plugin.name for plugin in plugins]
@@ -95,9 +96,10 @@ def _losses() -> tuple[dict[str, Any], dict[Plugin, str]]:
     for plugin in plugins:
         name = plugin.full_name if names.count(plugin.name) > 1 else plugin.name
         try:
-            definitions |= _loss(plugin, name, envelope)
-        except Exception as error:  # noqa: BLE001 - one broken plugin must not take the others' completion away
-            left_out[plugin] = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            with blamed(plugin, "its schema", PluginError):
+                definitions |= _loss(plugin, name, envelope)
+        except PluginError as error:  # one broken plugin must not take the others' completion away
+            left_out[plugin] = str(error)
         else:
             offered[name] = plugin.description
     by_name = {"oneOf": [{"const": name, "description": about} for name, about in offered.items()]}

@@ -32,14 +32,17 @@ def command(
     # What a plugin prints at import must not end up in the JSON.
     with contextlib.redirect_stdout(sys.stderr):
         from detloss.registry import get_plugin  # noqa: PLC0415 - help needs none of it
+        from detloss.registry.loading import blamed  # noqa: PLC0415
 
-        found = describe(get_plugin(name))
+        loaded = get_plugin(name)
+        with blamed(loaded.plugin, "its description"):  # a property or a default factory may do anything
+            found = json.dumps(describe(loaded), indent=2)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(found)
         return
     from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
 
-    _print(stdout(), found)
+    _print(stdout(), json.loads(found))
 
 
 def describe(loaded: LoadedPlugin) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import typer
 from detloss.cli import INTERRUPTED
 from detloss.cli.options import ConfigOrDefault, Overrides
 from detloss.errors import DetlossError, NonFiniteError
+from detloss.text import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +104,7 @@ def _log_to_stderr() -> None:
 
     logger = logging.getLogger("detloss")
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     if sys.stderr.isatty():
         from rich.logging import RichHandler  # noqa: PLC0415 - writes above the progress bar, not through it
 
@@ -111,6 +112,11 @@ def _log_to_stderr() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if _is_first() else logging.ERROR)
     logger.propagate = False
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
 
 
 def _print_interrupted(folder: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from detloss.text import printable, reason
+from detloss.text import clipped, printable, reason
 
 PACKAGE_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 """Names of distributions (packaging.python.org, "Names and normalization"); the length is detloss's own bound."""
@@ -179,7 +179,7 @@ def with_metadata(distribution: Distribution) -> Distribution:
     named = headers.get("name", [""])[0]
     return Distribution(
         name=named if PACKAGE_PATTERN.fullmatch(named) else distribution.name,
-        version=printable(headers.get("version", [distribution.version])[0]),
+        version=clipped(headers.get("version", [distribution.version])[0]),
         location=distribution.location,
         summary=printable(headers.get("summary", [""])[0]),
         requires=tuple(headers.get("requires-dist", [])),

@@ -36,8 +36,9 @@ def load(plugin: Plugin) -> LoadedPlugin:
     # SystemExit too: a plugin that calls sys.exit must not end the program without a word.
     with blamed(plugin, "its import"):
         module = import_module(plugin.module)
-    target = _attribute(plugin, module)
-    check_class(plugin, target)
+    with blamed(plugin, "its class", PluginLoadError):
+        target = _attribute(plugin, module)
+        check_class(plugin, target)
     return LoadedPlugin(plugin, target)
 
 
@@ -115,7 +116,7 @@ def failure(plugin: Plugin, error: BaseException, doing: str = "its import") -> 
 def load_error(plugin: Plugin, what: str) -> PluginLoadError:
     """Return the error that says why a plugin cannot be used, in words that go on from ``cannot be used:``."""
     return PluginLoadError(
-        f"The {plugin.group.kind} {plugin.name!r} of {plugin.owner} cannot be used: {what}",
+        printable(f"The {plugin.group.kind} {plugin.name!r} of {plugin.owner} cannot be used: {what}"),
         name=plugin.name,
         package=plugin.package,
     )
@@ -178,8 +179,7 @@ def _attribute(plugin: Plugin, module: ModuleType) -> object:
     found: Any = module
     for part in plugin.attribute.split("."):
         try:
-            with blamed(plugin, "its import", AttributeError):  # a module's own __getattr__ may do anything
-                found = getattr(found, part)
+            found = getattr(found, part)
         except AttributeError as error:
             near = nearest(part, [name for name in dir(found) if not name.startswith("_")])
             hint = f" Near names: {', '.join(near)}." if near else ""

@@ -95,7 +95,7 @@ class Plugin:
     @cached_property
     def _source(self) -> ClassSource:
         if self.cls is not None:
-            return ClassSource(self.cls.__doc__, getattr(self.cls, "space", None))
+            return ClassSource(f"{self.cls.__doc__ or ''}", getattr(self.cls, "space", None))
         near = None if self.distribution is None else self.distribution.location.parent
         return read_class(self.module, self.attribute, cast("Path", near))
 

@@ -86,7 +86,7 @@ def _surely_met(line: str, installed: Mapping[str, str]) -> bool:
     """
     match = re.fullmatch(r"([A-Za-z0-9._-]+?)((?: ?(?:>=|<) ?[\d.]+(?: ?,)?)*)", line)
     version = installed.get(normalized(match[1])) if match and len(line) <= _LONGEST else None
-    if match is None or version is None or not re.fullmatch(r"\d{1,9}(\.\d{1,9})*", version):
+    if match is None or version is None or not re.fullmatch(r"\d+(\.\d+)*", version):
         return False
 
     def release(text: str) -> list[int]:

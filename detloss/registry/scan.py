@@ -113,9 +113,9 @@ def contested(claims: Iterable[Plugin]) -> str:
     """Say who claims a name, and what a config or a program can do about it; the sentence goes on after the name."""
     claims = list(claims)
     packages = " and ".join(
-        f"{plugin.owner} ({plugin.location})"
+        f"{plugin.owner} ({printable(plugin.location)})"
         if plugin.package != REGISTERED
-        else f"{plugin.module}.{plugin.attribute}, registered in this process"
+        else f"{printable(f'{plugin.module}.{plugin.attribute}')}, registered in this process"
         for plugin in claims
     )
     if any(plugin.package == REGISTERED for plugin in claims):
