@@ -46,7 +46,7 @@ def main() -> int:
         out = stderr()
         for line in f"Error: {error}".split("\n"):
             # A command is to be copied: it is left to the terminal to wrap.
-            out.print(line, markup=False, highlight=False, soft_wrap=line.startswith(("  detloss ", "  pip ")))
+            out.print(line, soft_wrap=line.startswith(("  detloss ", "  pip ")))
         return 1
     except Exception as error:
         if not _reads_metadata(error):
@@ -60,7 +60,7 @@ def main() -> int:
             "a library that this command needs reads the metadata of all installed packages when it is imported, and "
             f"gave up at a faulty one ({type(error).__name__}: {clipped(error)}). `detloss doctor` says what helps."
         )
-        stderr().print(f"Error: {what}{problems}", markup=False, highlight=False)
+        stderr().print(f"Error: {what}{problems}")
         return 1
     return 0
 

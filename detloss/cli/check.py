@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -93,7 +93,7 @@ def _checked(name: str, overrides: list[str], exceptions: dict[str, str]) -> Rep
         for result in bar:
             ended.append(result)  # noqa: PERF402 - what ended before an interrupt is needed
     except KeyboardInterrupt:
-        console.print(f"Interrupted in the check {CHECKS[len(ended)].name} of {escape(subject.who)}.", highlight=False)
+        console.print(f"Interrupted in the check {CHECKS[len(ended)].name} of {subject.who}.")
         raise
     return Report(subject.who, tuple(ended))
 
@@ -158,42 +158,27 @@ def _list_checks(as_json: bool) -> None:
     if as_json:
         print(json.dumps([{"check": check.name, "proves": check.proves} for check in CHECKS], indent=2))
         return
-    from rich.text import Text  # noqa: PLC0415 - `--json` has no use for rich
+    from detloss.cli.output import new_table, plain, stdout  # noqa: PLC0415 - `--json` has no use for rich
 
-    from detloss.cli.output import plain, stdout  # noqa: PLC0415
-
-    out = stdout()
-    table = _table("check", "what it proves")
+    table = new_table("check", "what it proves", whole=True)
     for check in CHECKS:
-        table.add_row(check.name, Text(plain(check.proves)))
-    out.print(table)
-    out.print(f"\n{len(CHECKS)} checks", highlight=False)
+        table.add_row(check.name, plain(check.proves))
+    stdout().print(table, f"\n{len(CHECKS)} checks", sep="\n")
 
 
 def _print(out: Console, report: Report) -> None:
     from rich.text import Text  # noqa: PLC0415 - as in `command`
 
-    from detloss.cli.output import plain  # noqa: PLC0415
+    from detloss.cli.output import new_table, plain  # noqa: PLC0415
 
-    table = _table("check", "outcome", "what it proves, or what is wrong")
+    table = new_table("check", "outcome", "what it proves, or what is wrong", whole=True)
     for result in report.results:
         word, style = _OUTCOMES[result.outcome]
         said = plain(result.message or result.check.proves)
         table.add_row(result.check.name, Text(word, style), Text(said, style if result.outcome == "failed" else ""))
-    out.print(Text(report.loss, "bold"))
+    out.print(report.loss, style="bold")
     out.print(table)
-    out.print(Text(f"\n{report.summary}", "bold" if report.passed else "bold red"))
-
-
-def _table(name: str, *headings: str) -> Any:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    table.add_column(name, style="bold cyan", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
+    out.print(f"\n{report.summary}", style="bold" if report.passed else "bold red")
 
 
 _STDOUT, _STDERR = 1, 2

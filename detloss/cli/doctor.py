@@ -161,5 +161,5 @@ def _print(lines: list[_Line]) -> None:
         return
     out = stdout()
     for line in lines:
-        text = Text(printable(line.text), line.style)
+        text = Text(line.text, line.style)
         out.print(Padding(text, (0, 0, 0, line.indent), expand=False) if line.indent else text)

@@ -10,7 +10,6 @@ from detloss.errors import MAX_SHOWN
 from detloss.registry.allow_list import VARIABLE
 from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Plugin
 from detloss.registry.scan import Scan, contested, scan
-from detloss.text import printable
 
 if TYPE_CHECKING:
     import typer  # as `detloss.cli.app` says
@@ -61,24 +60,24 @@ def print_list(*, heads: bool = False, as_json: bool = False, check: bool = Fals
     elif found.left_out:
         pass  # said below, or by what is wrong with the variable
     elif heads:
-        out.print("No head is installed: the metadata of detloss is missing. Install detloss again.", markup=False)
+        out.print("No head is installed: the metadata of detloss is missing. Install detloss again.")
     else:
-        out.print("No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.", markup=False)
+        out.print("No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.")
     if found.conflicts or found.problems:
         out.print()
     for name, claims in found.conflicts.items():
-        out.print(f"Conflict: {name!r} {contested(claims)}", markup=False, highlight=False)
+        out.print(f"Conflict: {name!r} {contested(claims)}")
     for problem in found.problems[:MAX_SHOWN]:
-        out.print(f"Problem: {problem}", markup=False, highlight=False)
+        out.print(f"Problem: {problem}")
     if (hidden := len(found.problems) - MAX_SHOWN) > 0:
-        out.print(f"... and {hidden} more problems: `detloss list --json`.", markup=False, highlight=False)
+        out.print(f"... and {hidden} more problems: `detloss list --json`.")
     if loading is not None:
         for line in _why_not(loading):
-            out.print(line, markup=False, highlight=False)
+            out.print(line)
     if found.left_out and found.allow_list_error is None:
         kind = group.kind if len(found.left_out) == 1 else group.plural
         more = " more" if found.plugins else ", all that are installed"
-        out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind}{more}.", markup=False, highlight=False)
+        out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind}{more}.")
     return status
 
 
@@ -133,13 +132,9 @@ def _as_data(found: Scan, loading: Loading | None) -> dict[str, object]:
 
 
 def _table(found: Scan, loading: Loading | None) -> Table:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from detloss.cli.output import new_table, plain  # noqa: PLC0415 - as in `print_list`
 
-    from detloss.cli.output import plain  # noqa: PLC0415
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    conflicts = found.conflicts
     columns: dict[str, Callable[[Plugin], str]] = {
         "name": lambda plugin: plugin.full_name if plugin.name in conflicts else plugin.name,
         "space": lambda plugin: plugin.space,
@@ -147,14 +142,12 @@ def _table(found: Scan, loading: Loading | None) -> Table:
         "package": lambda plugin: plugin.package,
         "version": lambda plugin: plugin.version,
     }
-    conflicts = found.conflicts
     if any(plugin.group == HEAD_GROUP for plugin in found.plugins):
         del columns["space"]
     if loading is not None:
         loads = {outcome.plugin: "yes" if outcome.loads else "no" for outcome in loading.outcomes}
         columns["loads"] = lambda plugin: loads[plugin]
-    for heading in columns:
-        table.add_column(heading, style="bold cyan" if heading == "name" else None, overflow="fold")
+    table = new_table(*columns)
     for plugin in found.plugins:
-        table.add_row(*(Text(printable(cell(plugin))) for cell in columns.values()))
+        table.add_row(*(cell(plugin) for cell in columns.values()))
     return table

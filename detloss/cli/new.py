@@ -15,70 +15,59 @@ if TYPE_CHECKING:
     from detloss.scaffold import Question
 
 
+def _option(flag: str, *names: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's own word
+    """Return an option that is asked for, or has a default that depends on others."""
+    return typer.Option(flag, *names, help=help, metavar=metavar, show_default=False)
+
+
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(
-            help="What configs are to call the loss: power_iou, say.",
-            metavar="NAME",
-            show_default=False,
-        ),
+        typer.Argument(help="What configs are to call the loss: power_iou, say.", metavar="NAME", show_default=False),
     ] = None,
     *,
     title: Annotated[
-        str | None,
-        typer.Option("--title", help="What the paper calls the loss; by default made of the name.", show_default=False),
+        str | None, _option("--title", help="What the paper calls the loss; by default made of the name.")
     ] = None,
     paper: Annotated[
         str | None,
-        typer.Option(
-            "--paper",
-            help="The citation, as in 'He et al., NeurIPS 2021, arXiv 2110.13675'; by default unpublished.",
-            show_default=False,
+        _option(
+            "--paper", help="The citation, as in 'He et al., NeurIPS 2021, arXiv 2110.13675'; by default unpublished."
         ),
     ] = None,
     space: Annotated[
         Literal["boxes", "deltas"] | None,
-        typer.Option(
-            "--space",
-            help="What it compares: boxes in pixels (the default), or the head's deltas.",
-            show_default=False,
-        ),
+        _option("--space", help="What it compares: boxes in pixels (the default), or the head's deltas."),
     ] = None,
     parameters: Annotated[
         list[str] | None,
-        typer.Option(
+        _option(
             "--parameter",
             "-p",
             metavar="NAME=DEFAULT",
             help="A parameter, with bounds if you like: alpha=3.0:ge=1,le=10; repeatable. By default it has none.",
-            show_default=False,
         ),
     ] = None,
     author: Annotated[
-        str | None,
-        typer.Option("--author", help="Who holds the copyright; by default the package's authors.", show_default=False),
+        str | None, _option("--author", help="Who holds the copyright; by default the package's authors.")
     ] = None,
     license_: Annotated[
         Literal["MIT", "BSD-3-Clause", "Apache-2.0"] | None,
-        typer.Option(
+        _option(
             "--licence",
             "--license",
             metavar="NAME",
             help="MIT, BSD-3-Clause (the default) or Apache-2.0; its whole text is written.",
-            show_default=False,
         ),
     ] = None,
     class_name: Annotated[
-        str | None, typer.Option("--class-name", help="By default made of the name: PowerIoULoss.", show_default=False)
+        str | None, _option("--class-name", help="By default made of the name: PowerIoULoss.")
     ] = None,
     package: Annotated[
-        str | None,
-        typer.Option("--package", help="By default detloss- and the name: detloss-power-iou.", show_default=False),
+        str | None, _option("--package", help="By default detloss- and the name: detloss-power-iou.")
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder to write; by default the package's name.", show_default=False),
+        Path | None, _option("--output", "-o", help="Folder to write; by default the package's name.")
     ] = None,
     no_input: Annotated[
         bool, typer.Option("--no-input", help="Ask nothing: what is not given gets a default.")
@@ -131,17 +120,17 @@ def _asked(question: Question, default: str) -> str:
 
 def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> None:
     """Refuse to guess, without a terminal, what only the author knows; `--no-input` says that a guess will do."""
-    if no_input:
-        missing = ["NAME"] * (name is None)
-        advice = "Write what configs are to call the loss: detloss new power_iou --no-input"
-    else:
-        missing = ["NAME"] * (name is None) + [option for key, option in _ASKED.items() if key not in given]
-        advice = "Write them out, or --no-input to take the defaults."
+    missing = ["NAME"] * (name is None)
+    why, advice = (
+        "--no-input asks for nothing",
+        "Write what configs are to call the loss: detloss new power_iou --no-input",
+    )
+    if not no_input:
+        missing += [option for key, option in _ASKED.items() if key not in given]
+        why, advice = "there is no terminal to ask on", "Write them out, or --no-input to take the defaults."
     if missing:
-        raise typer.BadParameter(
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not given, and "
-            f"{'--no-input asks for nothing' if no_input else 'there is no terminal to ask on'}. {advice}"
-        )
+        are = "is" if len(missing) == 1 else "are"
+        raise typer.BadParameter(f"{', '.join(missing)} {are} not given, and {why}. {advice}")
 
 
 def _write(name: str | None, output: Path | None, given: dict[str, Any], ask: bool) -> None:
@@ -151,15 +140,13 @@ def _write(name: str | None, output: Path | None, given: dict[str, Any], ask: bo
     name = _asked(NAME, "") if name is None else name
     folder, files = write_plugin(name, output, given, ask=_asked if ask else None)
     out = stdout()
-    out.print(f"Wrote {folder}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"Wrote {folder}", soft_wrap=True)
     width = max(map(len, files))
     for file in sorted(files, key=lambda file: (file.startswith("."), file)):
-        out.print(f"  {file:<{width}}  {_meaning(file)}".rstrip(), markup=False, highlight=False, soft_wrap=True)
+        out.print(f"  {file:<{width}}  {_meaning(file)}".rstrip(), soft_wrap=True)
     out.print(
         f"\nNext, write the formula in its place, and\n  cd {shlex.quote(str(folder))}\n"
         f"  pip install --editable '.[test]'\n  detloss check {name}",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )
 

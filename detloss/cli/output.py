@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 from detloss.text import printable_lines
 
@@ -18,12 +20,21 @@ _PIPE_WIDTH = 10_000
 
 def stdout() -> Console:
     """Return the console for results: as wide as the terminal, and with whole lines in a pipe or a file."""
-    return _Console(width=_width(sys.stdout))
+    return _Console(width=_width(sys.stdout), markup=False, emoji=False, highlight=False)
 
 
 def stderr() -> Console:
     """Return the console for notes and errors."""
-    return _Console(stderr=True, width=_width(sys.stderr))
+    return _Console(stderr=True, width=_width(sys.stderr), markup=False, emoji=False, highlight=False)
+
+
+def new_table(name: str, *headings: str, whole: bool = False) -> Table:
+    """Return an empty table with a column of names, which with ``whole`` are not folded, and others."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    table.add_column(name, style="bold cyan", overflow="fold", no_wrap=whole)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
 
 
 def plain(text: str) -> str:

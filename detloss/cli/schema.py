@@ -42,7 +42,7 @@ def command(
         from detloss.cli.output import stderr  # noqa: PLC0415 - mostly there is nothing to say
 
         for reason in left_out.values():
-            stderr().print(f"Left out: {reason}", markup=False, highlight=False)
+            stderr().print(f"Left out: {reason}")
 
 
 def config_schema() -> tuple[dict[str, Any], dict[Plugin, str]]:

@@ -112,15 +112,13 @@ def parameters(config: Any) -> list[dict[str, Any]]:
 
 
 def _print(out: Console, found: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - as in `command`
 
-    from detloss.cli.output import plain, prose  # noqa: PLC0415
+    from detloss.cli.output import new_table, plain, prose  # noqa: PLC0415
 
     out.print(Text.assemble((found["name"], "bold cyan"), f"  {plain(found['description'])}"))
     if details := found["docstring"].partition("\n")[2].strip():
-        out.print(Text(f"\n{prose(details)}"))
+        out.print(f"\n{prose(details)}")
     out.print()
     weights = {head: f"{weight:g}" for head, weight in found["recommended_weights"].items()}
     space = {"boxes": "decoded x1, y1, x2, y2 in network-input pixels", "deltas": "the head's own encoded regression"}
@@ -146,14 +144,12 @@ def _print(out: Console, found: dict[str, Any]) -> None:
         out.print("\nIt has no parameters.")
         return
     out.print()
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    table.add_column("parameter", style="bold cyan", no_wrap=True)
-    for heading in ("type", "bounds", "default", "description"):
-        table.add_column(heading, overflow="fold")
+    table = new_table("parameter", "type", "bounds", "default", "description", whole=True)
     for parameter in found["parameters"]:
         default = "required" if parameter["required"] else _yaml(parameter["default"])
-        cells = (parameter["name"], parameter["type"], parameter["bounds"], default, plain(parameter["description"]))
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(
+            parameter["name"], parameter["type"], parameter["bounds"], default, plain(parameter["description"])
+        )
     out.print(table)
 
 

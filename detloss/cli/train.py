@@ -128,15 +128,13 @@ def _print_interrupted(folder: Path) -> None:
         else "again: there is no checkpoint yet"
     )
     # To be copied, it is left to the terminal to wrap.
-    stderr().print(f"Interrupted. Continue with: detloss train {way}", markup=False, highlight=False, soft_wrap=True)
+    stderr().print(f"Interrupted. Continue with: detloss train {way}", soft_wrap=True)
 
 
 def _print(out: Console, result: TrainResult) -> None:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
-    from rich.table import Table  # noqa: PLC0415
+    from detloss.cli.output import new_table  # noqa: PLC0415 - as in `command`
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    table.add_column("", style="bold")
+    table = new_table("")
     table.add_column("epoch", justify="right")
     for name in _NUMBERS:
         table.add_column(name, justify="right")
@@ -148,7 +146,7 @@ def _print(out: Console, result: TrainResult) -> None:
     out.print()
     out.print(table)
     out.print()
-    out.print(f"The run is in {result.folder}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"The run is in {result.folder}", soft_wrap=True)
     what = {
         "predictions.png": "predictions beside ground truth",
         "best.ckpt": "weights of the best epoch",
@@ -157,7 +155,7 @@ def _print(out: Console, result: TrainResult) -> None:
     }
     for name, meaning in what.items():
         if (result.folder / name).exists():
-            out.print(f"  {name:<16} {meaning}", markup=False, highlight=False)
+            out.print(f"  {name:<16} {meaning}")
 
 
 def _number(value: float) -> str:

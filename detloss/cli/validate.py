@@ -109,30 +109,27 @@ def _schema(file: Path, overrides: list[str]) -> type[ModelConfig]:
 
 def _print(out: Console, found: dict[str, Any]) -> None:
     import yaml  # noqa: PLC0415 - as in `command`
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as in `command`
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+
+    from detloss.cli.output import new_table  # noqa: PLC0415
 
     config = found["config"]
     on = f" on {config['backbone']}" if config["backbone"] else ""
     classes = f", {config['num_classes']} classes" if config["num_classes"] else ""
     kind = "a training config" if found["kind"] == "TrainConfig" else "a model config"
-    out.print(Text(f"{found['file']} is valid: {kind}, {config['model']}{on}{classes}."))
+    out.print(f"{found['file']} is valid: {kind}, {config['model']}{on}{classes}.")
     for key in ("weights", "weights_backbone"):
         if config[key]:
-            out.print(Text(f"{key}: {config[key]}"))
+            out.print(f"{key}: {config[key]}")
     if not found["losses"]:
-        out.print(Text("It names no loss: every head keeps torchvision's own."))
+        out.print("It names no loss: every head keeps torchvision's own.")
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for heading in ("head", "loss", "parameters", "weight", "normalizer", "package"):
-        table.add_column(heading, overflow="fold")
+    table = new_table("head", "loss", "parameters", "weight", "normalizer", "package")
     for loss in found["losses"]:
         # As a config would have to write them: 1.0e-07, where JSON has 1e-07.
         parameters = yaml.safe_dump(loss["parameters"], default_flow_style=True, width=math.inf).strip()[1:-1]
         origin = {"config": "", "recommended": " (recommended)", "default": " (none recommended)"}[loss["weight_from"]]
         package = f"{loss['package']} {loss['version']}".strip()
         cells = (loss["head"], loss["name"], parameters, f"{loss['weight']:g}{origin}", loss["normalizer"], package)
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     out.print()
     out.print(table)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from detloss.errors import PluginConflictError, PluginNotAllowedError, UnknownPluginError
@@ -56,10 +56,10 @@ def find_plugins(group: Group = LOSS_GROUP) -> tuple[Plugin, ...]:
         AllowListError: ``DETLOSS_PLUGINS`` is wrong.
     """
     with one_scan() as installed:
-        if installed.scan.allow_list_error is not None:
-            raise installed.scan.allow_list_error
+        if error := installed().allow_list_error:
+            raise error
         mine = _registered.values() if group == LOSS_GROUP else ()
-        return tuple(sorted([*installed.scan.of(group).plugins, *mine]))
+        return tuple(sorted([*installed().of(group).plugins, *mine]))
 
 
 def get_plugin(name: str, group: Group = LOSS_GROUP) -> LoadedPlugin:
@@ -81,7 +81,7 @@ def get_plugin(name: str, group: Group = LOSS_GROUP) -> LoadedPlugin:
         plugins = find_plugins(group)
         claims = _claims(name, plugins)
         if not claims:
-            hidden = installed.scan.of(group).left_out
+            hidden = installed().of(group).left_out
             left_out = _claims(name, hidden)
             raise _not_allowed(left_out) if left_out else _unknown(name, group, plugins, hidden)
         if len(claims) > 1:
@@ -89,29 +89,18 @@ def get_plugin(name: str, group: Group = LOSS_GROUP) -> LoadedPlugin:
         return load(claims[0])
 
 
-class _Installed:
-    """What is installed, scanned when it is first asked for."""
-
-    @cached_property
-    def scan(self) -> Scan:
-        return scan()
-
-
-_INSTALLED: ContextVar[_Installed | None] = ContextVar("installed", default=None)
+_INSTALLED: ContextVar[Callable[[], Scan] | None] = ContextVar("installed", default=None)
 
 
 @contextmanager
-def one_scan() -> Iterator[_Installed]:
+def one_scan() -> Iterator[Callable[[], Scan]]:
     """Scan the installed packages once for everything that is looked up inside, by plugins too.
 
     A wrapper builds its base through the public `detloss.config.build_loss`, to which no scan can be handed down: so
     the one of the outermost call is in a context variable for as long as that call lasts.
     """
-    installed = _INSTALLED.get()
-    if installed is not None:
-        yield installed
-        return
-    installed = _Installed()
+    outer = _INSTALLED.get()
+    installed = cache(scan) if outer is None else outer
     token = _INSTALLED.set(installed)
     try:
         yield installed
@@ -196,8 +185,8 @@ def _check_name(name: object, group: Group, *, qualified: bool = True) -> None:
 
 
 def _conflict(claims: list[Plugin]) -> PluginConflictError:
-    kind, name = claims[0].group.kind, claims[0].name
-    return PluginConflictError(f"The {kind} {name!r} {contested(claims)}", name=name)
+    name = claims[0].name
+    return PluginConflictError(f"The {claims[0].group.kind} {name!r} {contested(claims)}", name=name)
 
 
 def _not_allowed(claims: list[Plugin]) -> PluginNotAllowedError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,13 +35,9 @@ def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[Unm
         requires: ``Requires-Dist`` lines; those for an extra or another platform are passed over.
         installed: Normalised name -> version.
     """
-    # Long runs of blanks, and long lines, take a library's patterns the square of their length.
     flaws = 0
     # Runs of blanks take the patterns of packaging the square of their length.
-    lines = (" ".join(line.split()) for line in requires)
-    for line in lines:
-        if _surely_met(line, installed):
-            continue
+    for line in (" ".join(line.split()) for line in requires):
         try:
             requirement = _read(line)
         except Exception as error:  # noqa: BLE001 - packaging fails in many ways on what is not a requirement
@@ -59,7 +54,7 @@ def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[Unm
 
 def _read(line: str) -> Requirement | None:
     """Return a requirement without its marker, or None where it is for an extra or another platform."""
-    # Imported here, where something is left to say: it takes a tenth of the time of `detloss list`.
+    # Imported here: most processes look at no requirement.
     from packaging.requirements import Requirement  # noqa: PLC0415
 
     if len(line) > _LONGEST:
@@ -77,26 +72,6 @@ def _meets(version: str, requirement: Requirement) -> bool:
         return not version or requirement.specifier.contains(version, prereleases=True)
     except ValueError:
         return True
-
-
-def _surely_met(line: str, installed: Mapping[str, str]) -> bool:
-    """Tell, without `packaging`, that ``name>=1.2,<2`` and the like is met; False means that it must be looked at.
-
-    Plain releases compare as their numbers, trailing zeros aside (PEP 440, "Version ordering").
-    """
-    match = re.fullmatch(r"([A-Za-z0-9._-]+?)((?: ?(?:>=|<) ?[\d.]+(?: ?,)?)*)", line)
-    version = installed.get(normalized(match[1])) if match and len(line) <= _LONGEST else None
-    if match is None or version is None or not re.fullmatch(r"\d+(\.\d+)*", version):
-        return False
-
-    def release(text: str) -> list[int]:
-        numbers = [int(number) for number in re.findall(r"\d+", text)]
-        while numbers and not numbers[-1]:
-            numbers.pop()
-        return numbers
-
-    bounds = re.findall(r"(>=|<) ?([\d.]+)", match[2])
-    return all((release(version) >= release(bound)) is (sign == ">=") for sign, bound in bounds)
 
 
 _MOST_FLAWS = 10
