@@ -404,10 +404,13 @@ class ForeignProcess:
 
     def __init__(self, folder: Path) -> None:
         (folder / "started").touch()
+
+    def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         self.pid = self.process.pid
 
-    def poll(self) -> int | None:
+    @property
+    def exitcode(self) -> int | None:
         return self.process.poll()
 
     def kill(self) -> None:
@@ -417,12 +420,11 @@ class ForeignProcess:
 @pytest.mark.slow
 def test_row_04_a_plugin_that_cannot_be_stopped(tmp_path: Path) -> None:
     """A process that cannot be killed is not waited for: its plugin has an outcome, which says so."""
-    trial = Trial(plugin("stubborn", "n_stubborn"), tmp_path, 0.1, 10, lambda trial: ForeignProcess(trial.folder))
+    foreign = ForeignProcess(tmp_path)
+    trial = Trial(plugin("stubborn", "n_stubborn"), tmp_path, 0.1, 10, foreign)  # type: ignore[arg-type]
     while (outcome := trial.outcome()) is None:
         time.sleep(0.05)
-    foreign = trial.process
-    assert isinstance(foreign, ForeignProcess)
-    assert foreign.poll() is None
+    assert foreign.exitcode is None
     foreign.process.kill()
     foreign.process.wait()
     assert "its import did not end within 0.1 s, and could not be stopped" in outcome["error"]

@@ -16,11 +16,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from detloss.doctor.isolated import POLL, Process, Trial, fork, from_data, import_plugin, spawn
+from detloss.doctor.isolated import POLL, Trial, from_data, import_plugin
 from detloss.registry.plugin import HEAD_GROUP, Plugin
 from detloss.text import clipped, printable
 
@@ -31,11 +32,11 @@ PLUGINS, OPERATORS = "plugins", "operators"
 
 
 def main(request: dict[str, Any]) -> NoReturn:
-    """Do what the request of `doctor.processes` or `doctor.isolated.spawn` says, and end the process."""
+    """Do what the request of `doctor.processes` says, and end the process."""
     status = 1
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        (_import_one if "one" in request else _import_all)(request)
+        _import_all(request)
         status = 0
     except Exception:  # noqa: BLE001 - whoever started this process shows the last line
         traceback.print_exc()
@@ -48,16 +49,6 @@ def main(request: dict[str, Any]) -> NoReturn:
 _NEEDS = {"torchvision": {"torch"}, "detloss": {"pydantic", "torch"}}
 
 
-def _import_one(request: dict[str, Any]) -> None:
-    plugin = from_data(request["one"])
-    import_module("detloss.loss")
-    if plugin.group == HEAD_GROUP:
-        import_module("detloss.heads.base")
-    for stream in (1, 2):
-        os.truncate(stream, 0)
-    import_plugin(plugin, Path(request["folder"]), request["timeout"])
-
-
 def _import_all(request: dict[str, Any]) -> None:
     # Nobody else may write among the reports: libraries get stderr for their stdout.
     reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -66,9 +57,6 @@ def _import_all(request: dict[str, Any]) -> None:
     def report(**what: object) -> None:
         reports.write(json.dumps(what) + "\n")
         reports.flush()
-
-    def start(trial: Trial) -> Process:
-        return fork(trial, reports.fileno()) if request["fork"] else spawn(trial)
 
     there: set[str] = set()
     for name in LIBRARIES:
@@ -80,7 +68,8 @@ def _import_all(request: dict[str, Any]) -> None:
         if "detloss" in there and (plugin.group != HEAD_GROUP or "torchvision" in there)
     ]
     report(event="importing", name=PLUGINS)
-    for number, outcome in _try(plugins, start, **request["limits"]):
+    fork = reports.fileno() if request["fork"] else None
+    for number, outcome in _try(plugins, fork, **request["limits"]):
         report(event="plugin", number=number, **outcome)
     if "torchvision" in there:
         report(event="importing", name=OPERATORS)
@@ -126,13 +115,14 @@ def _is_import(frame: FrameType) -> bool:
 
 def _try(
     plugins: list[tuple[int, Plugin]],
-    start: Callable[[Trial], Process],
+    fork: int | None,
     *,
     workers: int,
     timeout: float,
     allowance: float,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Import all plugins, a few at a time, and yield what came of each."""
+    """Import all plugins, a few at a time, and yield what came of each; ``fork`` is what a fork closes."""
+    context: Any = get_context("spawn" if fork is None else "fork")
     parent, running = os.getppid(), dict[int, Trial]()
     terminated = threading.Event()
     # Only noted: Python drops an exception that a signal raises in some places, such as logging's part in a fork.
@@ -144,7 +134,8 @@ def _try(
                     number, plugin = plugins.pop(0)
                     place = Path(folder, str(number))
                     place.mkdir()
-                    running[number] = Trial(plugin, place, timeout, allowance, start)
+                    process = context.Process(target=import_plugin, args=(plugin, place, timeout, fork))
+                    running[number] = Trial(plugin, place, timeout, allowance, process)
                 for number, trial in list(running.items()):
                     if (outcome := trial.outcome()) is not None:
                         del running[number]

@@ -12,20 +12,21 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import Any, NoReturn
 
 from detloss.errors import PluginLoadError
 from detloss.registry.distributions import Distribution
 from detloss.registry.loading import failure, load, load_error
-from detloss.registry.plugin import Group, Plugin
-from detloss.text import printable
+from detloss.registry.plugin import HEAD_GROUP, Group, Plugin
+from detloss.text import clipped, printable
 
 MAX_OUTPUT = 16 * 2**20
 """Bytes after which a plugin that prints is stopped, before it fills the disk."""
@@ -37,18 +38,6 @@ SHOWN_OUTPUT = 200
 """Characters of a plugin's output that are shown."""
 
 
-class Process(Protocol):
-    """What `Trial` asks of a process, which is what `subprocess.Popen` has."""
-
-    pid: int
-
-    def poll(self) -> int | None:
-        """Return the exit status, negative for a signal, or None while it runs."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-
 class Trial:
     """The import of one plugin, from its start to what came of it.
 
@@ -57,16 +46,17 @@ class Trial:
         folder: Empty; takes the plugin's output and result.
         timeout: Seconds that the plugin's import may take.
         allowance: Seconds that its process may take before that, for the libraries.
-        start: Starts the process that calls `import_plugin`: `fork` or `spawn`.
+        process: What runs `import_plugin`; it is started.
     """
 
-    def __init__(
-        self, plugin: Plugin, folder: Path, timeout: float, allowance: float, start: Callable[[Trial], Process]
-    ) -> None:
-        self.plugin, self.folder, self.timeout = plugin, folder, timeout
+    def __init__(self, plugin: Plugin, folder: Path, timeout: float, allowance: float, process: BaseProcess) -> None:
+        self.plugin, self.folder, self.timeout, self.process = plugin, folder, timeout, process
         self._libraries_until = time.monotonic() + allowance
         self._until: float | None = None
-        self.process = start(self)
+        with warnings.catch_warnings():
+            # Python warns of a fork beside the threads that numpy's BLAS keeps, which wait and hold no lock.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
 
     def outcome(self) -> dict[str, Any] | None:
         """Return what came of it, or None while it goes on.
@@ -74,7 +64,7 @@ class Trial:
         The outcome has ``error`` (None where the plugin loads), ``seconds``, ``stdout`` and ``stderr``, the last two
         escaped and cut.
         """
-        if _has_ended(self.process):
+        if self.process.exitcode is not None:
             return self._result(_died(self.end()))
         now = time.monotonic()
         if self._until is None and self._file("started").exists():
@@ -89,18 +79,15 @@ class Trial:
 
     def kill(self) -> None:
         """Kill the process and its group."""
+        end_group(self.process.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        if not _has_ended(self.process):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                self.process.kill()
+            self.process.kill()
 
     def end(self) -> int | None:
         """Kill and return the exit status; None where the process stays, as one of another user does."""
         self.kill()
         until = time.monotonic() + ENDING
-        while (status := self.process.poll()) is None and time.monotonic() < until:
+        while (status := self.process.exitcode) is None and time.monotonic() < until:
             time.sleep(POLL)
         return status
 
@@ -130,8 +117,38 @@ class Trial:
         return ""
 
 
-def import_plugin(plugin: Plugin, folder: Path, timeout: float) -> None:
-    """Import the plugin and write down what came of it; called in the process that is watched, which ends then."""
+def import_plugin(plugin: Plugin, folder: Path, timeout: float, reports: int | None) -> NoReturn:
+    """Import the plugin and write down what came of it: all that the process that is watched does.
+
+    Args:
+        plugin: What to import.
+        folder: Takes output and result.
+        timeout: Seconds after which the place where it hangs is written down.
+        reports: A descriptor of the process that this one is a fork of, to be closed; None in a new Python.
+    """
+    try:
+        if hasattr(os, "setsid"):
+            os.setsid()
+        if reports is not None:
+            os.close(reports)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        import_module("detloss.loss")  # is there already in a fork
+        if plugin.group == HEAD_GROUP:
+            import_module("detloss.heads.base")
+        for name, stream in (("stdout", 1), ("stderr", 2)):
+            file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(file, stream)
+            os.close(file)
+        _import(plugin, folder, timeout)
+    except Exception:  # noqa: BLE001 - the one who watches shows its last line
+        traceback.print_exc()
+    finally:
+        # Neither an exception nor what the plugin registered with atexit may run on in a copy of the parent.
+        os._exit(0)
+
+
+def _import(plugin: Plugin, folder: Path, timeout: float) -> None:
     # A number, not a file object: plugins that close all open files make closing it fail.
     trace = os.open(folder / "trace", os.O_WRONLY | os.O_CREAT, 0o600)
     faulthandler.enable(trace, all_threads=False)
@@ -156,57 +173,11 @@ def import_plugin(plugin: Plugin, folder: Path, timeout: float) -> None:
     partial.replace(folder / "result")
 
 
-def fork(trial: Trial, reports: int) -> Process:
-    """Start a trial in a fork of this process, which has imported the libraries; ``reports`` is closed there."""
-    with warnings.catch_warnings():
-        # Python warns of the threads that numpy's BLAS keeps, which wait and hold no lock.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid:
-        return _Fork(pid)
-    try:
-        os.setsid()
-        os.close(reports)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        for name, stream in (("stdout", 1), ("stderr", 2)):
-            file = os.open(trial.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            os.dup2(file, stream)
-            os.close(file)
-        import_plugin(trial.plugin, trial.folder, trial.timeout)
-    finally:
-        # Neither an exception nor what the plugin registered with atexit may run on in a copy of the parent.
-        os._exit(0)
-
-
-def spawn(trial: Trial) -> Process:
-    """Start a trial in a new Python, where a fork is not safe; it imports the libraries itself."""
-    request = {"path": sys.path, "one": as_data(trial.plugin), "folder": str(trial.folder), "timeout": trial.timeout}
-    # Opened to append, so that it can be cut where the libraries end and the plugin begins.
-    with (trial.folder / "stdout").open("ab") as out, (trial.folder / "stderr").open("ab") as err:
-        process = subprocess.Popen(BOOTSTRAP, stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True)
-    send(process, request)
-    return process
-
-
-def send(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
-    """Give a process of `BOOTSTRAP` its request."""
-    with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as stdin:
-        stdin.write(json.dumps(request).encode())
-
-
-BOOTSTRAP = [
-    sys.executable,
-    "-P",
-    "-c",
-    """\
-import json, sys
-request = json.load(sys.stdin)
-sys.path[:] = request["path"]
-from detloss.doctor.child import main
-main(request)""",
-]
-"""The command of a process that takes its request from stdin and searches modules where this one does."""
+def end_group(pid: int | None) -> None:
+    """Kill what a process has started, itself included, where systems have groups of processes."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg") and pid:
+            os.killpg(pid, signal.SIGKILL)
 
 
 def as_data(plugin: Plugin) -> dict[str, Any]:
@@ -224,29 +195,8 @@ def from_data(data: dict[str, Any]) -> Plugin:
     return Plugin(**fields, group=Group(**data["group"]), distribution=distribution)
 
 
-class _Fork:
-    """A forked process, with the methods of `subprocess.Popen` that are needed here."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-
-    def poll(self) -> int | None:
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return os.waitstatus_to_exitcode(status) if pid else None
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-
-
 _GRACE = 0.5
 """Seconds between the moment when faulthandler writes down where an import hangs and its end."""
-
-
-def _has_ended(process: Process) -> bool:
-    if not hasattr(os, "waitid"):
-        return process.poll() is not None
-    # Not reaped yet, so that its process group is still its own when that is killed.
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _died(status: int | None) -> str:
@@ -270,6 +220,4 @@ def _excerpt(file: Path) -> str:
             text = stream.read(8 * SHOWN_OUTPUT).decode("utf-8", "replace").strip()
     except OSError:
         return ""
-    lines: Iterator[str] = (printable(line.strip()) for line in text.splitlines())
-    text = " | ".join(filter(None, lines))
-    return text if len(text) <= SHOWN_OUTPUT else text[:SHOWN_OUTPUT] + "..."
+    return clipped(" | ".join(filter(None, (line.strip() for line in text.splitlines()))), SHOWN_OUTPUT)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any, cast
 
 from detloss.doctor.child import LIBRARIES, OPERATORS, PLUGINS
-from detloss.doctor.isolated import BOOTSTRAP, ENDING, as_data, send
+from detloss.doctor.isolated import ENDING, as_data, end_group
 from detloss.registry.allow_list import VARIABLE
 from detloss.registry.loading import load_error
 from detloss.registry.plugin import Plugin
@@ -136,6 +136,15 @@ def load_apart(
     return loading
 
 
+_PROGRAM = """\
+import json, sys
+request = json.load(sys.stdin)
+sys.path[:] = request["path"]
+from detloss.doctor.child import main
+main(request)"""
+"""Takes its request from stdin, and searches modules where this process does."""
+
+
 class _Child:
     """The process of `detloss.doctor.child`, and what it reports.
 
@@ -149,14 +158,15 @@ class _Child:
         self._timeout, self._allowance = request["limits"]["timeout"], request["limits"]["allowance"]
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._process = subprocess.Popen(
-            BOOTSTRAP,
+            [sys.executable, "-P", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             env={**os.environ, **environment},
             start_new_session=True,
         )
-        send(self._process, request)
+        with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", self._process.stdin) as stdin:
+            stdin.write(json.dumps(request).encode())
         self._reports: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -186,9 +196,7 @@ class _Child:
             if self._status() is None:
                 self._process.kill()
                 self._status()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        end_group(self._process.pid)
         self._stderr.close()
 
     def _status(self) -> int | None:

@@ -33,7 +33,7 @@ def test_text(packages: Any, run_python: Callable[..., Any]) -> None:
     ]  # fmt: skip
     assert (
         "wrong: torn (metadata)\n"
-        "  has a line that is no `name = module:Class`. The package offers nothing until this is mended: tell its "
+        "  has a line that is no `name = module:Class`. The package offers nothing until this is fixed: tell its "
         "authors, or reinstall torn.\n"
         f"  {info / 'entry_points.txt'}:2"
     ) in findings
