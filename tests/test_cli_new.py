@@ -61,7 +61,7 @@ def test_every_answer_has_an_option(run_detloss: Run) -> None:
     assert "class PowerLoss(BoxRegressionLoss):" in source
     assert "arXiv 2110.13675" in source
     assert 'space = "deltas"' in source
-    assert "alpha: float = Field(3.0, gt=0)" in source
+    assert "alpha: float = Field(3.0, ge=0.03, le=300)" in source
     assert "beta: float = Field(0.0, ge=0, le=1)" in source
     assert "MIT License" in Path("with space/LICENSE").read_text()
 

@@ -16,6 +16,7 @@ from jinja2 import UndefinedError
 from packaging.version import Version
 
 import detloss
+from detloss.config.read_yaml import read_yaml
 from detloss.errors import ScaffoldError
 from detloss.scaffold import write_plugin
 from detloss.scaffold.package import TEMPLATE
@@ -41,7 +42,7 @@ PARAMETERS = {
     "none": "",
     "one": "alpha=3.0",
     "several": "alpha=3 beta=1E-7:ge=0,lt=5 gamma=-1.5 delta=0 eta=2:ge=-1",
-    "large and small": "alpha=1e+9:lt=1E+20 beta=-1e9 gamma=1e-20 zeta=-0",
+    "large and small": "alpha=1e+9:lt=1E+20 beta=-1e9 gamma=1e-20:ge=0,le=1e1 zeta=-0",
     "twelve": " ".join(f"a_rather_long_name_of_a_parameter_{letter}=1.5:gt=0,le=10" for letter in "abcdefghijkl"),
 }
 
@@ -145,7 +146,7 @@ def test_every_space_and_any_number_of_parameters(
     assert test.CHECKS
     test.test_value()
     config = (folder / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
-    spec = yaml.safe_load(config)["losses"]["roi_heads"]
+    spec = read_yaml(config).data["losses"]["roi_heads"]
     params = {} if isinstance(spec, str) else {key: float(number) for key, number in spec.items() if key != "name"}
     assert params == {name: field.default for name, field in cls.Config.model_fields.items()}
 
@@ -153,17 +154,18 @@ def test_every_space_and_any_number_of_parameters(
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("alpha=3.0", {"gt": 0}),
-        ("alpha=3", {"gt": 0}),
-        ("alpha=-3", {}),
+        ("alpha=3.0", {"ge": 0.03, "le": 300}),
+        ("alpha=3", {"ge": 0.03, "le": 300}),
+        ("alpha=-3", {"ge": -300, "le": -0.03}),
+        ("alpha=0", {}),
         ("alpha=0:ge=0,le=10", {"ge": 0, "le": 10}),
         ("alpha=3.0:ge=1,le=10", {"ge": 1, "le": 10}),
-        ("alpha=2:lt=1e3", {"gt": 0, "lt": 1000}),
-        ("alpha=2:gt=-1.5", {"gt": -1.5}),
+        ("alpha=2:lt=1e3", {"ge": 0.02, "lt": 1000}),
+        ("alpha=2:gt=-1.5", {"gt": -1.5, "le": 200}),
     ],
 )
 def test_bounds(tmp_path: Path, given: str, expected: dict[str, float]) -> None:
-    """Bounds become those of the field; a positive default without a lower bound must stay positive."""
+    """Bounds become those of the field; a side that has none is closed a hundred times off the default."""
     folder, _ = write_plugin("own", tmp_path / "new", {"parameters": given})
     (field,) = loss_class(folder, "detloss_own", "OwnLoss").Config.model_fields.values()
     found = {

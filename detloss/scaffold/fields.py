@@ -36,11 +36,6 @@ class Parameter(NamedTuple):
         sign, size = ("+", self.default[1:]) if self.default.startswith("-") else ("-", self.default)
         return f"{self.name} {sign} {size}"
 
-    @property
-    def in_yaml(self) -> str:
-        """The default, a number to every version of YAML."""
-        return re.sub(r"e(\d)", r"e+\1", re.sub(r"^(-?\d+)e", r"\1.0e", self.default))
-
 
 def parsed(text: str) -> list[Parameter]:
     """Return the parameters of a text in which nothing is wrong."""
@@ -61,9 +56,13 @@ def _split(part: str) -> tuple[str, str, list[str]]:
 
 
 def _parameter(name: str, value: str, bounds: Sequence[str]) -> Parameter:
+    # Closed bounds, which the kit tries exactly, a hundred times off until the author knows better.
+    least, most = sorted((float(value) / 100, float(value) * 100))
+    if least != most:
+        sides = {bound[0] for bound in bounds}
+        bounds = [f"ge={least:g}"] * ("g" not in sides) + [*bounds] + [f"le={most:g}"] * ("l" not in sides)
+    # As ruff formats a number.
     value, *bounds = (number.lower().replace("e+", "e") for number in (value, *bounds))
-    if float(value) > 0 and not any(bound.startswith("g") for bound in bounds):
-        bounds = ["gt=0", *bounds]
     return Parameter(name, value if re.search("[.e]", value) else f"{value}.0", tuple(bounds))
 
 
@@ -93,7 +92,7 @@ def _problem_of_name(name: str) -> str:
         return f"{name} is a word of Python's own and can be no parameter; write {other} for instance."
     if name in _TAKEN or name.startswith("model_"):
         return f"{name} has a meaning already in the class; choose another name."
-    if name.lower() in _YAML_WORDS:
+    if name.lower() in YAML_WORDS:
         return f"{name} is no text to YAML, which reads it as a value; choose another name."
     return ""
 
@@ -105,7 +104,7 @@ _PATTERN = re.compile(f"[A-Za-z][A-Za-z0-9_]{{0,39}}={_NUMBER}(:{_BOUND}(,{_BOUN
 _HOLDS = {"gt": gt, "ge": ge, "lt": lt, "le": le}
 
 _SPEC_KEYS = frozenset({"name", "weight", "normalizer", "compile"})
-_YAML_WORDS = frozenset({"false", "no", "null", "off", "on", "true", "yes"})
+YAML_WORDS = frozenset({"false", "null", "true"})
 _TAKEN = frozenset(
     {"construct", "copy", "dict", "fields", "from_orm", "json", "schema", "schema_json", "validate"}
     | {"update_forward_refs", "parse_file", "parse_obj", "parse_raw", "Config", "Field", "config", "float", "self"}

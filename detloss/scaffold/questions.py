@@ -9,10 +9,8 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import yaml
-
 from detloss.registry.entry_points import NAME_PATTERN
-from detloss.scaffold.fields import problem_of_parameters
+from detloss.scaffold.fields import YAML_WORDS, problem_of_parameters
 
 __all__ = ["NAME", "QUESTIONS", "Question", "module_of"]
 
@@ -45,7 +43,7 @@ def _problem_of_name(name: str) -> str:
             f"{name!a} cannot be the name of a loss: a name has letters, digits, _ and -, begins with a letter and is "
             "at most 64 long, as in power_iou."
         )
-    if yaml.safe_load(name) != name:
+    if name.lower() in YAML_WORDS:
         return (
             f"{name!r} cannot be the name of a loss: in YAML it is no text, so that a config would have to put it in "
             "quotes. Choose another name."
