@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from detloss.doctor import TIMEOUT, Diagnosis, Outcome, examine
@@ -102,15 +103,7 @@ def _as_data(found: Diagnosis) -> dict[str, object]:
     return {
         "well": found.well,
         "findings": [
-            {
-                "kind": one.kind,
-                "subject": one.who,
-                "message": one.message,
-                "path": one.path,
-                "line": one.line,
-                "wrong": one.wrong,
-            }
-            for one in found.findings
+            {"subject" if key == "who" else key: value for key, value in asdict(one).items()} for one in found.findings
         ],
         "environment": found.environment,
         "plugins": [name(outcome.plugin) | loading_data(outcome) for outcome in found.outcomes],

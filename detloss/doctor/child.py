@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from detloss.doctor.isolated import POLL, Trial, from_data, import_plugin
+from detloss.doctor.isolated import POLL, Trial, import_plugin
 from detloss.registry.plugin import HEAD_GROUP, Plugin
 from detloss.text import clipped, printable
 
@@ -64,7 +64,7 @@ def _import_all(request: dict[str, Any]) -> None:
             there.add(name)
     plugins = [
         (number, plugin)
-        for number, plugin in enumerate(map(from_data, request["plugins"]))
+        for number, plugin in enumerate(request["plugins"])
         if "detloss" in there and (plugin.group != HEAD_GROUP or "torchvision" in there)
     ]
     report(event="importing", name=PLUGINS)

@@ -16,16 +16,14 @@ import sys
 import time
 import traceback
 import warnings
-from dataclasses import asdict
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NoReturn
 
 from detloss.errors import PluginLoadError
-from detloss.registry.distributions import Distribution
 from detloss.registry.loading import failure, load, load_error
-from detloss.registry.plugin import HEAD_GROUP, Group, Plugin
+from detloss.registry.plugin import HEAD_GROUP, Plugin
 from detloss.text import clipped, printable
 
 MAX_OUTPUT = 16 * 2**20
@@ -178,21 +176,6 @@ def end_group(pid: int | None) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg") and pid:
             os.killpg(pid, signal.SIGKILL)
-
-
-def as_data(plugin: Plugin) -> dict[str, Any]:
-    """Return what another process needs to load the plugin, as data that JSON can hold."""
-    fields = ("name", "package", "version", "module", "attribute", "location")
-    requires = () if plugin.distribution is None else plugin.distribution.requires
-    return {field: getattr(plugin, field) for field in fields} | {"group": asdict(plugin.group), "requires": requires}
-
-
-def from_data(data: dict[str, Any]) -> Plugin:
-    """Return the plugin that `as_data` described."""
-    fields = {key: value for key, value in data.items() if key not in ("group", "requires")}
-    where = Path(data["location"])
-    distribution = Distribution(data["package"], data["version"], where, requires=tuple(data["requires"]))
-    return Plugin(**fields, group=Group(**data["group"]), distribution=distribution)
 
 
 _GRACE = 0.5

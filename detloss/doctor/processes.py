@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import queue
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any, cast
 
 from detloss.doctor.child import LIBRARIES, OPERATORS, PLUGINS
-from detloss.doctor.isolated import ENDING, as_data, end_group
+from detloss.doctor.isolated import ENDING, end_group
 from detloss.registry.allow_list import VARIABLE
 from detloss.registry.loading import load_error
 from detloss.registry.plugin import Plugin
@@ -120,8 +122,7 @@ def load_apart(
     loading, results, skip = Loading(), dict[int, dict[str, Any]](), set[str]()
     allowance = max(10.0, 3 * timeout)
     request = {
-        "path": [entry for entry in sys.path if isinstance(entry, str)],
-        "plugins": [as_data(plugin) for plugin in plugins],
+        "plugins": [_portable(plugin) for plugin in plugins],
         "fork": fork,
         "limits": {"workers": min(4, os.cpu_count() or 1), "timeout": timeout, "allowance": allowance},
     }
@@ -137,12 +138,11 @@ def load_apart(
 
 
 _PROGRAM = """\
-import json, sys
-request = json.load(sys.stdin)
-sys.path[:] = request["path"]
+import pickle, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
 from detloss.doctor.child import main
-main(request)"""
-"""Takes its request from stdin, and searches modules where this process does."""
+main(pickle.load(sys.stdin.buffer))"""
+"""Searches modules where this process does, and takes its request from stdin."""
 
 
 class _Child:
@@ -166,7 +166,7 @@ class _Child:
             start_new_session=True,
         )
         with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", self._process.stdin) as stdin:
-            stdin.write(json.dumps(request).encode())
+            stdin.write(pickle.dumps([entry for entry in sys.path if isinstance(entry, str)]) + pickle.dumps(request))
         self._reports: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -211,6 +211,12 @@ class _Child:
                 with contextlib.suppress(ValueError):  # the last line of a process that was killed
                     self._reports.put(json.loads(line))
         self._reports.put(None)
+
+
+def _portable(plugin: Plugin) -> Plugin:
+    """Return the plugin for another process, which opens no archive."""
+    found = plugin.distribution
+    return replace(plugin, distribution=found and replace(found, location=Path(plugin.location)))
 
 
 def _follow(

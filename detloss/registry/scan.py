@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from detloss._version import __version__
 from detloss.errors import AllowListError
@@ -35,12 +35,10 @@ class Scan:
 
     def of(self, group: Group) -> Scan:
         """Return the same with the plugins of one group only."""
-        return Scan(
-            tuple(plugin for plugin in self.plugins if plugin.group == group),
-            self.problems,
-            tuple(plugin for plugin in self.left_out if plugin.group == group),
-            self.allow_list_error,
+        plugins, left_out = (
+            tuple(one for one in found if one.group == group) for found in (self.plugins, self.left_out)
         )
+        return replace(self, plugins=plugins, left_out=left_out)
 
     @property
     def conflicts(self) -> dict[str, tuple[Plugin, ...]]:
