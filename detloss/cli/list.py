@@ -108,27 +108,23 @@ def _as_data(found: Scan, loading: Loading | None) -> dict[str, object]:
     return {
         "plugins": [
             {
-                "name": plugin.name,
-                "package": plugin.package,
-                "version": plugin.version,
+                **_fields(plugin, "name", "package", "version"),
                 **({"space": plugin.space} if plugin.group == LOSS_GROUP else {}),
-                "description": plugin.description,
-                "module": plugin.module,
-                "attribute": plugin.attribute,
-                "location": plugin.location,
+                **_fields(plugin, "description", "module", "attribute", "location"),
                 "conflict": plugin.name in conflicts,
                 **outcome,
             }
             for plugin, outcome in zip(found.plugins, checked, strict=True)
         ],
-        "left_out": [
-            {"name": plugin.name, "package": plugin.package, "version": plugin.version, "location": plugin.location}
-            for plugin in found.left_out
-        ],
+        "left_out": [_fields(plugin, "name", "package", "version", "location") for plugin in found.left_out],
         "problems": [
             {"message": one.message, "package": one.who, "path": one.path, "line": one.line} for one in found.problems
         ],
     }
+
+
+def _fields(plugin: Plugin, *names: str) -> dict[str, object]:
+    return {name: getattr(plugin, name) for name in names}
 
 
 def _table(found: Scan, loading: Loading | None) -> Table:

@@ -95,13 +95,12 @@ def _load_findings(outcomes: list[Outcome]) -> Iterator[Problem]:
             "it is needed. Tell its authors."
         )
         yield Problem(what, plugins[0].owner, plugins[0].location, kind="slow")
-    for plugins, text in _alike(outcomes, lambda outcome: outcome.stdout if outcome.loads else ""):
-        what = (
-            f"{_named(plugins)} prints at import, into the output of every program that uses it: '{text}'. Tell its "
-            "authors to use `logging`."
-        )
+    loaded = [outcome for outcome in outcomes if outcome.loads]
+    for plugins, text in _alike(loaded, lambda outcome: outcome.stdout):
+        what = f"prints at import, into the output of every program that uses it: '{text}'"
+        what = f"{_named(plugins)} {what}. Tell its authors to use `logging`."
         yield Problem(what, plugins[0].owner, plugins[0].location, kind="prints")
-    for plugins, text in _alike(outcomes, lambda outcome: outcome.stderr if outcome.loads else ""):
+    for plugins, text in _alike(loaded, lambda outcome: outcome.stderr):
         what = f"{_named(plugins)} writes to stderr at import: '{text}'."
         yield Problem(what, plugins[0].owner, plugins[0].location, kind="prints", wrong=False)
 

@@ -208,8 +208,7 @@ def _unknown(name: str, group: Group, plugins: tuple[Plugin, ...], left_out: tup
         by_package.setdefault(normalized(plugin.package), []).append(plugin.name)
     by_name = {plugin.name.lower(): plugin.name for plugin in plugins}
     hints = []
-    offered = by_package.get(normalized(package or bare))
-    if offered:
+    if offered := by_package.get(normalized(package or bare)):
         hints.append(f"The package {package or bare} offers {', '.join(offered)}.")
     elif package:
         close = nearest(normalized(package), by_package)
