@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,16 @@ from torch import Tensor, nn
 from detloss.heads.base import HeadAdapter
 from detloss.heads.eval_losses import DETECTORS, validation_losses
 from detloss.loss import BoxRegressionLoss
-from detloss.training.evaluation import Detections, coco_from_targets, evaluate_boxes
+from detloss.training.collected import Collected
+from detloss.training.evaluation import Detections
 from detloss.training.optimization import Schedule, build_optimizer, learning_rate_factor
 from detloss.training.settings import FitConfig
 
 __all__ = ["DetectionModule", "gradient_scaler"]
+
+
+Batch = tuple[Sequence[Tensor], Sequence[dict[str, Any]]]
+"""Images and targets."""
 
 
 class DetectionModule(pl.LightningModule):
@@ -26,9 +32,14 @@ class DetectionModule(pl.LightningModule):
 
     Training sums the detector's loss dictionary and logs each part as ``train/<name>``. Validation and testing gather
     the detections of all processes and log COCO's numbers as ``val/AP``, ``val/AP50``, ...; validation logs the losses
-    too, as ``val/loss`` and ``val/<name>``, where the model is a torchvision detector. A batch is what
-    `detloss.training.collate` makes: a list of images and a list of targets with ``image_id``. Where the data set has
-    a COCO dictionary as attribute ``coco`` it is the ground truth; else the targets are.
+    too, as ``val/loss`` and ``val/<name>``, where the model is a torchvision detector. Of several loaders each has
+    numbers of its own, ``val/0/AP``, or by its key in a dictionary of loaders.
+
+    A batch is what `detloss.training.collate` makes, or the collate function of torchvision's fine-tuning tutorial:
+    images, and targets as torchvision's detectors take them (``boxes`` ``(N, 4)`` in pixels, ``labels`` ``(N,)``).
+    Evaluation reads three more keys: ``image_id`` (a whole number or a tensor of one; without it images are numbered),
+    ``area`` and ``iscrowd``, each ``(N,)``; others may hold anything. Where the data set has a COCO dictionary or a
+    pycocotools object as attribute ``coco``, and the ids are its own, it is the ground truth; else the targets are.
 
     A loss with a buffer named ``progress`` gets the done fraction of the run, in [0, 1], before every step.
 
@@ -41,18 +52,15 @@ class DetectionModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self.config = config or FitConfig()
-        self.detections: dict[int, Detections] = {}
-        """Detections of the last evaluation by image id, of all processes."""
         self.metrics: dict[str, float] = {}
         """COCO's numbers of the last evaluation, and after validation the losses, in every process."""
-        self._targets: list[Mapping[str, Tensor]] = []
-        self._losses: dict[str, float] = {}  # summed over the pictures, whose number stands under ""
+        self._collected: defaultdict[int, Collected] = defaultdict(Collected)  # by the position of the loader
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Call the detector."""
         return self.model(images, targets)
 
-    def training_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the sum of the detector's losses as ``loss``, and each of them, detached, in ``losses``."""
         images, targets = batch
         losses: dict[str, Tensor] = self.model(images, targets)
@@ -68,27 +76,27 @@ class DetectionModule(pl.LightningModule):
         for buffer in self._progress_buffers():
             buffer.fill_(self._fraction(self.trainer.global_step))
 
+    @property
+    def detections(self) -> dict[int, Detections]:
+        """Detections of the last evaluation by image id, of all processes; those of its first loader."""
+        return self._collected[0].detections
+
     def on_validation_epoch_start(self) -> None:
         """Forget the detections of the evaluation before."""
-        self.detections, self._targets, self._losses = {}, [], {}
+        self._collected.clear()
 
-    def validation_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the losses and the detections of one batch."""
         images, targets = batch
         if not any(isinstance(module, DETECTORS) for module in self.model.modules()):
-            self._collect(targets, self.model(images))
+            self.test_step(batch, batch_idx, dataloader_idx)
             return
         with validation_losses(self.model):
             losses, outputs = self.model(images, [_with_area(target) for target in targets])
+        sums = self._collected[dataloader_idx].losses
         for name, value in {**losses, "loss": sum(losses.values()), "": torch.ones(())}.items():
-            self._losses[name] = self._losses.get(name, 0.0) + float(value) * len(images)
-        self._collect(targets, outputs)
-
-    def _collect(self, targets: list[dict[str, Tensor]], outputs: list[dict[str, Tensor]]) -> None:
-        for target, output in zip(targets, outputs, strict=True):
-            image_id = int(target["image_id"])
-            self.detections[image_id] = Detections.from_output(image_id, output)
-        self._targets += [{key: value.cpu() for key, value in target.items() if key != "masks"} for target in targets]
+            sums[name] = sums.get(name, 0.0) + float(value) * len(images)
+        self._collect(images, targets, outputs, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Evaluate what all processes collected."""
@@ -98,10 +106,10 @@ class DetectionModule(pl.LightningModule):
         """Forget the detections of the evaluation before."""
         self.on_validation_epoch_start()
 
-    def test_step(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], batch_idx: int) -> None:  # noqa: ARG002
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
         """Collect the detections of one batch."""
         images, targets = batch
-        self._collect(targets, self.model(images))
+        self._collect(images, targets, self.model(images), dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
         """Evaluate what all processes collected."""
@@ -163,22 +171,24 @@ class DetectionModule(pl.LightningModule):
             ):
                 yield progress
 
+    def _collect(self, images: Sequence[Tensor], targets: Any, outputs: Any, loader: int) -> None:
+        self._collected[loader].add(images, targets, outputs, self.global_rank, self.trainer.world_size)
+
     def _evaluate(self, stage: str, loaders: Any) -> None:
         if self.trainer.sanity_checking:
             return
-        if self.trainer.world_size > 1:
-            mine = (self.detections, self._targets, self._losses)
-            self.detections, self._targets, self._losses = _gathered(mine, self.trainer.world_size)
+        loaders = dict(enumerate(loaders)) if isinstance(loaders, list | tuple) else loaders
+        named = loaders if isinstance(loaders, Mapping) else {"": loaders}
         metrics: dict[str, float] = {}
-        if self.trainer.is_global_zero:
-            loader = loaders[0] if isinstance(loaders, Sequence) else loaders
-            truth = getattr(loader.dataset, "coco", None) or coco_from_targets(_without_repeats(self._targets))
-            metrics = {**evaluate_boxes(truth, self.detections.values()), **_means(self._losses)}
+        for index, (name, loader) in enumerate(named.items()):
+            collected = self._collected[index] = self._collected[index].gathered(self.trainer.world_size)
+            if self.trainer.is_global_zero:
+                numbers = collected.metrics(getattr(loader, "dataset", None))
+                metrics |= {f"{name}/{key}" if len(named) > 1 else key: value for key, value in numbers.items()}
         self.metrics = self.trainer.strategy.broadcast(metrics)
         # Every process has the same numbers; their mean is what Lightning wants to see.
         several = self.trainer.world_size > 1
         self.log_dict({f"{stage}/{name}": value for name, value in self.metrics.items()}, sync_dist=several)
-        self._targets = []
 
 
 def gradient_scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
@@ -187,30 +197,12 @@ def gradient_scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
     return scaler if scaler is not None and scaler.is_enabled() else None
 
 
-Collected = tuple[dict[int, Detections], list[Any], dict[str, float]]
-"""Detections by picture, targets, and sums of losses."""
-
-
-def _gathered(mine: Collected, world: int) -> Collected:
-    """Join what all processes hold; a picture that two processes saw counts once, but for its losses."""
-    parts: list[Collected] = [mine] * world
-    torch.distributed.all_gather_object(parts, mine)
-    detections = {image: found for part, _, _ in reversed(parts) for image, found in part.items()}
-    losses = {name: sum(part.get(name, 0.0) for _, _, part in parts) for _, _, every in parts for name in every}
-    return dict(sorted(detections.items())), [target for _, targets, _ in parts for target in targets], losses
-
-
-def _means(sums: Mapping[str, float]) -> dict[str, float]:
-    return {name: value / sums[""] for name, value in sums.items() if name}
-
-
-def _with_area(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_area(target: Mapping[str, Any]) -> dict[str, Any]:
     """Skip objects without area, for which torchvision computes no losses."""
     boxes = target["boxes"]
     # A side near the resolution of float32 (2^-23 of its coordinate) may round to zero when the detector resizes.
     kept = (boxes[:, 2:] - boxes[:, :2] > boxes[:, 2:].abs() * 2**-20).all(dim=1)
-    return {name: value[kept] if value.ndim and len(value) == len(kept) else value for name, value in target.items()}
-
-
-def _without_repeats(targets: list[Mapping[str, Tensor]]) -> list[Mapping[str, Tensor]]:
-    return list({int(target["image_id"]): target for target in targets}.values())
+    return {
+        name: value[kept] if isinstance(value, Tensor) and value.ndim and len(value) == len(kept) else value
+        for name, value in target.items()
+    }

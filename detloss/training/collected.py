@@ -1,0 +1,105 @@
+"""What a validation or test loader gave, gathered from all processes and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detloss.errors import DataError
+from detloss.text import clipped
+from detloss.training.evaluation import Detections, coco_from_targets, evaluate_boxes
+
+
+@dataclass
+class Collected:
+    """Detections, targets and losses of the images of one loader.
+
+    Attributes:
+        detections: By image id.
+        targets: What the evaluation needs of each target, by image id.
+        losses: Sums over the images, whose number stands under "".
+        numbered: Whether the targets name no images, so that they are numbered in the order of their coming.
+    """
+
+    detections: dict[int, Detections] = field(default_factory=dict)
+    targets: dict[int, dict[str, Any]] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    numbered: bool = False
+
+    def add(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Mapping[str, Any]],
+        outputs: Sequence[Mapping[str, Tensor]],
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        """Add a batch of this process.
+
+        Raises:
+            DataError: Two images have one id.
+        """
+        for image, target, output in zip(images, targets, outputs, strict=True):
+            number = _image_id(target)
+            if number is None:
+                self.numbered = True
+                number = len(self.targets) * processes + rank
+            kept: dict[str, Any] = {
+                key: torch.as_tensor(target[key]).cpu() for key in _KEPT if target.get(key) is not None
+            }
+            # By what it shows: a data set may make each image anew.
+            kept |= {"image_id": number, "shows": (*image.shape, float(image.float().mean()))}
+            before = self.targets.setdefault(number, kept)
+            if before["shows"] != kept["shows"] or not torch.equal(before["boxes"], kept["boxes"]):
+                raise DataError(
+                    f"Two different images of the validation data have the image_id {number}, so that one would be "
+                    "measured by the objects of the other. Fix: give each image an id of its own, or give none."
+                )
+            self.detections[number] = Detections.from_output(number, output)
+
+    def gathered(self, processes: int) -> Collected:
+        """Join what all processes hold; an image that two of them saw counts once, but for its losses."""
+        parts = [self] * processes
+        if processes > 1:
+            torch.distributed.all_gather_object(parts, self)
+        return Collected(
+            dict(sorted((number, found) for part in reversed(parts) for number, found in part.detections.items())),
+            {number: target for part in reversed(parts) for number, target in part.targets.items()},
+            {name: sum(part.losses.get(name, 0.0) for part in parts) for part in parts for name in part.losses},
+            any(part.numbered for part in parts),
+        )
+
+    def metrics(self, dataset: Any) -> dict[str, float]:
+        """Return COCO's numbers and the mean losses.
+
+        Args:
+            dataset: Where it has a COCO dictionary, or a pycocotools object, as attribute ``coco`` that holds these
+                images, that is the ground truth; else the targets are.
+        """
+        truth = getattr(dataset, "coco", None)
+        truth = getattr(truth, "dataset", truth)
+        if self.numbered or not truth or self.detections.keys() - {image["id"] for image in truth["images"]}:
+            truth = coco_from_targets(list(self.targets.values()))
+        means = {name: value / self.losses[""] for name, value in self.losses.items() if name}
+        return {**evaluate_boxes(truth, self.detections.values()), **means}
+
+
+_KEPT = ("boxes", "labels", "area", "iscrowd")
+
+
+def _image_id(target: Mapping[str, Any]) -> int | None:
+    """Return the number of a target's image, None where it has none."""
+    given = target.get("image_id")
+    if given is None:
+        return None
+    number = given.item() if isinstance(given, Tensor) and given.numel() == 1 else given
+    try:
+        if int(number) == number:
+            return int(number)
+    except (TypeError, ValueError):
+        pass
+    raise DataError(f"The image_id {clipped(repr(given))} of a target is not a whole number. Fix: give one, or none.")
