@@ -157,7 +157,8 @@ def _read(source: ConfigSource, schema: type[ModelConfig], overrides: tuple[str,
     data = {key: value for key, value in document.data.items() if key not in ignored}
     for key in ("weights", "weights_backbone"):
         value = data.get(key)
-        if path and key not in document.overridden and isinstance(value, str) and is_path(value):
-            data[key] = str((path.parent / value).resolve())
+        if isinstance(value, str) and is_path(value):
+            value = os.path.expanduser(value)  # noqa: PTH111 - Path's own raises for an unknown user
+            data[key] = str((path.parent / value).resolve()) if path and key not in document.overridden else value
     findings = tuple(each for each in document.findings if each.key.partition(".")[0] not in ignored)
     return replace(document, data=data, findings=findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
+from torchvision.transforms.v2 import functional
 
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.evaluation import Detections
@@ -44,7 +45,7 @@ def draw_predictions(
 
 def _pair(dataset: DetectionDataset, found: Detections, least_score: float) -> Image.Image:
     index = found.image_id - 1
-    picture = dataset.picture(index)
+    picture = functional.to_pil_image(dataset.image(index))
     truth = dataset[index][1]
     true_labels = truth["labels"].tolist()
     kept = found.scores >= least_score

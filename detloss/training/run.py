@@ -28,7 +28,7 @@ from detloss.training.data.sources import Source, open_datasets, read_config, wi
 from detloss.training.folder import check_places, final_metrics, holds_files, is_whole, locked, write_start, write_text
 from detloss.training.module import DetectionModule
 from detloss.training.resuming import broken, read_last, read_weights, restore_best
-from detloss.training.settings import TrainConfig
+from detloss.training.settings import TrainConfig, absolute
 from detloss.training.trainer import Progress, build_trainer, quiet_lightning
 
 __all__ = ["TrainResult", "load_trained", "train"]
@@ -138,7 +138,7 @@ def _prepared(
 ) -> tuple[Path, TrainConfig]:
     """The run's folder and its validated config with absolute paths."""
     if resume is not None:
-        folder = Path(resume).resolve()
+        folder = Path(absolute(str(resume)))
         if source is not None or output is not None:
             raise ConfigError("A resumed run keeps its config and its folder: give `resume` without config and output.")
         file = _config_of(folder)
@@ -146,7 +146,7 @@ def _prepared(
         return folder, read_config(file, overrides)
     name = "shapes" if source is None else Path(source).stem if isinstance(source, (str, Path)) else "run"
     config = read_config(source, overrides)
-    folder = Path(output or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}").resolve()
+    folder = Path(absolute(str(output or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")))
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file. Choose another output folder.")
     # Lightning starts the other processes of this machine after the first has begun to write.

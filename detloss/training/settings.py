@@ -6,6 +6,7 @@ A relative path is relative to the config file; given on the command line (``--s
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -32,9 +33,7 @@ class SplitConfig(_Section):
 
     def under(self, folder: Path) -> SplitConfig:
         """The same split with absolute paths, relative ones taken from `folder`."""
-        return SplitConfig(
-            images=str((folder / self.images).resolve()), annotations=str((folder / self.annotations).resolve())
-        )
+        return SplitConfig(images=absolute(self.images, folder), annotations=absolute(self.annotations, folder))
 
 
 class ShapesConfig(_Section):
@@ -82,6 +81,10 @@ class DataConfig(_Section):
     """Drawn shapes; instead of `train` and `val`."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes of the training pictures."""
+    bbox_check: Literal["on", "off"] = "on"
+    """Whether a file is refused whose boxes look normalized (all in [0, 1]), or like corners x1, y1, x2, y2."""
+    pixel_range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Pixel values that become 0 and 1, [low, high], in all images; null knows 8 bits, 16 bits and float in [0, 1]."""
     workers: int = Field(0, ge=0)
     """Processes that load pictures; 0 loads them in the training process."""
 
@@ -92,6 +95,8 @@ class DataConfig(_Section):
             raise ValueError("give either `shapes` or the splits `train`, `val` and `test`, not both")
         if self.shapes is None and (self.train is None or self.val is None):
             raise ValueError("give `train` and `val`, each with `images` and `annotations`, or `shapes`")
+        if self.pixel_range is not None and not self.pixel_range[0] < self.pixel_range[1]:
+            raise ValueError(f"pixel_range is [low, high] with low < high; found {self.pixel_range}")
         return self
 
     def under(self, folder: Path) -> DataConfig:
@@ -172,6 +177,11 @@ class TrainConfig(ModelConfig):
         return self.model_copy(update={"data": self.data.under(folder)})
 
 
+def absolute(path: str, folder: Path = Path()) -> str:
+    """A path without ``~``, taken from `folder` where it is relative."""
+    return str((folder / os.path.expanduser(path)).resolve())  # noqa: PTH111 - Path's own raises for an unknown user
+
+
 def absolute_overrides(overrides: tuple[str, ...] | list[str]) -> list[str]:
     """Make the paths in ``key.path=value`` overrides absolute: on the command line they mean the current folder."""
     return [_absolute(override) for override in overrides]
@@ -183,7 +193,7 @@ _PATH_KEYS = frozenset(f"data.{split}.{key}" for split in ("train", "val", "test
 def _absolute(override: str) -> str:
     key, sign, value = override.partition("=")
     if sign and key.strip() in _PATH_KEYS and value not in ("", "null"):
-        return f"{key}={Path(value).resolve()}"
+        return f"{key}={absolute(value)}"
     return override
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torchvision.transforms.v2 import functional
 
 from detloss.training.data.synthetic import ShapesDataset
 from detloss.training.settings import ShapesConfig
@@ -20,7 +21,7 @@ def test_a_mask_rcnn_trains_on_polygons_in_bfloat16(tmp_path: Path) -> None:
     """An epoch in bf16-mixed gives finite losses, the mask's among them, in training and in validation."""
     shapes = ShapesDataset(ShapesConfig(train=6, size=64, max_objects=2))
     for index, record in enumerate(shapes.coco["images"]):
-        shapes.picture(index).save(tmp_path / record["file_name"])
+        functional.to_pil_image(shapes.image(index)).save(tmp_path / record["file_name"])
     annotations = []
     for entry in shapes.coco["annotations"]:
         x, y, width, height = entry["bbox"]

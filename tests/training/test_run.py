@@ -19,6 +19,7 @@ import torch
 import yaml
 from PIL import Image
 from runs import STEPS_PER_EPOCH, TINY, assert_same_run, config_file, weights
+from torchvision.transforms.v2 import functional
 
 from detloss.errors import ConfigError, DataError
 from detloss.training import Interrupted, ShapesDataset, TrainConfig, load_trained, train
@@ -154,7 +155,7 @@ def test_a_run_on_coco_files(tmp_path):
     """Files with string ids train, test data are evaluated at the end, results have the file's own ids."""
     shapes = ShapesDataset(ShapesConfig(train=6, size=64, max_objects=2))
     for index, record in enumerate(shapes.coco["images"]):
-        shapes.picture(index).save(tmp_path / record["file_name"])
+        functional.to_pil_image(shapes.image(index)).save(tmp_path / record["file_name"])
     content = {
         "info": {"year": "2024"},
         "images": [{**image, "id": f"i{image['id']}"} for image in shapes.coco["images"]],

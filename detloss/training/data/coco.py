@@ -8,16 +8,20 @@ be trained on is skipped and reported, annotation by annotation.
 from __future__ import annotations
 
 import os
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from detloss.errors import DataError
 from detloss.text import clipped, printable
 from detloss.training.data.ids import Key, key_of, places_of
-from detloss.training.data.images import read_picture
+from detloss.training.data.images import image_size
 from detloss.training.data.records import ImageRecord, is_number, read_records, shown
 from detloss.training.data.segmentations import segmentation_fault
 
@@ -61,16 +65,18 @@ class Annotations:
         return tuple(category["name"] for category in self.coco["categories"])
 
 
-def read_annotations(file: Path, images: Path, *, masks: bool = False) -> Annotations:
+def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_check: bool = True) -> Annotations:
     """Read and clean one COCO instances file.
 
     Args:
         file: The JSON file.
         images: Folder of the images; each listed image must be there.
         masks: Read segmentations too; a box without a usable one is no target. Without masks they are never looked at.
+        bbox_check: Refuse a file whose boxes look normalized, or like corners.
 
     Raises:
-        DataError: the file is not COCO JSON, lists no image, or an image that it lists is missing.
+        DataError: the file is not COCO JSON, lists no image, an image that it lists is missing, or its boxes are not
+            x, y, width and height in pixels.
     """
     content = read_records(file, masks=masks)
     entries = content["annotations"]
@@ -81,6 +87,7 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False) -> Annota
     records = _image_records(content["images"], file, images)
     annotations: list[dict[str, Any]] = []
     skipped: list[Skipped] = []
+    boxes = array("d")
     for position, entry in enumerate(entries, start=1):
         image, category, box = (entry.get(key) for key in ("image_id", "category_id", "bbox"))
         number, label = numbers.get(key_of(image)), labels.get(key_of(category))
@@ -88,7 +95,10 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False) -> Annota
             reason: str | None = f"image_id {shown(image)} is not among the images"
         elif label is None:
             reason = f"category_id {shown(category)} is not among the categories"
-        elif (reason := _fault(box, records[number - 1])) is None:
+        elif (reason := _form_fault(box)) is None:
+            boxes.extend((*box, records[number - 1]["width"], records[number - 1]["height"]))
+            reason = _place_fault(box, records[number - 1])
+        if reason is None and number and label:
             annotations.append(_cleaned(entry, len(annotations) + 1, number, label))
             if not annotations[-1]["iscrowd"]:
                 reason = _target_fault(box, entry.get("segmentation"), records[number - 1], masks=masks)
@@ -96,6 +106,8 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False) -> Annota
                     annotations[-1]["segmentation"] = entry["segmentation"]
         if reason is not None:
             skipped.append(Skipped(file, entry.get("id", f"number {position} of the file"), reason))
+    if bbox_check:
+        _require_pixels(np.asarray(boxes).reshape(-1, 6), file)
     coco = {
         "info": {},
         "images": records,
@@ -147,7 +159,7 @@ def _image_records(entries: Sequence[ImageRecord], file: Path, images: Path) -> 
     for number, (entry, name) in enumerate(zip(entries, names, strict=True), start=1):
         size: tuple[Any, Any] = (entry.get("width"), entry.get("height"))
         if not all(is_number(side) and side > 0 for side in size):
-            size = read_picture(images / str(name)).size
+            size = image_size(images / str(name))
         records.append({"id": number, "file_name": name, "width": int(size[0]), "height": int(size[1])})
     return records
 
@@ -158,18 +170,44 @@ def _file_name(name: str, images: Path) -> str | None:
     return next((one for one in (name, name.replace("\\", "/")) if os.path.isfile(images / one)), None)  # noqa: PTH113
 
 
-def _fault(box: object, record: Mapping[str, Any]) -> str | None:
-    """Why a box (x, y, width, height in pixels) cannot be trained on, or None."""
+def _form_fault(box: object) -> str | None:
+    """Why a value is not four finite numbers, or None."""
     numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(side, (int, float)) for side in box)
     if not isinstance(box, list) or not numbers or any(isinstance(side, bool) for side in box):
         return f"bbox {shown(box)} is not four numbers [x, y, width, height]"
     if not all(map(is_number, box)):
         return f"bbox {shown(box)} is not finite"
+    return None
+
+
+def _place_fault(box: Sequence[float], record: Mapping[str, Any]) -> str | None:
+    """Why four numbers are no box in their image, or None."""
     if box[2] <= 0 or box[3] <= 0:
         return f"bbox {shown(box)} has no area"
     if min(_inside(box, record)) <= 0:
         return f"bbox {shown(box)} lies outside its {record['width']} x {record['height']} image"
     return None
+
+
+def _require_pixels(boxes: npt.NDArray[np.float64], file: Path) -> None:
+    """Refuse boxes that are written in another way; a row is a box, its image's width and height."""
+    x, y, width, height, image_width, image_height = boxes.T
+    # A pixel of tolerance: some tools count pixels from 1, others round outwards.
+    with np.errstate(over="ignore"):
+        beyond = int(((x + width > image_width + 1) | (y + height > image_height + 1)).sum())
+    ends = boxes[:, 2:4]
+    corners = (boxes[:, :2] >= -1) & (boxes[:, :2] <= ends) & (ends <= boxes[:, 4:] + 1)
+    if len(boxes) and ((boxes[:, :4] >= 0) & (boxes[:, :4] <= 1)).all():
+        looks, repair = "normalized: all lie in [0, 1]", "multiply them by the width and height of their image"
+    elif 2 * beyond > len(boxes) and corners.all():
+        looks = f"like corners: {beyond} of {len(boxes)} reach out of their images, and all fit as x1, y1, x2, y2"
+        repair = "write x1, y1, x2 - x1, y2 - y1"
+    else:
+        return
+    raise DataError(
+        f"The boxes of {printable(str(file))} look {looks}. A COCO bbox is x, y, width, height in pixels. "
+        f"Fix: {repair}; if the boxes are right as they are, set `data.bbox_check: off`."
+    )
 
 
 def _target_fault(box: Sequence[float], segmentation: object, record: Mapping[str, Any], *, masks: bool) -> str | None:

@@ -1,12 +1,13 @@
-"""Data sets of pictures and boxes, as torchvision's detectors take them.
+"""Data sets of images and boxes, as torchvision's detectors take them.
 
 An item is ``(image, target)``: a float32 ``(3, H, W)`` image in [0, 1] and a dictionary of ``boxes`` ``(N, 4)``
 float32 (x1, y1, x2, y2 in pixels), ``labels`` ``(N,)`` int64 from 1, and ``image_id``, the image's number in `coco`.
-A picture without boxes has boxes of shape ``(0, 4)``.
+An image without boxes has boxes of shape ``(0, 4)``.
 """
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from detloss.training.data.coco import Annotations, Skipped, is_tiny, read_annotations
-from detloss.training.data.images import read_picture
+from detloss.training.data.images import read_image
 from detloss.training.data.segmentations import mask_of
 
 __all__ = ["CocoDataset", "DetectionDataset", "Item", "Target", "collate"]
@@ -31,10 +31,10 @@ Item = tuple[Tensor, Target]
 
 
 class DetectionDataset(Dataset[Item]):
-    """Pictures with boxes, their ground truth also as a COCO dictionary for evaluation.
+    """Images with boxes, their ground truth also as a COCO dictionary for evaluation.
 
     Args:
-        annotations: What is in the pictures, with clean ids.
+        annotations: What is in the images, with clean ids.
         masks: Give a target's ``masks`` too, ``(N, H, W)`` uint8, from the annotations' segmentations.
     """
 
@@ -70,14 +70,14 @@ class DetectionDataset(Dataset[Item]):
         return bool(self._objects)
 
     @abstractmethod
-    def picture(self, index: int) -> Image.Image:
-        """The RGB picture number `index`, from 0."""
+    def image(self, index: int) -> Tensor:
+        """The RGB image number `index`, from 0: ``(3, H, W)`` uint8, or float32 in [0, 1]."""
 
     def __len__(self) -> int:
         return len(self.coco["images"])
 
     def __getitem__(self, index: int) -> Item:
-        image = functional.to_dtype(functional.to_image(self.picture(index)), torch.float32, scale=True)
+        image = functional.to_dtype(tv_tensors.Image(self.image(index)), torch.float32, scale=True)
         height, width = image.shape[-2:]
         objects = self._objects.get(index + 1, [])
         # In float64 up to the clipping: float32 has no 1e39, and makes NaN of -1e39 + 2e39.
@@ -99,29 +99,40 @@ class DetectionDataset(Dataset[Item]):
 
 
 class CocoDataset(DetectionDataset):
-    """Pictures and boxes of a COCO instances file.
+    """Images and boxes of a COCO instances file.
 
     Args:
-        images: Folder of the pictures.
+        images: Folder of the images.
         annotations: The JSON file.
         masks: Give masks too.
+        bbox_check: Refuse a file whose boxes look normalized, or like corners.
+        pixel_range: Values that become 0 and 1; None knows 8 and 16 bits, and float in [0, 1].
 
     Raises:
-        DataError: the file or a picture is missing or cannot be used.
+        DataError: the file or an image is missing or cannot be used.
     """
 
-    def __init__(self, images: str | Path, annotations: str | Path, *, masks: bool = False) -> None:
-        self.folder = Path(images)
-        super().__init__(read_annotations(Path(annotations), self.folder, masks=masks), masks=masks)
+    def __init__(
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        *,
+        masks: bool = False,
+        bbox_check: bool = True,
+        pixel_range: Sequence[float] | None = None,
+    ) -> None:
+        self.folder, file = (Path(os.path.expanduser(path)) for path in (images, annotations))  # noqa: PTH111 - Path's own raises for an unknown user
+        self.pixel_range = None if pixel_range is None else (pixel_range[0], pixel_range[1])
+        super().__init__(read_annotations(file, self.folder, masks=masks, bbox_check=bbox_check), masks=masks)
 
-    def picture(self, index: int) -> Image.Image:
-        """The RGB picture number `index`, turned as its annotations expect."""
+    def image(self, index: int) -> Tensor:
+        """The RGB image number `index`, turned as its annotations expect."""
         record = self.coco["images"][index]
-        return read_picture(self.folder / record["file_name"], (record["width"], record["height"]))
+        return read_image(self.folder / record["file_name"], (record["width"], record["height"]), self.pixel_range)
 
 
 def collate(items: Sequence[Item]) -> tuple[list[Tensor], list[Target]]:
-    """Make a batch of plain tensors: detectors take lists, as the pictures differ in size."""
+    """Make a batch of plain tensors: detectors take lists, as the images differ in size."""
     images = [image.as_subclass(Tensor) for image, _ in items]
     targets = [{key: value.as_subclass(Tensor) for key, value in target.items()} for _, target in items]
     return images, targets

@@ -1,57 +1,100 @@
-"""Reading a picture file as RGB, the right way up."""
+"""Reading an image file as RGB, the right way up, on one scale for all images of a data set."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
 
 from detloss.errors import DataError
+from detloss.text import printable, reason
 
-__all__ = ["FORMATS", "read_picture"]
+__all__ = ["FORMATS", "image_size", "read_image"]
 
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 """What Pillow may decode. Any file may hold any format: for an EPS named .jpg it would start Ghostscript."""
+_ORIENTATION = 0x0112
+"""EXIF tag; from 5 on it exchanges width and height."""
 
 
-def read_picture(file: Path, size: tuple[int, int] | None = None) -> Image.Image:
-    """Read a picture as 8-bit RGB.
+def image_size(file: Path) -> tuple[int, int]:
+    """Width and height of an image, turned as its EXIF says, from the head of its file."""
+    with _opened(file) as stored:
+        width, height = stored.size
+        return (height, width) if stored.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
 
-    A camera may store a picture turned and say so in its EXIF orientation. Annotation tools differ in whether they
-    look at it, so the size in the annotation file decides: the picture is turned as its EXIF says, unless only the
-    stored, unturned picture has the annotated size. Grayscale, palette, 16-bit and transparent pictures are converted.
+
+def read_image(
+    file: Path, size: tuple[int, int] | None = None, pixel_range: tuple[float, float] | None = None
+) -> Tensor:
+    """Read an image as RGB, ``(3, H, W)``: uint8, or float32 in [0, 1] where it is not of 8 bits.
+
+    A camera may store an image turned and say so in its EXIF orientation. Annotation tools differ in whether they
+    look at it, so the size in the annotation file decides: the image is turned as its EXIF says, unless only the
+    stored, unturned image has the annotated size. Grayscale, palette, CMYK and transparent images are converted.
+
+    The scale never depends on what an image shows: 16 bits are divided by 65535, and float values lie in [0, 1].
 
     Args:
         file: One of `FORMATS`, whatever its name ends in.
-        size: Annotated (width, height); None takes the turned picture as it is.
+        size: Annotated (width, height); None takes the turned image as it is.
+        pixel_range: The values that become 0 and 1, in images of every kind; what lies beyond is clipped.
 
     Raises:
-        DataError: the file is no readable picture, or its size is not the annotated one.
+        DataError: the file is not a readable image, its size is not the annotated one, or its scale is not known.
     """
-    try:
-        with Image.open(file, formats=FORMATS) as stored:
-            turned = ImageOps.exif_transpose(stored)
-            picture = stored if size is not None and turned.size != size and stored.size == size else turned
-            rgb = _as_rgb(picture)
-    except FileNotFoundError:
-        raise DataError(f"The picture {file} does not exist.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"The picture {file} cannot be read: {error}. Mend it, or take it out of the data.") from error
-    if size is not None and rgb.size != size:
+    with _opened(file) as stored:
+        turned = ImageOps.exif_transpose(stored)
+        image = stored if size is not None and turned.size != size and stored.size == size else turned
+        deep = image.mode.startswith(("I", "F"))
+        # Before version 11 Pillow reads 16-bit PNG as 32-bit integers; it always scales deep PPM to 16 bits in them.
+        sixteen = image.mode.startswith("I;16") or (image.mode == "I" and stored.format in ("PNG", "PPM"))
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        values = np.asarray(image if deep else image.convert("RGB"))
+    height, width = values.shape[:2]
+    if size is not None and (width, height) != size:
         raise DataError(
-            f"The picture {file} is {rgb.width} x {rgb.height} pixels, but its annotation file says "
+            f"The image {printable(str(file))} is {width} x {height} pixels, but its annotation file says "
             f"{size[0]} x {size[1]}: its boxes would lie in the wrong place. Was it resized after annotation?"
         )
-    return rgb
+    if deep or pixel_range:
+        values = _scaled(values, sixteen=sixteen, pixel_range=pixel_range, file=file)
+    pixels = torch.tensor(values)
+    return pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels.expand(3, height, width)
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith(("I", "F")):
-        # 16-bit grayscale: Pillow's own conversion clips at 255 instead of scaling.
-        values = np.asarray(picture, dtype=np.float64)
-        greatest = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray((values.clip(0, greatest) * (255 / greatest)).astype(np.uint8)).convert("RGB")
-    if picture.mode == "P" and "transparency" in picture.info:
-        return picture.convert("RGBA").convert("RGB")
-    return picture.convert("RGB")
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    name = printable(str(file))
+    try:
+        with Image.open(file, formats=FORMATS) as stored:
+            yield stored
+    except FileNotFoundError:
+        raise DataError(f"The image {name} does not exist.") from None
+    except Exception as error:  # the decoders raise anything where a file is damaged
+        raise DataError(
+            f"The image {name} cannot be read: {reason(error)}. Fix: repair it, or take it out of the data."
+        ) from error
+
+
+def _scaled(
+    values: npt.NDArray[Any], *, sixteen: bool, pixel_range: tuple[float, float] | None, file: Path
+) -> npt.NDArray[np.float32]:
+    least, greatest = values.min(), values.max()
+    known = pixel_range or sixteen or (values.dtype.kind == "f" and least >= 0 and greatest <= 1)
+    if not known or np.isnan(least):
+        raise DataError(
+            f"The image {printable(str(file))} has {values.dtype} values from {least:g} to {greatest:g}. Fix: set "
+            "`data.pixel_range: [low, high]` to the values that are black and white in all images of the data set; "
+            "without it, float values must lie in [0, 1], and integers have 8 or 16 bits."
+        )
+    low, high = pixel_range or (0, 65535 if sixteen else 1)
+    return ((values.astype(np.float64) - low) / (high - low)).clip(0, 1).astype(np.float32)

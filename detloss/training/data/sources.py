@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +15,7 @@ from detloss.errors import ConfigError, DataError
 from detloss.models import check_model
 from detloss.training.data.dataset import CocoDataset, DetectionDataset
 from detloss.training.data.synthetic import ShapesDataset
-from detloss.training.settings import SplitConfig, TrainConfig, absolute_overrides
+from detloss.training.settings import SplitConfig, TrainConfig, absolute, absolute_overrides
 
 __all__ = ["Source", "default_config", "open_datasets", "read_config", "with_classes"]
 
@@ -40,7 +41,9 @@ def read_config(source: Source | None, overrides: Sequence[str] = ()) -> TrainCo
     overrides = absolute_overrides(list(overrides))
     if source is None:
         source = yaml.safe_load(default_config())
-    base = Path(source).resolve().parent if isinstance(source, (str, Path)) else Path.cwd()
+    if isinstance(source, (str, Path)):
+        source = Path(os.path.expanduser(source))  # noqa: PTH111 - Path's own raises for an unknown user
+    base = source.resolve().parent if isinstance(source, Path) else Path.cwd()
     config = load_config(source, schema=TrainConfig, overrides=overrides, check=check_model)
     return _absolute_weights(config.under(base))
 
@@ -68,7 +71,13 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
         if split is not None:
             # Validation computes the mask loss too.
             masks = name != "test" and config.model.startswith("maskrcnn")
-            datasets[name] = CocoDataset(split.images, split.annotations, masks=masks)
+            datasets[name] = CocoDataset(
+                split.images,
+                split.annotations,
+                masks=masks,
+                bbox_check=config.data.bbox_check == "on",
+                pixel_range=config.data.pixel_range,
+            )
             if datasets[name].categories != datasets["train"].categories:
                 raise DataError(
                     f"{split.annotations} has the categories {', '.join(datasets[name].categories)}, the training data "
@@ -102,4 +111,4 @@ def _absolute_weights(config: TrainConfig) -> TrainConfig:
     paths = {
         key: value for key in ("weights", "weights_backbone") if (value := getattr(config, key)) and is_path(value)
     }
-    return config.model_copy(update={key: str(Path(value).resolve()) for key, value in paths.items()})
+    return config.model_copy(update={key: absolute(value) for key, value in paths.items()})

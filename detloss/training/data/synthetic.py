@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+from torch import Tensor
+from torchvision.transforms.v2 import functional
 
 from detloss.training.data.coco import Annotations
 from detloss.training.data.dataset import DetectionDataset
@@ -55,7 +57,7 @@ class ShapesDataset(DetectionDataset):
         # A stream of random numbers of its own for each part.
         self.stream = {"train": 0, "val": 1}[part]
         number = config.train if part == "train" else config.val
-        self._pictures = [draw((config.seed, self.stream, i), config.size, config.max_objects) for i in range(number)]
+        self._drawn = [draw((config.seed, self.stream, i), config.size, config.max_objects) for i in range(number)]
         super().__init__(self._annotations)
 
     @cached_property
@@ -63,7 +65,7 @@ class ShapesDataset(DetectionDataset):
         size = self.config.size
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for number, (_, boxes, labels) in enumerate(self._pictures, start=1):
+        for number, (_, boxes, labels) in enumerate(self._drawn, start=1):
             images.append({"id": number, "file_name": f"{number:05d}.png", "width": size, "height": size})
             for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
                 annotations.append(
@@ -83,9 +85,10 @@ class ShapesDataset(DetectionDataset):
             image_ids=tuple(range(1, len(images) + 1)),
         )
 
-    def picture(self, index: int) -> Image.Image:
-        """The drawn picture number `index`."""
-        return self._pictures[index][0]
+    def image(self, index: int) -> Tensor:
+        """The synthetic image number `index`."""
+        image: Tensor = functional.pil_to_tensor(self._drawn[index][0])
+        return image
 
 
 def draw(

@@ -192,6 +192,60 @@ def test_an_id_that_occurs_twice_is_refused(tmp_path, key, ids):
         CocoDataset(tmp_path, write(tmp_path, **changed))
 
 
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[0.1, 0.2, 0.5, 0.5]],
+        [[0.1, 0.2, 0.5, 0.5], [0.5, 0.5, 0.25, 1]],
+        [[0, 0, 1, 1]],
+        [[0.1, 0.2, 0, 0.5]],  # reported as without area where it is read
+    ],
+)
+def test_a_file_that_looks_normalized_is_refused(tmp_path, boxes):
+    """Where all boxes lie in [0, 1] the file is refused; `bbox_check` off takes them as pixels."""
+    file = write(tmp_path, annotations=[box(id=number, bbox=bbox) for number, bbox in enumerate(boxes)])
+    with pytest.raises(DataError, match=r"look normalized: all lie in \[0, 1\].*Fix: mult.*`data\.bbox_check: off`"):
+        CocoDataset(tmp_path, file)
+    data = CocoDataset(tmp_path, file, bbox_check=False)
+    assert len(data.skipped) == len(boxes) - (boxes == [[0, 0, 1, 1]])
+
+
+def test_a_file_with_one_box_in_pixels_is_not_normalized(tmp_path):
+    """One box of more than a pixel is enough: the small ones are reported one by one."""
+    data = CocoDataset(tmp_path, write(tmp_path, annotations=[box(bbox=[0.1, 0.1, 0.5, 0.5]), box(id=2)]))
+    assert [entry.annotation for entry in data.skipped] == [1]
+
+
+CORNERS = [[30, 20, 39, 29], [0, 0, 10, 10], [20, 25, 41, 31]]
+"""In 40 x 30: as width and height the first and the third reach out by 29 x 19 and 21 x 26 pixels."""
+
+
+def test_a_file_that_looks_like_corners_is_refused(tmp_path):
+    """Where over half of the boxes reach out of their images, and all fit as x2, y2, the file is refused."""
+    file = write(tmp_path, annotations=[box(id=number, bbox=bbox) for number, bbox in enumerate(CORNERS)])
+    with pytest.raises(DataError, match=r"look like corners: 2 of 3 reach out.*write x1, y1, x2 - x1.*bbox_check: off"):
+        CocoDataset(tmp_path, file)
+    assert len(CocoDataset(tmp_path, file, bbox_check=False)[0][1]["boxes"]) == 3
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [*CORNERS, [0, 0, 10, 10]],  # half of them, not more
+        [*CORNERS, [20, 20, 10, 5]],  # no corners: x2 is left of x1
+        [*CORNERS, [0, 0, 45, 10]],  # no corners: x2 lies outside
+        [*CORNERS, [-5, 0, 10, 10]],
+        [[30, 20, 11, 11]],  # reaches out by a pixel
+        [[-1e308, 20, 1.7e308, 1.7e308]],
+        [],
+    ],
+)
+def test_boxes_that_only_reach_out_are_no_corners(tmp_path, boxes):
+    """Boxes that are clipped at the edge, and files without boxes, are taken as they are."""
+    file = write(tmp_path, annotations=[box(id=number, bbox=bbox) for number, bbox in enumerate(boxes)])
+    assert len(CocoDataset(tmp_path, file).coco["annotations"]) == len(boxes)
+
+
 def test_what_strangers_wrote_is_escaped(tmp_path):
     """An annotation's id, shown in a report, cannot steer the terminal."""
     data = CocoDataset(tmp_path, write(tmp_path, annotations=[box(id="\x1b[2J", bbox=["\x1b]0;"])]))
@@ -222,3 +276,18 @@ def test_real_photographs_are_read():
     image, target = data[3]
     assert image.shape == (3, 480, 640)
     assert (target["boxes"][:, 2:] > target["boxes"][:, :2]).all()
+
+
+def test_paths_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    """`~` in a path of data is the home folder; an unknown user's is a path like any other."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "photos")
+    assert len(CocoDataset("~/photos", "~/photos/annotations.json")) == 2
+    with pytest.raises(DataError, match=r"~nobody-here/a\.json does not exist"):
+        CocoDataset("~/photos", "~nobody-here/a.json")
+
+
+def test_pixels_of_a_data_set_have_one_scale(tmp_path):
+    """`pixel_range` counts for all images: here 0 is black and 100 is white."""
+    file = write(tmp_path)
+    assert CocoDataset(tmp_path, file, pixel_range=[0, 100])[0][0][:, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.3])
