@@ -66,8 +66,9 @@ class Collected:
         parts = [self] * processes
         if processes > 1:
             torch.distributed.all_gather_object(parts, self)
+        detections = {number: found for part in reversed(parts) for number, found in part.detections.items()}
         return Collected(
-            dict(sorted((number, found) for part in reversed(parts) for number, found in part.detections.items())),
+            {number: detections[number] for number in sorted(detections)},
             {number: target for part in reversed(parts) for number, target in part.targets.items()},
             {name: sum(part.losses.get(name, 0.0) for part in parts) for part in parts for name in part.losses},
             any(part.numbered for part in parts),
