@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detloss.cli.options import Overrides
-from detloss.errors import ConfigError
+from detloss.errors import ConfigError, DetlossError, Finding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,22 +24,26 @@ if TYPE_CHECKING:
 def command(
     config: Annotated[Path, typer.Argument(help="A .yaml, .toml or .json file.", metavar="CONFIG")],
     overrides: Overrides = None,
+    no_data: Annotated[
+        bool, typer.Option("--no-data", help="Check the text alone: no data and no weights are read.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result or the errors as JSON.")] = False,
 ) -> None:
-    """Check a config: the model, its options, and the losses with their parameters.
+    """Check a config, and whether all is there that it needs.
 
-    Prints what the config comes to, or every error with file, line and column (exit 1). A file with a `data` or
-    `train` section is checked as a training config. The packages of the losses are imported for this.
+    Prints what the config comes to, or every error with file, line and column (exit 1). The model is built, with its
+    weights. A file with a `data` or `train` section is checked as a training config: its data are read, too, and the
+    trainer is made. The packages of the losses are imported for this.
     """
     # What a plugin prints at import must not end up in the JSON.
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            found = resolve(config, overrides or [])
-        except ConfigError as error:
+            found = resolve(config, overrides or [], needs=not no_data)
+        except DetlossError as error:
             if not as_json:
                 raise
-
-            found = {"valid": False, "file": str(config), "errors": [asdict(each) for each in error.findings]}
+            errors = error.findings if isinstance(error, ConfigError) else [Finding(str(error))]
+            found = {"valid": False, "file": str(config), "errors": [asdict(each) for each in errors]}
     if not as_json:
         from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
 
@@ -50,21 +54,38 @@ def command(
         raise typer.Exit(1)
 
 
-def resolve(file: Path, overrides: list[str]) -> dict[str, Any]:
+def resolve(file: Path, overrides: list[str], *, needs: bool = True) -> dict[str, Any]:
     """Return what a config comes to, as data that JSON can hold.
 
+    Args:
+        file: The config.
+        overrides: ``key.path=value`` each.
+        needs: Whether to try what it needs besides: weights, and data to train on.
+
     Raises:
-        ConfigError: The config is wrong.
+        ConfigError: The config is wrong, or weights are missing or do not fit.
+        DataError: The data cannot be trained on.
     """
     from detloss.config import resolve_config  # noqa: PLC0415 - help needs none of it
-    from detloss.models import check_model  # noqa: PLC0415
+    from detloss.models import build_model, check_model  # noqa: PLC0415
+    from detloss.registry import one_scan  # noqa: PLC0415
+    from detloss.registry.loading import blamed  # noqa: PLC0415
 
-    schema = _schema(file, overrides)
-    config, found = resolve_config(file, schema, overrides, check=check_model)
+    with one_scan():
+        schema = _schema(file, overrides)
+        config, found = resolve_config(file, schema, overrides, check=check_model)
+        if needs and schema.__name__ == "ModelConfig":
+            build_model(config)
+        elif needs:
+            from detloss.training.run import check_run  # noqa: PLC0415 - it brings Lightning
+
+            check_run(file, overrides)
     losses = []
     for head, specs in config.losses.items():
         for spec, resolved in zip(specs, found[head], strict=True):
-            recommended = resolved.cls.recommended_weights.get(head.rpartition(":")[2])
+            with blamed(resolved.plugin, "its recommended weights or its Config"):
+                recommended = resolved.cls.recommended_weights.get(head.rpartition(":")[2])
+                parameters = resolved.config.model_dump(mode="json")
             weight, source = spec.weight, "config"
             if weight is None:
                 weight, source = (1.0, "default") if recommended is None else (recommended, "recommended")
@@ -72,7 +93,7 @@ def resolve(file: Path, overrides: list[str]) -> dict[str, Any]:
                 {
                     "head": head,
                     "name": resolved.plugin.name,
-                    "parameters": resolved.config.model_dump(mode="json"),
+                    "parameters": parameters,
                     "weight": weight,
                     "weight_from": source,
                     "normalizer": spec.normalizer,
@@ -87,6 +108,7 @@ def resolve(file: Path, overrides: list[str]) -> dict[str, Any]:
         "kind": schema.__name__,
         "config": config.model_dump(mode="json"),
         "losses": losses,
+        "needs_checked": needs,
         "errors": [],
     }
 
@@ -120,6 +142,8 @@ def _print(out: Console, found: dict[str, Any]) -> None:
     for key in ("weights", "weights_backbone"):
         if config[key]:
             out.print(f"{key}: {config[key]}")
+    if not found["needs_checked"]:
+        out.print("Not checked (--no-data): weights, data and trainer.")
     if not found["losses"]:
         out.print("It names no loss: every head keeps torchvision's own.")
         return

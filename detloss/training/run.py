@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -24,6 +25,7 @@ from detloss.text import one_line
 from detloss.training.callbacks import read_metrics
 from detloss.training.checkpoints import Checkpoints, Interrupted, StopRequestedError
 from detloss.training.data.datamodule import DetectionData
+from detloss.training.data.dataset import DetectionDataset
 from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
 from detloss.training.folder import check_places, final_metrics, holds_files, is_whole, locked, write_start, write_text
 from detloss.training.module import DetectionModule
@@ -75,10 +77,7 @@ def train(
         DetlossError: a file of the run cannot be written: the disk is full, say.
     """
     folder, settings = _prepared(config, output, resume, overrides)
-    datasets = open_datasets(settings)
-    settings = with_classes(settings, datasets["train"])
-    torch.manual_seed(settings.train.seed)
-    module = DetectionModule(build_model(settings), settings.train)
+    settings, datasets, module = _built(settings)
     data = DetectionData(settings, datasets["train"], datasets["val"], datasets.get("test"))
     with quiet_lightning(), ExitStack() as until_the_end:
         checkpoints = Checkpoints(folder, settings.train.checkpoint_every)
@@ -131,6 +130,26 @@ def load_trained(folder: str | Path, checkpoint: Literal["best", "last"] = "best
     module.on_load_checkpoint(saved)  # the best weights may be older than a loss that was changed on resuming
     module.load_state_dict(saved["state_dict"])
     return module.model.eval()
+
+
+def check_run(config: Source, overrides: Sequence[str] = ()) -> None:
+    """Try what `train` needs before its first step, and write nothing.
+
+    Raises:
+        ConfigError: the config, or what it asks for, is wrong; weights are missing, or Lightning refuses a value.
+        DataError: the data cannot be read.
+    """
+    settings, datasets, _ = _built(read_config(config, overrides))
+    with quiet_lightning(), TemporaryDirectory() as folder:
+        build_trainer(settings.train, Path(folder), datasets["val"], Checkpoints(Path(folder), None), "off")
+
+
+def _built(settings: TrainConfig) -> tuple[TrainConfig, dict[str, DetectionDataset], DetectionModule]:
+    """Read the data and build the model; the settings come back with the number of classes."""
+    datasets = open_datasets(settings)
+    settings = with_classes(settings, datasets["train"])
+    torch.manual_seed(settings.train.seed)
+    return settings, datasets, DetectionModule(build_model(settings), settings.train)
 
 
 def _prepared(

@@ -113,6 +113,46 @@ def test_train_config(validate: Run, write: Callable[[str], Path]) -> None:
     assert "data: is missing" in validate(write(GOOD), "--set", "train.epochs=3")[2]
 
 
+NEEDS = {
+    "data": (
+        GOOD + "data: {train: {images: a, annotations: a.json}, val: {images: b, annotations: b.json}}\n",
+        "a.json does not exist",
+    ),
+    "weights": (GOOD + "weights_backbone: DEFAULT\n", "nothing is downloaded while a model is built"),
+    "weights of a run": (
+        GOOD + "weights_backbone: DEFAULT\ndata: {shapes: {train: 8, val: 4}}\n",
+        "nothing is downloaded while a model is built",
+    ),
+    "classes": (
+        GOOD.replace("num_classes: 4", "num_classes: 9") + "data: {shapes: {train: 8, val: 4}}\n",
+        "num_classes",
+    ),
+    "trainer": (
+        GOOD + "data: {shapes: {train: 8, val: 4}}\ntrain: {accelerator: abacus}\n",
+        "Lightning refuses the section `train`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NEEDS.values(), ids=NEEDS)
+def test_what_a_run_needs(
+    validate: Run, write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    """What would end `detloss train` at once is an error; `--no-data` looks at the text alone, and says so."""
+    file = write(text)
+    monkeypatch.setenv("TORCH_HOME", str(file.parent))
+    code, out, err = validate(file)
+    assert (code, out) == (1, "")
+    assert message in err
+    code, out, _ = validate(file, "--json")
+    assert code == 1
+    assert message in json.loads(out)["errors"][0]["message"]
+    code, out, _ = validate(file, "--no-data")
+    assert code == 0
+    assert "Not checked (--no-data): weights, data and trainer." in out
+    assert sorted(path.name for path in file.parent.iterdir()) == ["model.yaml"]
+
+
 def test_no_losses(validate: Run, write: Callable[[str], Path]) -> None:
     """A config without losses is valid and says that the heads keep torchvision's own."""
     code, out, _ = validate(write("model: ssd300_vgg16\n"))
