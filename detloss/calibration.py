@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from detloss.heads.losses import HeadLosses, Matches
 from detloss.injection import injected
 
-__all__ = ["FAR_OFF", "Calibration", "calibrate", "far_weights", "measuring"]
-
 FAR_OFF = 5.0
 """A weight that somebody chose this many times above or below the one that equalises the gradients gets a warning."""
 

@@ -18,8 +18,6 @@ from detloss.heads.losses import HeadLosses, Term
 from detloss.loss import BoxRegressionLoss, LossSpec
 from detloss.registry import HEAD_GROUP, find_plugins, get_plugin, one_scan
 
-__all__ = ["Injected", "LossLike", "eject", "inject", "injected"]
-
 LossLike = str | Mapping[str, object] | LossSpec | ResolvedSpec | BoxRegressionLoss
 """A loss: its name, its spec as a mapping, a `LossSpec` or resolved, or an instance (with its recommended weight)."""
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from detloss.loss import BoxRegressionLoss
 
-__all__ = ["Pull", "measure_pull"]
-
 DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (1.0, 0.7), (-0.6, 1.0))
 """From the center of the target to that of the prediction, in sides of the target."""
 NEAR, FAR = 1.25, 5.0

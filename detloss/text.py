@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["clipped", "did_you_mean", "near", "nearest", "one_line", "printable", "printable_lines", "reason"]
-
 SHOWN = 80
 """Characters of a foreign name or error that a message shows."""
 

@@ -53,12 +53,12 @@ def test_the_docstring_has_a_short_first_line_and_sections(plugin: Any) -> None:
 
 @every_loss
 def test_nothing_of_the_base_is_repeated(plugin: Any) -> None:
-    """A class states no attribute that its base has with the same value."""
+    """A class states no attribute that its base has with the same value, but for the space, which a listing reads."""
     cls = load(plugin).cls
     base = cls.__mro__[1]
-    stated = [
-        name for name in ("space", "recommended_weights", "value_range", "minimum", "invariances") if name in vars(cls)
-    ]
+    names = ("recommended_weights", "value_range", "minimum", "invariances")
+    # In a file that derives from another file's class, only the file itself says what the loss is fed.
+    stated = [name for name in (*names, *["space"] * (base is BoxRegressionLoss)) if name in vars(cls)]
     assert [name for name in stated if getattr(cls, name) == getattr(base, name)] == []
 
 

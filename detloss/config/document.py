@@ -17,8 +17,6 @@ from detloss.config.messages import KeyPath, dotted, found
 from detloss.errors import ConfigError, Finding
 from detloss.text import printable
 
-__all__ = ["MAX_DEPTH", "MAX_VALUES", "TOO_MANY", "Document", "Notes", "Position", "place_in", "plain", "refused"]
-
 MAX_DEPTH = 32
 """Levels of nesting: a config has 5, wrappers of wrappers a few more."""
 

@@ -15,8 +15,6 @@ from detloss.config.json_toml import read_json, read_toml
 from detloss.config.read_yaml import read_yaml
 from detloss.text import printable, reason
 
-__all__ = ["MAX_BYTES", "read_document"]
-
 MAX_BYTES = 1 << 18  # 256 KiB: a thousand times what a config has, little enough to parse at once
 
 

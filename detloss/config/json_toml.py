@@ -21,8 +21,6 @@ from detloss.config.messages import dotted, found
 from detloss.config.read_yaml import Nodes
 from detloss.errors import ConfigError, Finding
 
-__all__ = ["read_json", "read_toml"]
-
 
 def read_json(text: str, file: str | None = None) -> Document:
     """Read JSON text; an empty one says null, as in YAML.

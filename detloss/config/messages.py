@@ -11,8 +11,6 @@ from pydantic import BaseModel
 from detloss.loss import ENVELOPE, LossConfig
 from detloss.text import clipped, did_you_mean, near
 
-__all__ = ["KeyPath", "Message", "dotted", "explained", "found", "hint", "is_secret", "types_in"]
-
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of a config to a value."""
 

@@ -11,8 +11,6 @@ from detloss.config.messages import KeyPath, dotted, found
 from detloss.config.read_yaml import read_yaml
 from detloss.errors import ConfigError, Finding
 
-__all__ = ["with_overrides"]
-
 
 def with_overrides(document: Document, overrides: Iterable[str]) -> Document:
     """Return a document of plain data with values replaced or added, and findings on what cannot be."""

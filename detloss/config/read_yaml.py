@@ -12,8 +12,6 @@ from detloss.config.messages import KeyPath, dotted, found
 from detloss.errors import Finding
 from detloss.text import printable
 
-__all__ = ["Nodes", "read_yaml"]
-
 
 def read_yaml(text: str, file: str | None = None) -> Document:
     """Read YAML text; an empty one says null.

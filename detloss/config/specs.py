@@ -20,8 +20,6 @@ from detloss.registry import HEAD_GROUP, LoadedPlugin, Plugin, find_plugins, get
 from detloss.registry.loading import blamed
 from detloss.text import near
 
-__all__ = ["ResolvedSpec", "Spec", "build_loss", "check_losses", "check_spec", "resolve_spec", "validated"]
-
 Spec = str | Mapping[str, Any] | NestedSpec
 """A loss's name, or its spec as a mapping, a `NestedSpec` or a `LossSpec`."""
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from detloss.errors import InjectionError
 
-__all__ = ["in_front", "made_of", "take_out", "taken_out"]
-
 
 def in_front(front: type[Any], original: type[Any]) -> type[Any]:
     """Return the class that is `original` with `front` before it, under its old name; one class for each pair.

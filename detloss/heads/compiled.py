@@ -22,8 +22,6 @@ from torch.autograd import Function
 from detloss.errors import InjectionError
 from detloss.loss import BoxRegressionLoss
 
-__all__ = ["call_compiled", "is_per_pair"]
-
 FEWEST_PAIRS = 5
 """Fewer pairs run eagerly: of N = 0 and 1, and of an N that equals another side (2 and 4), torch.compile would make
 graphs of their own."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from detloss.heads.base import HeadAdapter, Recorded, image_sizes
 from detloss.heads.losses import Matches
 
-__all__ = ["DenseAdapter", "Matching"]
-
 
 class Matching(NamedTuple):
     """How a detector matched the anchors of a step, and how it encodes boxes."""

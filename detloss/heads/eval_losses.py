@@ -18,8 +18,6 @@ from torchvision.models.detection.ssd import SSD
 from detloss.errors import InjectionError
 from detloss.heads.base import HeadAdapter
 
-__all__ = ["validation_losses"]
-
 DETECTORS = (GeneralizedRCNN, RetinaNet, FCOS, SSD)
 """Torchvision's detectors; each decides by its own `training` flag whether to compute losses or detections."""
 

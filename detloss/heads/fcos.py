@@ -8,8 +8,6 @@ from torchvision.models.detection import FCOS, fcos
 
 from detloss.heads.dense import DenseAdapter, Matching
 
-__all__ = ["FCOSAdapter"]
-
 
 class FCOSAdapter(DenseAdapter):
     """`fcos`: replaces ``bbox_regression`` of torchvision's ``FCOS`` or a subclass of it; centerness stays as it is.

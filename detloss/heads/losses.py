@@ -15,8 +15,6 @@ from detloss.errors import InjectionError
 from detloss.heads.compiled import call_compiled
 from detloss.loss import BoxRegressionLoss, Space, at_least_float32
 
-__all__ = ["HeadLosses", "Matches", "Pairs", "Term"]
-
 
 @dataclass(frozen=True, eq=False)
 class Matches:

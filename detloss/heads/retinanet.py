@@ -8,8 +8,6 @@ from torchvision.models.detection import RetinaNet, retinanet
 
 from detloss.heads.dense import DenseAdapter, Matching
 
-__all__ = ["RetinaNetAdapter"]
-
 
 class RetinaNetAdapter(DenseAdapter):
     """`retinanet`: replaces ``bbox_regression`` of torchvision's ``RetinaNet`` or a subclass of it.

@@ -13,8 +13,6 @@ from detloss.errors import InjectionError
 from detloss.heads.base import HeadAdapter, image_sizes
 from detloss.heads.losses import Matches
 
-__all__ = ["RoIHeadsAdapter"]
-
 
 class RoIHeadsAdapter(HeadAdapter):
     """`roi_heads`: replaces ``loss_box_reg`` of torchvision's ``RoIHeads`` or a subclass of it.

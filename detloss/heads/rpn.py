@@ -11,8 +11,6 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from detloss.heads.base import HeadAdapter, Recorded, image_sizes
 from detloss.heads.losses import Matches
 
-__all__ = ["RPNAdapter"]
-
 
 class RPNAdapter(HeadAdapter):
     """`rpn`: replaces ``loss_rpn_box_reg`` of torchvision's ``RegionProposalNetwork`` or a subclass of it.

@@ -9,8 +9,6 @@ from torchvision.models.detection.ssd import SSD
 
 from detloss.heads.dense import DenseAdapter, Matching
 
-__all__ = ["SSDAdapter"]
-
 
 class SSDAdapter(DenseAdapter):
     """`ssd`: replaces ``bbox_regression`` of torchvision's ``SSD`` (SSDlite is one) or a subclass of it.

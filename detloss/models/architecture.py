@@ -23,18 +23,6 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from detloss.config import ModelConfig
 
-__all__ = [
-    "FPN_MODELS",
-    "MODULE_OPTIONS",
-    "REFUSALS",
-    "TRAINABLE",
-    "Architecture",
-    "accepted_options",
-    "backbones",
-    "detectors",
-    "find_architecture",
-]
-
 TRAINABLE = "trainable_backbone_layers"
 """The option that says how many layers of a pretrained backbone are not frozen."""
 

@@ -26,8 +26,6 @@ from detloss.models.pretrained import (
 )
 from detloss.registry import one_scan
 
-__all__ = ["build_model"]
-
 
 def build_model(config: ConfigSource, overrides: Iterable[str] = ()) -> nn.Module:
     """Build the detector that a config describes and inject its losses.

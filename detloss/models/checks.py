@@ -29,8 +29,6 @@ from detloss.models.architecture import (
 from detloss.registry import HEAD_GROUP, get_plugin
 from detloss.text import did_you_mean, near
 
-__all__ = ["check_model"]
-
 
 def check_model(notes: Notes) -> None:
     """Note what torchvision will not accept in a config: names of model, weights and backbone, and options."""

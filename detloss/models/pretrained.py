@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from detloss.errors import ConfigError
 
-__all__ = ["COUNTS", "check_matches", "member_of_state", "read_checkpoint", "read_state", "renew_predictors"]
-
 COUNTS = {"num_classes": "categories", "num_keypoints": "keypoint_names"}
 """Option of a builder that decides the size of predictors -> what torchvision's weights call the names counted."""
 

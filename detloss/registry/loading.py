@@ -17,8 +17,6 @@ from detloss.registry.plugin import LoadedPlugin, Plugin
 from detloss.registry.requirements import unmet
 from detloss.text import nearest, one_line, printable
 
-__all__ = ["NOT_IMPORTED", "blamed", "check_class", "failure", "load", "load_error"]
-
 NOT_IMPORTED = "Nothing of it was imported."
 """What the error says of a package that was built for another detloss."""
 

@@ -14,8 +14,6 @@ from detloss.text import printable
 if TYPE_CHECKING:
     from detloss.loss import BoxRegressionLoss
 
-__all__ = ["GROUPS", "HEAD_GROUP", "LOSS_GROUP", "REGISTERED", "Group", "LoadedPlugin", "Plugin"]
-
 
 @dataclass(frozen=True, order=True)
 class Group:

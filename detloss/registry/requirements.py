@@ -11,8 +11,6 @@ from detloss.text import one_line
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-__all__ = ["Unmet", "unmet"]
-
 
 class Unmet(NamedTuple):
     """A requirement that is not met.

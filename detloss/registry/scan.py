@@ -14,8 +14,6 @@ from detloss.registry.plugin import GROUPS, REGISTERED, Group, Plugin
 from detloss.registry.requirements import unmet
 from detloss.text import clipped, printable
 
-__all__ = ["Scan", "contested", "scan"]
-
 
 @dataclass(frozen=True)
 class Scan:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from operator import ge, gt, le, lt
 from typing import NamedTuple
 
-__all__ = ["Parameter", "parsed", "problem_of_parameters"]
-
 
 class Parameter(NamedTuple):
     """One parameter, as source code.

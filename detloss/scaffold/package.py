@@ -16,8 +16,6 @@ from detloss.registry.distributions import normalized
 from detloss.scaffold.fields import parsed
 from detloss.scaffold.questions import NAME, QUESTIONS, Question, module_of
 
-__all__ = ["TEMPLATE", "write_plugin"]
-
 TEMPLATE = Path(__file__).parent / "template"
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from detloss.registry.entry_points import NAME_PATTERN
 from detloss.scaffold.fields import YAML_WORDS, problem_of_parameters
 
-__all__ = ["NAME", "QUESTIONS", "Question", "module_of"]
-
 
 @dataclass(frozen=True)
 class Question:

@@ -20,8 +20,6 @@ from detloss.testing.subject import Subject, SubjectLike, subject_of
 from detloss.testing.trial import DoesNotApply, Trial
 from detloss.text import printable
 
-__all__ = ["Check", "Outcome", "Result"]
-
 Outcome = Literal["passed", "failed", "excepted", "not_applicable"]
 """``excepted``: it failed, and a declared exception says why; ``not_applicable``: the promise has no meaning for it."""
 

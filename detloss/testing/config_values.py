@@ -18,22 +18,6 @@ from pydantic_core import to_jsonable_python
 from detloss.loss import LossConfig, NestedSpec
 from detloss.registry import find_plugins
 
-__all__ = [
-    "Place",
-    "accepts",
-    "changed",
-    "choices",
-    "declares",
-    "is_model",
-    "other_values",
-    "owner_of",
-    "parameters",
-    "places",
-    "value_at",
-    "with_fields",
-    "written",
-]
-
 Place = tuple[str | int, ...]
 """Where a value stands: a field, and the keys and indices below it."""
 

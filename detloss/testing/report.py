@@ -14,8 +14,6 @@ from detloss.testing.checks import CHECKS
 from detloss.testing.subject import Subject, SubjectLike, subject_of
 from detloss.text import near
 
-__all__ = ["Report", "check_exceptions", "check_loss", "results"]
-
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 

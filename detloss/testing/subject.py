@@ -13,8 +13,6 @@ from detloss.config import check_spec
 from detloss.loss import BoxRegressionLoss, LossConfig, NestedSpec
 from detloss.registry import Plugin, find_plugins
 
-__all__ = ["Subject", "SubjectLike", "subject_of"]
-
 SubjectLike = str | Mapping[str, Any] | NestedSpec | type[BoxRegressionLoss] | BoxRegressionLoss
 """A loss: its name, its spec, its class (with its default parameters) or an instance (with its own)."""
 

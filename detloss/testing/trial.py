@@ -15,20 +15,6 @@ from detloss.errors import ConformanceError
 from detloss.loss import BoxRegressionLoss
 from detloss.testing.subject import Subject
 
-__all__ = [
-    "PAIRWISE",
-    "DoesNotApply",
-    "Pair",
-    "Trial",
-    "pair_at",
-    "random_state",
-    "same",
-    "scale",
-    "set_progress",
-    "set_seed",
-    "shown",
-]
-
 IMAGE_SIZE = (800.0, 1000.0)
 """Height and width in pixels of the network input that the pairs are said to lie in."""
 SHORTEST, LONGEST = 4.0, 300.0

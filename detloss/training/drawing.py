@@ -10,8 +10,6 @@ from torchvision.transforms.v2 import functional
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.evaluation import Detections
 
-__all__ = ["draw_predictions"]
-
 _COLOURS = ("#e41a1c", "#377eb8", "#2f8f2f", "#984ea3", "#d95f02", "#a65628", "#c51b7d", "#008b8b")
 """Colours of labels 1, 2, ..., repeated: dark enough for white text on them."""
 _LEAST_SCORE = 0.5

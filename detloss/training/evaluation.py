@@ -14,8 +14,6 @@ import torch
 from hotcoco import COCO, COCOeval
 from torch import Tensor
 
-__all__ = ["METRICS", "Detections", "coco_from_targets", "evaluate_boxes"]
-
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """COCO's twelve numbers in their order; -1 where the ground truth has no object to measure on."""
 _TRUTH = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")

@@ -20,19 +20,6 @@ from detloss.training.data.dataset import DetectionDataset
 from detloss.training.evaluation import Detections
 from detloss.training.settings import TrainConfig, as_plain
 
-__all__ = [
-    "check_places",
-    "final_metrics",
-    "holds_files",
-    "is_whole",
-    "locked",
-    "write_predictions",
-    "write_start",
-    "write_text",
-    "write_whole",
-    "writing",
-]
-
 log = logging.getLogger(__name__)
 
 _FILES = frozenset((

@@ -23,8 +23,6 @@ from detloss.training.data.dataset import DetectionDataset, Target, collate
 from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
 from detloss.training.settings import TrainConfig
 
-__all__ = ["FarWeightWarning", "model_and_batches"]
-
 log = logging.getLogger(__name__)
 
 Batch = tuple[list[Tensor], list[Target]]

@@ -20,9 +20,6 @@ from detloss.training.evaluation import Detections
 from detloss.training.optimization import Schedule, build_optimizer, learning_rate_factor
 from detloss.training.settings import FitConfig
 
-__all__ = ["DetectionModule", "gradient_scaler"]
-
-
 Batch = tuple[Sequence[Tensor], Sequence[dict[str, Any]]]
 """Images and targets."""
 

@@ -12,8 +12,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from detloss.training.settings import FitConfig
 
-__all__ = ["Schedule", "build_optimizer", "learning_rate_factor", "parameter_groups"]
-
 _NO_DECAY = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 _START = 1 / 25
 """Learning rate at the first step as a fraction of the peak, as in torch's one-cycle schedule."""

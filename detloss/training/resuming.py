@@ -18,8 +18,6 @@ from detloss.training.checkpoints import AtomicCheckpointIO
 from detloss.training.module import DetectionModule
 from detloss.training.optimization import parameter_groups
 
-__all__ = ["broken", "read_last", "read_weights", "restore_best"]
-
 
 def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
     """Read the checkpoint that a run goes on from; None where it was stopped before its first one.

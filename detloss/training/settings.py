@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from detloss.config import ModelConfig
 
-__all__ = ["AugmentConfig", "DataConfig", "FitConfig", "ShapesConfig", "SplitConfig", "TrainConfig"]
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(

@@ -25,8 +25,6 @@ from detloss.training.data.images import image_size
 from detloss.training.data.records import ImageRecord, is_number, read_records, shown
 from detloss.training.data.segmentations import segmentation_fault
 
-__all__ = ["LEAST_SIDE", "Annotations", "Skipped", "is_tiny", "read_annotations"]
-
 LEAST_SIDE = 1.0
 """Boxes that are narrower or lower than this, in pixels of their image, are no targets in any split.
 

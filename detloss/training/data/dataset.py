@@ -24,8 +24,6 @@ from detloss.training.data.coco import Annotations, Skipped, is_tiny, read_annot
 from detloss.training.data.images import read_image
 from detloss.training.data.segmentations import mask_of
 
-__all__ = ["CocoDataset", "DetectionDataset", "Item", "Target", "collate"]
-
 Target = dict[str, Tensor]
 Item = tuple[Tensor, Target]
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from detloss.training.data.records import is_number
 
-__all__ = ["Key", "key_of", "places_of"]
-
 Key = int | float | str
 
 

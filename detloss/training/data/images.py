@@ -16,8 +16,6 @@ from torch import Tensor
 from detloss.errors import DataError
 from detloss.text import printable, reason
 
-__all__ = ["FORMATS", "image_size", "read_image"]
-
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 """What Pillow may decode. Any file may hold any format: for an EPS named .jpg it would start Ghostscript."""
 _ORIENTATION = 0x0112

@@ -16,8 +16,6 @@ from typing_extensions import TypedDict  # typing's own has no generics before P
 from detloss.errors import DataError
 from detloss.text import clipped, printable, reason
 
-__all__ = ["BoxRecord", "CategoryRecord", "CocoFile", "ImageRecord", "is_number", "read_records", "shown"]
-
 _MOST_ERRORS = 10
 """Faults of one file that its error lists."""
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from detloss.training.data.records import is_number, shown
 
-__all__ = ["mask_of", "segmentation_fault"]
-
 _LONGEST_SIDE = 2**16
 """Sides of the largest image that masks are made for; the memory that a polygon needs grows with them."""
 

@@ -17,8 +17,6 @@ from detloss.training.data.dataset import CocoDataset, DetectionDataset
 from detloss.training.data.synthetic import ShapesDataset
 from detloss.training.settings import SplitConfig, TrainConfig, absolute, absolute_overrides
 
-__all__ = ["Source", "default_config", "open_datasets", "read_config", "with_classes"]
-
 Source = str | Path | Mapping[str, Any] | TrainConfig
 
 

@@ -19,8 +19,6 @@ from detloss.training.data.coco import Annotations
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.settings import ShapesConfig
 
-__all__ = ["SHAPES", "ShapesDataset", "draw"]
-
 SHAPES = ("circle", "square", "triangle")
 """Names of labels 1, 2, 3."""
 

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-__all__ = ["Buffers", "Flag"]
-
 
 class Flag:
     """A number on its way from the device to the host."""

@@ -16,8 +16,6 @@ from detloss.errors import DetlossError
 from detloss.heads.losses import Pairs
 from detloss.registry import REGISTERED, get_plugin
 
-__all__ = ["Batch", "Step", "explain"]
-
 _MOST_ROWS = 8
 """So many pairs of a loss are shown; the rest are counted."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["root"]
-
 
 def root(x: Tensor) -> Tensor:
     """Return ``sqrt(x)`` with gradient 0, not infinity, at 0.

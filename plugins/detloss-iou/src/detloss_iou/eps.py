@@ -6,8 +6,6 @@ from pydantic import Field
 
 from detloss.loss import LossConfig
 
-__all__ = ["EpsConfig"]
-
 
 class EpsConfig(LossConfig):
     """Parameters of a loss that has none but eps."""

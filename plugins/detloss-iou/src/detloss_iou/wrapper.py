@@ -11,8 +11,6 @@ from detloss.errors import ConfigError
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss, LossConfig, NestedSpec
 from detloss_iou.eps import EpsConfig
 
-__all__ = ["IoUWrapper", "extras_for"]
-
 
 class IoUWrapper(BoxRegressionLoss):
     """A loss that puts another IoU into a base, whose penalties stay.
