@@ -1,7 +1,5 @@
 """How strongly each injected loss pulls on its head, next to the loss that torchvision would have there."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

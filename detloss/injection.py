@@ -1,7 +1,5 @@
 """Put losses into the heads of a detector, see what is in them, and take them out again."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast

@@ -3,8 +3,6 @@
 Measured, not declared: the slope of the loss at some pairs, as the prediction moves along the line of the centers.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import Literal, NamedTuple
 

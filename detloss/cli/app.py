@@ -10,8 +10,6 @@ exits with 1. Wrong usage (exit 2) is ``raise typer.BadParameter(...)``.
 `list` and `doctor`, which `main` runs without typer, import it for types only: their annotations find it here.
 """
 
-from __future__ import annotations
-
 import inspect
 import traceback
 from importlib import import_module

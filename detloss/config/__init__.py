@@ -5,8 +5,6 @@ A config is plain data (YAML, TOML, JSON or a mapping). It is validated in two s
 A name is looked up among the installed plugins and is never an import path.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Only plain data is read: YAML tags are refused, aliases may not multiply, and a key may appear once.
 """
 
-from __future__ import annotations
-
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -4,8 +4,6 @@ Neither says where a value stands. JSON is YAML too, so its places come from the
 text; of what is wrong in TOML the key path alone is known.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

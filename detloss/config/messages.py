@@ -1,7 +1,5 @@
 """Words for what is wrong with a config: key paths, values as found, hints."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args

@@ -1,7 +1,5 @@
 """Overrides of a config, ``key.path=value`` each, as ``--set`` takes them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Reading YAML 1.2 as plain data: tags are refused, aliases may not multiply, a key may appear once."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -3,8 +3,6 @@
 What is wrong is noted, not raised, so that one error can list all of it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ It imports neither torch nor pydantic nor any plugin into this process, so that 
 imported: libraries and plugins are loaded apart, as `detloss.doctor.processes` says.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ It reports to its stdout, one JSON object a line, before and after each step: wh
 at which step. What libraries print goes to stderr.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """What plugins need around them: Python, libraries that fit together, compilers, CUDA."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

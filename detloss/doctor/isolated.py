@@ -4,8 +4,6 @@ Whatever it does there costs that process only: it may hang, crash, leave, print
 working directory or start processes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import json

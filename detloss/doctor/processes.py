@@ -1,7 +1,5 @@
 """Load plugins apart from this process: nothing that they do at import can hurt it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

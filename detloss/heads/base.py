@@ -18,8 +18,6 @@ Nothing of the head's module or of torchvision's is changed, and the instance ke
 checkpoint keys.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

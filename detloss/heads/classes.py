@@ -1,7 +1,5 @@
 """The class of one instance with another class in front of it: making it, and taking it out of what came on top."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator
 from types import FunctionType

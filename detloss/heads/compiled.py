@@ -6,8 +6,6 @@ loop over the boxes, and what is left of backward is a multiplication. Where a l
 backward are compiled as those of any module.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """What the one-stage detectors share: RetinaNet, FCOS and SSD match anchors themselves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 

@@ -1,7 +1,5 @@
 """The losses of a detector in eval mode."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial

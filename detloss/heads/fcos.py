@@ -1,7 +1,5 @@
 """FCOS."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torchvision.models.detection import FCOS, fcos

@@ -1,7 +1,5 @@
 """The losses of one head as they run: what they are fed, how they are weighed, divided and summed."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,5 @@
 """The box head of Faster, Mask and Keypoint R-CNN."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

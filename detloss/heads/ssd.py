@@ -1,7 +1,5 @@
 """SSD and SSDlite."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The detectors of torchvision: how each is built, from which backbone, and with which options."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

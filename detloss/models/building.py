@@ -1,7 +1,5 @@
 """Building detectors of torchvision from a config, with weights from its hub cache or from a file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

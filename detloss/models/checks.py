@@ -1,7 +1,5 @@
 """What torchvision will not accept in a config, noted with file, line and key like any other finding."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from inspect import Parameter
 from pathlib import Path

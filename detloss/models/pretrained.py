@@ -1,7 +1,5 @@
 """State dicts in files: read without running code, compared with a model, handed to torchvision's builders."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 `write_plugin` answers the `QUESTIONS`, renders every file of ``template/``, and only then writes one new folder.
 """
 
-from __future__ import annotations
-
 from detloss.scaffold.package import write_plugin
 from detloss.scaffold.questions import NAME, QUESTIONS, Question
 

@@ -1,7 +1,5 @@
 """The parameters of a new loss, written as ``alpha=3.0:ge=1,le=10 beta=1``."""
 
-from __future__ import annotations
-
 import json
 import keyword
 import re

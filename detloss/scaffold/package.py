@@ -1,7 +1,5 @@
 """Write a plugin package from the template."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from datetime import date

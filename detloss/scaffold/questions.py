@@ -1,7 +1,5 @@
 """What `detloss new` asks: each question with its default, and what is wrong with an answer."""
 
-from __future__ import annotations
-
 import json
 import keyword
 import re

@@ -9,8 +9,6 @@ In a plugin's tests, one parametrized line::
 Or all at once: ``print(check_loss("my_loss"))``, and on the command line ``detloss check my_loss``.
 """
 
-from __future__ import annotations
-
 from detloss.testing.check import Check, Result
 from detloss.testing.checks import CHECKS
 from detloss.testing.report import Report, check_loss

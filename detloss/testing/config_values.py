@@ -3,8 +3,6 @@
 Values within tuples, mappings and models count too.
 """
 
-from __future__ import annotations
-
 import enum
 import sys
 from collections.abc import Iterable, Iterator

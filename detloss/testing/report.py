@@ -1,7 +1,5 @@
 """What a loss comes to under all checks."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

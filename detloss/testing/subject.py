@@ -1,7 +1,5 @@
 """The loss that is checked, however it was named."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass

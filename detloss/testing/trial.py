@@ -1,7 +1,5 @@
 """One try of one check: builds, feeds and compares."""
 
-from __future__ import annotations
-
 import math
 import pickle
 import random

@@ -1,7 +1,5 @@
 """Drawing predictions beside ground truth."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont

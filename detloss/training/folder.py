@@ -1,7 +1,5 @@
 """A run's folder: whole files, one process at a time, and what a run writes once: config, reports, final numbers."""
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

@@ -2,8 +2,6 @@
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """`DetectionModule`: any torchvision detector in Lightning."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

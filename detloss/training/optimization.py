@@ -1,7 +1,5 @@
 """The optimizer and the learning rate of a run, as its config says, also where it is resumed under another one."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

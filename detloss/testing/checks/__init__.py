@@ -1,7 +1,5 @@
 """All checks, in the order in which they run: the cheapest first."""
 
-from __future__ import annotations
-
 from detloss.testing.check import Check
 from detloss.testing.checks import (
     bounds,

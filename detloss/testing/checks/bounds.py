@@ -1,7 +1,5 @@
 """The check of the bounds that a Config sets its parameters."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace

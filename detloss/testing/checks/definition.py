@@ -1,7 +1,5 @@
 """Checks of the class itself: Config, source, weights and package."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import re

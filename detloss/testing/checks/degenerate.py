@@ -1,7 +1,5 @@
 """Checks with degenerate boxes: without area, inverted, far away, NaN."""
 
-from __future__ import annotations
-
 import warnings
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Checks of a loss in a head and in training."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

@@ -1,7 +1,5 @@
 """The check that no parameter is ignored."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Checks of what a loss and its copies remember."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Checks under what torch does to a function: compilers, vmap, meta tensors."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from types import FunctionType

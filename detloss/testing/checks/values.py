@@ -1,7 +1,5 @@
 """Checks of the values: shape, dependences, and what the class declares."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from functools import partial

@@ -5,8 +5,6 @@ category's number is its label; 0 is the background), annotations 1..N. The file
 be trained on is skipped and reported, annotation by annotation.
 """
 
-from __future__ import annotations
-
 import os
 from array import array
 from collections import Counter

@@ -5,8 +5,6 @@ float32 (x1, y1, x2, y2 in pixels), ``labels`` ``(N,)`` int64 from 1, and ``imag
 An image without boxes has boxes of shape ``(0, 4)``.
 """
 
-from __future__ import annotations
-
 import os
 from abc import abstractmethod
 from collections import defaultdict

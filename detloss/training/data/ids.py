@@ -1,7 +1,5 @@
 """Which image or category an id in a COCO file means."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Reading an image file as RGB, the right way up, on one scale for all images of a data set."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

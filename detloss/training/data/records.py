@@ -1,7 +1,5 @@
 """The records of a COCO file, read by pydantic, and the names of other files that are given in its place."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

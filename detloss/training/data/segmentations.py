@@ -1,7 +1,5 @@
 """Segmentations of COCO annotations: what is wrong with one, and the mask that it stands for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Where a run comes from: its config, read and completed, and the data sets that the config names."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files

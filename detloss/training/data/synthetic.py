@@ -4,8 +4,6 @@ Picture i of a seed is always the same. Each shape has a colour, a size and a pl
 squares and triangles are turned a little. Boxes are exact: they are read off the drawn pixels.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cached_property
 from typing import Any

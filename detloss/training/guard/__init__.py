@@ -2,8 +2,6 @@
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
-from __future__ import annotations
-
 import logging
 from typing import Any, Literal
 

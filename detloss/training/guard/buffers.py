@@ -1,7 +1,5 @@
 """What a step must put back, and numbers on their way from the device to the host."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

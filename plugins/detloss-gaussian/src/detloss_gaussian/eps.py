@@ -1,7 +1,5 @@
 """The parameter that the losses with quotients of sides have."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from detloss.loss import LossConfig

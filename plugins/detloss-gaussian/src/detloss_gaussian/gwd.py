@@ -1,7 +1,5 @@
 """Gaussian Wasserstein distance loss."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Normalized Wasserstein distance loss."""
 
-from __future__ import annotations
-
 import math
 
 import torch

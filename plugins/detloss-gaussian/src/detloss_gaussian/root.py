@@ -1,7 +1,5 @@
 """A square root for distances."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Alpha-IoU loss."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Control distance IoU loss."""
 
-from __future__ import annotations
-
 from pydantic import Field
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The parameter that nearly every loss of this package has."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from detloss.loss import LossConfig

@@ -1,7 +1,5 @@
 """Inner-IoU: a wrapper."""
 
-from __future__ import annotations
-
 from pydantic import Field
 from torch import Tensor
 

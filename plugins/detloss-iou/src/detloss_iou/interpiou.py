@@ -1,7 +1,5 @@
 """InterpIoU loss."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from detloss.boxes import bounded, iou, pair_boxes

@@ -1,7 +1,5 @@
 """A parameter that holds two fractions."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field

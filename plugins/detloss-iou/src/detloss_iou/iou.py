@@ -1,7 +1,5 @@
 """IoU loss."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Literal
 

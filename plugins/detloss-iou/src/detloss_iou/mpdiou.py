@@ -1,7 +1,5 @@
 """Minimum point distance IoU loss."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from detloss.boxes import pair_boxes, squared_norm

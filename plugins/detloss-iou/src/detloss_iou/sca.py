@@ -1,7 +1,5 @@
 """Side and corner aligned loss."""
 
-from __future__ import annotations
-
 from pydantic import Field
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Unified-IoU: a wrapper."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Literal
 

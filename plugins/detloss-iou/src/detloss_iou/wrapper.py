@@ -1,7 +1,5 @@
 """A loss around another one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Balanced L1 loss."""
 
-from __future__ import annotations
-
 import math
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Huber loss."""
 
-from __future__ import annotations
-
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import huber_loss

@@ -1,7 +1,5 @@
 """L1 loss."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn.functional import l1_loss
 

@@ -1,7 +1,5 @@
 """Smooth L1 loss."""
 
-from __future__ import annotations
-
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
