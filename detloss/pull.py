@@ -40,10 +40,7 @@ def measure_pull(loss: BoxRegressionLoss) -> Pull:
 def _weakest(loss: BoxRegressionLoss, distance: float, size: float = 1.0) -> float:
     """Return the weakest pull over the directions, per side of movement.
 
-    Args:
-        loss: In evaluation mode.
-        distance: Of the centers, in sides of the target along each axis of a direction.
-        size: Sides of the prediction, in those of the target.
+    The centers are `distance` sides of the target apart, along each axis; the prediction has `size` of its sides.
     """
     # In float64, where no slope is rounding.
     sides = torch.tensor([80.0, 60.0], dtype=torch.float64)

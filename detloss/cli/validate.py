@@ -55,12 +55,7 @@ def command(
 
 
 def resolve(file: Path, overrides: list[str], *, needs: bool = True) -> dict[str, Any]:
-    """Return what a config comes to, as data that JSON can hold.
-
-    Args:
-        file: The config.
-        overrides: ``key.path=value`` each.
-        needs: Whether to try what it needs besides: weights, and data to train on.
+    """Return what a config comes to, as data that JSON can hold, and try what it `needs`: weights, and data.
 
     Raises:
         ConfigError: The config is wrong, or weights are missing or do not fit.

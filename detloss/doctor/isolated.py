@@ -116,11 +116,7 @@ class Trial:
 def import_plugin(plugin: Plugin, folder: Path, timeout: float, reports: int | None) -> NoReturn:
     """Import the plugin and write down what came of it: all that the process that is watched does.
 
-    Args:
-        plugin: What to import.
-        folder: Takes output and result.
-        timeout: Seconds after which the place where it hangs is written down.
-        reports: A descriptor of the process that this one is a fork of, to be closed; None in a new Python.
+    After `timeout` seconds the place where it hangs is written down. A fork closes its parent's descriptor `reports`.
     """
     try:
         if hasattr(os, "setsid"):

@@ -71,14 +71,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_matches(path: str | Path, state: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Check that a state dict has the keys and shapes of a model.
+    """Check that a state dict, read from `path`, has the keys and shapes of a model, which may be on the meta device.
 
-    The counters of batch normalisation are not compared: torchvision's frozen kind has none.
-
-    Args:
-        path: Where the state came from, for the message.
-        state: The state dict.
-        model: What it is meant for; on the meta device it costs nothing.
+    The counters of batch normalization are not compared: torchvision's frozen kind has none.
 
     Raises:
         ConfigError: Keys are missing or unexpected, or shapes differ; the first few are named.

@@ -37,11 +37,8 @@ class AllowList:
     def check(self, offers: Mapping[str, Collection[str]], installed: Collection[str], faulty: Collection[str]) -> None:
         """Refuse an entry that allows nothing: a slip of the pen must not pass for a rule.
 
-        Args:
-            offers: Package, normalised -> the names of its losses and heads.
-            installed: All packages, normalised.
-            faulty: Those among them whose offers cannot all be read: that is reported as what it is, and what such a
-                package would offer is no slip.
+        Takes what each package (normalized) offers, all packages, and those whose offers cannot all be read: these are
+        reported as what they are, and what such a package would offer is no slip.
 
         Raises:
             AllowListError: With every such entry, and near names.

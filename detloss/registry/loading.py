@@ -71,10 +71,7 @@ def check_class(plugin: Plugin, target: Any) -> None:
 def blamed(plugin: Plugin, doing: str, *passing: type[Exception]) -> Iterator[None]:
     """Turn whatever the code of a plugin raises in this block into an error that names it, ``SystemExit`` included.
 
-    Args:
-        plugin: Whose code runs.
-        doing: What it does, in words that ``raised ZeroDivisionError`` goes on from.
-        *passing: Errors that are meant for the caller.
+    The error says ``doing``, in words that ``raised ZeroDivisionError`` goes on from. Errors to be let pass are named.
 
     Raises:
         PluginLoadError: It raised anything else, but for the user's KeyboardInterrupt.

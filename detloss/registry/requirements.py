@@ -27,11 +27,9 @@ class Unmet(NamedTuple):
 
 
 def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[Unmet]:
-    """Yield each requirement that is not met.
+    """Yield each of the ``Requires-Dist`` lines that is not met by what is installed (normalized name -> version).
 
-    Args:
-        requires: ``Requires-Dist`` lines; those for an extra or another platform are passed over.
-        installed: Normalised name -> version.
+    Those for an extra or another platform are passed over.
     """
     flaws = 0
     # Runs of blanks take the patterns of packaging the square of their length.

@@ -49,11 +49,7 @@ class Scan:
 
 
 def scan(path: Iterable[object] | None = None) -> Scan:
-    """Find all plugins, and what is wrong with them, without importing anything. It does not raise.
-
-    Args:
-        path: Folders and archives to search instead of ``sys.path``.
-    """
+    """Find all plugins in ``path`` (else ``sys.path``), and what is wrong; nothing is imported, nothing raised."""
     reading = read_groups([group.name for group in GROUPS], path)
     claims = [
         Plugin(

@@ -32,10 +32,7 @@ class ClassSource(NamedTuple):
 def read_class(module: str, attribute: str, near: Path | None = None) -> ClassSource:
     """Read what the class ``attribute`` says in the file of ``module``; no import in it is followed.
 
-    Args:
-        module: The dotted name of the module.
-        attribute: A class at the top of it.
-        near: A folder that is searched before ``sys.path``.
+    The module is looked for in the folder ``near`` before ``sys.path``.
     """
     for file in _files(module, near):
         try:

@@ -79,13 +79,7 @@ def owner_of(config: LossConfig, parameter: Place) -> BaseModel:
 
 
 def other_values(config: LossConfig, parameter: Place, numbers: int | None = None) -> Iterator[LossConfig]:
-    """Yield the Config with other values of one parameter that it accepts.
-
-    Args:
-        config: The values of all other parameters.
-        parameter: The place of the one that changes.
-        numbers: At most how many numbers are tried; of modes and the like, each is.
-    """
+    """Yield the Config with other values of one parameter that it accepts; of numbers, at most so many."""
     annotation = type(owner_of(config, parameter)).model_fields[str(parameter[-1])].annotation
     for place, value in places(config):
         if place[: len(parameter)] != parameter:

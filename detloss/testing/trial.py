@@ -137,13 +137,7 @@ class Trial:
             self.expect(False, "values with a gradient into the prediction", found, advice)
 
     def expect(self, ok: bool, expected: str, found: object, advice: str) -> None:
-        """Compare once.
-
-        Args:
-            ok: Whether the promise holds.
-            expected: What it promises.
-            found: What there is instead.
-            advice: What to do about it; a whole sentence.
+        """Compare once: where a promise does not hold, say what it promises, what there is, and what to do.
 
         Raises:
             ConformanceError: It does not hold.
@@ -162,18 +156,12 @@ class Trial:
         beside: Tensor | None = None,
         where: Callable[[int], str] = "pair {}".format,
     ) -> None:
-        """Compare row by row; the message is about the first wrong one.
+        """Compare ``(N,)`` or ``(N, ...)`` booleans row by row; the message is about the first wrong one.
 
-        Args:
-            ok: ``(N,)`` or ``(N, ...)`` booleans: whether the promise holds.
-            expected: What it promises.
-            found: ``(N,)`` or ``(N, ...)`` what there is.
-            advice: What to do about it; a whole sentence.
-            beside: Of the shape of ``found``: what that was compared with.
-            where: Names a row.
+        It shows what is found there, ``beside`` what that was compared with, and names the row by ``where``.
 
         Raises:
-            ConformanceError: It does not hold in some row.
+            ConformanceError: The promise does not hold in some row.
         """
         self.comparisons += ok.numel()
         rows = ok.reshape(len(ok), math.prod(ok.shape[1:])).all(dim=1)

@@ -77,9 +77,8 @@ class Collected:
     def metrics(self, dataset: Any) -> dict[str, float]:
         """Return COCO's numbers and the mean losses.
 
-        Args:
-            dataset: Where it has a COCO dictionary, or a pycocotools object, as attribute ``coco`` that holds these
-                images, that is the ground truth; else the targets are.
+        Where a data set has a COCO dictionary, or a pycocotools object, as attribute ``coco`` that holds these images,
+        that is the ground truth; else the targets are.
         """
         truth = getattr(dataset, "coco", None)
         truth = getattr(truth, "dataset", truth)

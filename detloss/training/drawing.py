@@ -23,13 +23,7 @@ _PAIRS_A_ROW = 2
 def draw_predictions(
     dataset: DetectionDataset, detections: Sequence[Detections], least_score: float = _LEAST_SCORE
 ) -> Image.Image:
-    """Draw pairs of pictures: ground truth on the left, predictions with their scores on the right.
-
-    Args:
-        dataset: The pictures, their ground truth and the names of the labels.
-        detections: What was found in each picture to draw.
-        least_score: Detections with less are left out.
-    """
+    """Draw pairs of images: ground truth left, predictions of at least `least_score` with their scores right."""
     pairs = [_pair(dataset, found, least_score) for found in detections]
     width, height = (max(pair.size[axis] for pair in pairs) for axis in (0, 1))
     columns = min(_PAIRS_A_ROW, len(pairs))

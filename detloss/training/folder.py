@@ -36,10 +36,6 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
 
-    Args:
-        path: The file to replace; its folder is made if needed.
-        write: Is called with the path to write to.
-
     Raises:
         OSError: it cannot be written; `path` is as it was, and nothing is left beside it.
     """
@@ -139,13 +135,7 @@ def is_whole(path: Path) -> bool:
 
 
 def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, DetectionDataset]) -> None:
-    """Write the resolved config, report what of the data is not used, and clear what a killed run left half done.
-
-    Args:
-        folder: The run's folder.
-        config: The resolved config.
-        datasets: Data sets by split.
-    """
+    """Write the resolved config, report what of the data is not used, and clear what a killed run left half done."""
     for part in folder.glob(_PARTS):
         part.unlink()
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
@@ -159,13 +149,7 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
 
 
 def write_predictions(path: Path, detections: Iterable[Detections], known: Annotations) -> None:
-    """Write detections as COCO results with the annotation file's own ids.
-
-    Args:
-        path: The JSON file.
-        detections: What was found, picture by picture.
-        known: The annotations of these pictures.
-    """
+    """Write detections as COCO results with the annotation file's own ids."""
     results = [
         {
             "image_id": known.image_ids[found.image_id - 1],
@@ -180,12 +164,7 @@ def write_predictions(path: Path, detections: Iterable[Detections], known: Annot
 
 
 def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float]) -> dict[str, Any]:
-    """COCO's numbers and losses of the best and the last evaluation with their epochs, and COCO's on the test data.
-
-    Args:
-        lines: The run's metrics file.
-        test: Empty where there is no test data.
-    """
+    """COCO's numbers and losses of the best and the last evaluation with their epochs, and of the test data, if any."""
     evaluations = [line for line in lines if "val/AP" in line]
     metrics: dict[str, Any] = {
         "best": _numbers(max(evaluations, key=lambda line: float(line["val/AP"]))),

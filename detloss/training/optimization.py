@@ -18,13 +18,7 @@ _END = 1e-4
 
 
 def build_optimizer(model: nn.Module, config: FitConfig, *, fused: bool) -> Optimizer:
-    """Make the optimizer of a config; from a checkpoint it takes what it knows of the parameters, not its settings.
-
-    Args:
-        model: Gives the parameters.
-        config: Names the optimizer and its settings.
-        fused: One kernel for all parameters.
-    """
+    """Make the optimizer of a config; from a checkpoint it takes what it knows of the parameters, not its settings."""
     groups = parameter_groups(model, config.weight_decay)
     optimizer: Optimizer
     if config.optimizer == "sgd":

@@ -24,10 +24,6 @@ def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
 
     The losses may be others than the config's, and so may the optimizer's settings.
 
-    Args:
-        folder: The run's folder.
-        module: What the run would train.
-
     Raises:
         ConfigError: it is lost or damaged, or does not fit the model and the optimizer; says what to do.
     """
@@ -54,11 +50,6 @@ def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
 def restore_best(folder: Path, last: Mapping[str, Any], module: DetectionModule) -> None:
     """Make sure that ``best.ckpt`` holds weights; write it again where ``last.ckpt`` holds the same.
 
-    Args:
-        folder: The run's folder.
-        last: The content of ``last.ckpt``.
-        module: What the run would train.
-
     Raises:
         ConfigError: it is lost; says what to do.
     """
@@ -77,12 +68,7 @@ def restore_best(folder: Path, last: Mapping[str, Any], module: DetectionModule)
 
 
 def read_weights(path: Path, module: DetectionModule, content: type[_Weights] | None = None) -> dict[str, Any]:
-    """Read a checkpoint whose weights fit a model.
-
-    Args:
-        path: ``best.ckpt`` or ``last.ckpt``.
-        module: What it is meant for.
-        content: What it must hold besides weights.
+    """Read a checkpoint whose weights fit a model, and which holds `content` besides.
 
     Raises:
         ConfigError: it is lost or damaged, or does not fit; says what to do.

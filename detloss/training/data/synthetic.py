@@ -90,16 +90,12 @@ class ShapesDataset(DetectionDataset):
 def draw(
     seed: int | tuple[int, ...], size: int, max_objects: int = 4, *, noise: bool = True
 ) -> tuple[Image.Image, list[Box], list[int]]:
-    """Draw one picture.
+    """Draw one image of `size` pixels a side; the seed decides everything.
 
-    Args:
-        seed: Decides everything.
-        size: Side in pixels.
-        max_objects: Most shapes; the number is uniform from 1, and 0 in one picture of ten.
-        noise: Whether the colours are disturbed pixel by pixel.
+    The number of shapes is uniform from 1 to `max_objects`, and 0 in one image of ten. Noise disturbs the colors.
 
     Returns:
-        The RGB picture, each shape's box (x1, y1, x2, y2; the last two exclusive) and label (from 1).
+        The RGB image, each shape's box (x1, y1, x2, y2; the last two exclusive) and label (from 1).
     """
     random = np.random.default_rng(seed)
     background = random.integers(30, 226, 3)

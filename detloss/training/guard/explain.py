@@ -72,12 +72,9 @@ class Step:
 
 
 def explain(step: Step, model: nn.Module, processes: int = 1) -> str:
-    """Say what in a step is not finite, from the input to the gradient.
+    """Say what in a step is not finite, from the input to the gradient; its losses are computed again.
 
-    Args:
-        step: The step; its losses are computed again from what they were given.
-        model: Knows the parameters' names.
-        processes: Each of them must call this function, and all get the findings of all.
+    Of several processes each must call this function, and all get the findings of all.
     """
     findings: list[str] = []
     for batch in step.batches:
