@@ -37,6 +37,10 @@ class Interrupted(KeyboardInterrupt):
         self.folder = folder
 
 
+_STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""What asks a run to stop; Windows has no SIGHUP."""
+
+
 class StopRequestedError(Exception):
     """Takes a requested stop out of Lightning's loops, where KeyboardInterrupt would end the process."""
 
@@ -44,8 +48,9 @@ class StopRequestedError(Exception):
 class Checkpoints(Checkpoint):
     """Keeps ``last.ckpt`` (everything that resuming needs) and ``best.ckpt`` (the weights of the highest val/AP).
 
-    ``last.ckpt`` is written at the end of every epoch, every `every` steps, and after the current step when Ctrl-C
-    or SIGTERM asks for it. A request during the evaluation is met at its end; a second one stops at once.
+    ``last.ckpt`` is written at the end of every epoch, every `every` steps, and after the current step when Ctrl-C,
+    SIGTERM or the end of its terminal (SIGHUP) asks for it. A request during the evaluation is met at its end; a second
+    one stops at once.
 
     Args:
         folder: Where the two files are.
@@ -68,10 +73,12 @@ class Checkpoints(Checkpoint):
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to Ctrl-C and SIGTERM (only a main thread can), after Lightning took note of the handlers."""
+        """Listen to the signals (only a main thread can), after Lightning took note of the handlers."""
         self.started = True
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in (signal.SIGINT, signal.SIGTERM)}
+            # `nohup` has a signal ignored, and that is left so.
+            heard = [kind for kind in _STOPS if signal.getsignal(kind) is not signal.SIG_IGN]
+            self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in heard}
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the signals back."""

@@ -18,13 +18,13 @@ import torch
 from torch import nn
 
 from detloss.config import load_config
-from detloss.errors import ConfigError, DetlossError, NonFiniteError
+from detloss.errors import ConfigError, DataError, DetlossError, NonFiniteError
 from detloss.models import build_model
 from detloss.models.architecture import REFUSALS
 from detloss.text import one_line
 from detloss.training.callbacks import read_metrics
 from detloss.training.checkpoints import Checkpoints, Interrupted, StopRequestedError
-from detloss.training.data.datamodule import DetectionData
+from detloss.training.data.datamodule import DetectionData, loading_failure
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
 from detloss.training.folder import check_places, final_metrics, holds_files, is_whole, locked, write_start, write_text
@@ -72,7 +72,7 @@ def train(
     Raises:
         ConfigError: the config, or what it asks for, is wrong.
         DataError: the data cannot be read.
-        Interrupted: Ctrl-C or SIGTERM; `resume` continues.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; `resume` continues.
         NonFiniteError: a loss or a gradient became NaN or infinite (`guard` in the section `train`).
         DetlossError: a file of the run cannot be written: the disk is full, say.
     """
@@ -104,13 +104,16 @@ def train(
             raise
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}\n{_ways_on(folder)}") from None
-        except OSError as error:
-            if not Path(str(error.filename)).is_relative_to(folder):
-                raise
-            raise DetlossError(
-                f"{error.filename} cannot be written: {error.strerror}. What was written before is whole. Mend that, "
-                f"and go on from {_start(folder)}:\n  {_again(folder)}"
-            ) from error
+        except Exception as error:
+            way_on = f"go on from {_start(folder)}:\n  {_again(folder)}"
+            if failure := loading_failure(error):
+                raise DataError(f"{failure}\nThen {way_on}") from None
+            if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(folder):
+                raise DetlossError(
+                    f"{error.filename} cannot be written: {error.strerror}. What was written before is whole. "
+                    f"Mend that, and {way_on}"
+                ) from error
+            raise
         return TrainResult(folder, metrics, is_main=trainer.is_global_zero)
 
 

@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detloss.config import ModelConfig
+from detloss.errors import ConfigError
 
 
 class _Section(BaseModel):
@@ -155,12 +156,6 @@ class FitConfig(_Section):
     loggers: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = []
     """Further loggers of Lightning; metrics.jsonl is always written."""
 
-    @field_validator("guard", mode="before")
-    @classmethod
-    def _off(cls, value: Any) -> Any:
-        # YAML 1.1 reads the bare word `off` as false.
-        return "off" if value is False else value
-
 
 class TrainConfig(ModelConfig):
     """A model, its losses, its data and its training: the file that `detloss train` takes."""
@@ -176,7 +171,13 @@ class TrainConfig(ModelConfig):
 
 
 def absolute(path: str, folder: Path = Path()) -> str:
-    """A path without ``~``, taken from `folder` where it is relative."""
+    """A path without ``~``, taken from `folder` where it is relative.
+
+    Raises:
+        ConfigError: it holds a NUL, which no path can.
+    """
+    if "\0" in path:
+        raise ConfigError(f"The path {path!r} holds a NUL. Fix: remove it.")
     return str((folder / os.path.expanduser(path)).resolve())  # noqa: PTH111 - Path's own raises for an unknown user
 
 

@@ -149,3 +149,21 @@ def test_after_the_end_resuming_changes_nothing(whole, tmp_path):
     finish(tmp_path / "run")
     finish(tmp_path / "run")
     assert_same_run(reference, tmp_path / "run")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux says in files which workers there are")
+def test_a_killed_run_with_workers_is_resumed_at_once(tmp_path):
+    """Workers that outlive a killed run for some seconds do not keep its folder from the process that resumes it."""
+    config_file(tmp_path, data={"workers": 1}, train={"checkpoint_every": 1})
+    folder = tmp_path / "run"
+    process = killed.start(command(folder), tmp_path / "log.txt")
+    deadline = time.time() + 120
+    while not (folder / "last.ckpt").exists() and time.time() < deadline:
+        time.sleep(0.01)
+    workers = [int(one) for one in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert workers
+    process.kill()
+    process.join()
+    assert any(Path(f"/proc/{worker}").exists() for worker in workers)
+    finish(folder)
+    assert killed.broken_files(folder) == []

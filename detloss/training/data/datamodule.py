@@ -7,6 +7,7 @@ with any number of workers, sees what an uninterrupted run would have seen.
 from __future__ import annotations
 
 import math
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from detloss.errors import DataError
+from detloss.text import one_line
 from detloss.training.data.coco import LEAST_SIDE
 from detloss.training.data.dataset import DetectionDataset, Item, Target, collate
 from detloss.training.settings import AugmentConfig, TrainConfig
@@ -188,9 +191,29 @@ class AugmentedDataset(Dataset[Item]):
         return v2.Compose(steps)
 
 
+def loading_failure(error: Exception) -> str | None:
+    """What kept a batch from being loaded, in this process or a worker; None where an error is about anything else."""
+    text = str(error)
+    if caught := _CAUGHT.search(text):
+        kind, message = caught.groups()
+        return message if kind == DataError.__name__ else f"Loading an image raised {kind}: {one_line(message, 200)}."
+    if isinstance(error, DataError):
+        return text
+    if not text.startswith("DataLoader worker (pid"):
+        return None
+    what = one_line(text, 200).rstrip(".")
+    return f"A process that loads images ended: {what}. Fix: free memory, or set `data.workers` to fewer, or to 0."
+
+
+# torch gives an error of a worker as text: its traceback, whose last part is the error itself.
+_CAUGHT = re.compile(r"\ACaught (\w+) in DataLoader worker process \d+\.\n.*\n(?:[\w.]+\.)?\1: (.*?)\s*\Z", re.DOTALL)
+
+
 def _leave_signals_to_the_trainer(worker: int) -> None:  # noqa: ARG001 - the loader's signature
-    """Keep loading when Ctrl-C reaches the whole process group: the trainer finishes its step first."""
+    """Keep loading when a signal reaches the whole process group: the trainer finishes its step first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
