@@ -2,8 +2,6 @@
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
-from __future__ import annotations
-
 import json
 import logging
 import math
@@ -13,19 +11,17 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from detloss.errors import ConfigError
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.drawing import draw_predictions
 from detloss.training.folder import write_predictions, write_text, write_whole, writing
 
-__all__ = ["LogProgress", "MetricsFile", "PredictionPictures", "Predictions", "read_metrics"]
-
 log = logging.getLogger(__name__)
 
 
-class MetricsFile(pl.Callback):
+class MetricsFile(Callback):
     """Appends one JSON object a line: losses every `every` steps, COCO's numbers after every evaluation.
 
     A resumed run first drops the lines that its checkpoint knows nothing of. The checkpoint holds the evaluations too:
@@ -48,13 +44,13 @@ class MetricsFile(pl.Callback):
         """Restore the evaluations."""
         self.evaluations = state_dict["evaluations"]
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go back to where the checkpoint is."""
         if trainer.is_global_zero and self.path.exists():
             self._write([line for line in read_metrics(self.path) if line["step"] <= trainer.global_step])
         self.on_fit_end(trainer, pl_module)
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the evaluations again that the file lost."""
         lines = read_metrics(self.path) if trainer.is_global_zero else self.evaluations
         found = [line for line in lines if "val/AP" in line]
@@ -63,7 +59,7 @@ class MetricsFile(pl.Callback):
             self._write(sorted([*lines, *lost], key=lambda line: int(line["step"])))
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write the losses of this step."""
         stepped = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
@@ -72,13 +68,13 @@ class MetricsFile(pl.Callback):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             self.append(trainer, {**losses, "train/loss": sum(losses.values()), "train/lr": rate})
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the evaluation's numbers."""
         if trainer.is_global_zero and _trains(trainer):
             line = self.append(trainer, {f"val/{name}": value for name, value in pl_module.metrics.items()})
             self.evaluations.append(line)
 
-    def append(self, trainer: pl.Trainer, values: Mapping[str, float]) -> dict[str, Any]:
+    def append(self, trainer: Trainer, values: Mapping[str, float]) -> dict[str, Any]:
         """Write a line of the current epoch and step, and return what is in it.
 
         Args:
@@ -120,7 +116,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-class PredictionPictures(pl.Callback):
+class PredictionPictures(Callback):
     """After every evaluation, draws the first validation pictures: ground truth left, predictions right.
 
     Args:
@@ -132,7 +128,7 @@ class PredictionPictures(pl.Callback):
     def __init__(self, path: Path, dataset: DetectionDataset, number: int) -> None:
         self.path, self.dataset, self.number = path, dataset, min(number, len(dataset))
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw them."""
         if not trainer.is_global_zero:
             return
@@ -144,7 +140,7 @@ class PredictionPictures(pl.Callback):
             write_whole(self.path, picture.save)
 
 
-class Predictions(pl.Callback):
+class Predictions(Callback):
     """Writes the detections of the last epoch's evaluation as COCO results.
 
     They are on disk before the last checkpoint is: a run that is killed between the two evaluates once more when it is
@@ -158,14 +154,14 @@ class Predictions(pl.Callback):
     def __init__(self, path: Path, dataset: DetectionDataset) -> None:
         self.path, self.dataset = path, dataset
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write them."""
         last = not _trains(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.is_global_zero and last:
             write_predictions(self.path, pl_module.detections.values(), self.dataset.annotations)
 
 
-class LogProgress(pl.Callback):
+class LogProgress(Callback):
     """Logs a line every `seconds` and after every evaluation: progress where there is no terminal to draw a bar on.
 
     Args:
@@ -176,12 +172,12 @@ class LogProgress(pl.Callback):
         self.seconds = seconds
         self._next = 0.0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._next = time.monotonic() + self.seconds
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log where training is."""
         if trainer.is_global_zero and time.monotonic() >= self._next:
@@ -189,17 +185,17 @@ class LogProgress(pl.Callback):
             batches = f"batch {batch_idx + 1}/{trainer.num_training_batches}"
             log.info("%s, %s: loss %.4f", _epoch(trainer), batches, float(outputs["loss"]))
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Log the evaluation's main numbers."""
         if trainer.is_global_zero and _trains(trainer):
             numbers = ", ".join(f"{name} {pl_module.metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
             log.info("%s: %s", _epoch(trainer), numbers)
 
 
-def _trains(trainer: pl.Trainer) -> bool:
+def _trains(trainer: Trainer) -> bool:
     """Whether an evaluation is part of training; else it fills the gaps of a finished run."""
     return trainer.state.fn == "fit"
 
 
-def _epoch(trainer: pl.Trainer) -> str:
+def _epoch(trainer: Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

@@ -2,8 +2,6 @@
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
-from __future__ import annotations
-
 import logging
 import signal
 import threading
@@ -11,16 +9,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from detloss.models.pretrained import read_checkpoint
 from detloss.training.data.datamodule import derived_seed
 from detloss.training.folder import write_whole
-
-__all__ = ["AtomicCheckpointIO", "Checkpoints", "Interrupted", "StepSeeds", "StopRequestedError"]
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +68,7 @@ class Checkpoints(Checkpoint):
         """Restore the best score."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to the signals (only a main thread can), after Lightning took note of the handlers."""
         self.started = True
         if threading.current_thread() is threading.main_thread():
@@ -80,16 +76,16 @@ class Checkpoints(Checkpoint):
             heard = [kind for kind in _STOPS if signal.getsignal(kind) is not signal.SIG_IGN]
             self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in heard}
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""
         self._give_signals_back()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
         self._give_signals_back()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save within an epoch, where it is due or asked for and no gradient is waiting to be accumulated."""
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
@@ -100,7 +96,7 @@ class Checkpoints(Checkpoint):
         if stop:
             raise StopRequestedError
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch's evaluation."""
         metrics: dict[str, float] = getattr(pl_module, "metrics", {})
         is_best = "AP" in metrics and (self.best_score is None or metrics["AP"] > self.best_score)
@@ -118,7 +114,7 @@ class Checkpoints(Checkpoint):
             signal.signal(kind, handler)
         self._handlers = {}
 
-    def _must_stop(self, trainer: pl.Trainer) -> bool:
+    def _must_stop(self, trainer: Trainer) -> bool:
         # All processes must agree on the step, or the others would wait for this one for ever.
         if trainer.world_size == 1:
             return self.stop_requested
@@ -131,7 +127,7 @@ class Checkpoints(Checkpoint):
         log.warning("Stopping after this step with a checkpoint; once more (Ctrl-C) stops at once without one.")
 
 
-class StepSeeds(pl.Callback):
+class StepSeeds(Callback):
     """Seeds torch before every training step from (seed, epoch, batch, process).
 
     What a model draws in a step (the RoI and RPN samplers' ``torch.randperm``, a random input size, dropout) is then
@@ -144,9 +140,7 @@ class StepSeeds(pl.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed all of torch's generators."""
         torch.manual_seed(derived_seed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))
 

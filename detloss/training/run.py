@@ -1,7 +1,5 @@
 """`train`: from a config to a folder with everything that came of it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -32,8 +30,6 @@ from detloss.training.module import DetectionModule
 from detloss.training.resuming import broken, read_last, read_weights, restore_best
 from detloss.training.settings import TrainConfig, absolute
 from detloss.training.trainer import Progress, build_trainer, quiet_lightning
-
-__all__ = ["TrainResult", "load_trained", "train"]
 
 
 @dataclass(frozen=True)

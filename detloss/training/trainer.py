@@ -1,7 +1,5 @@
 """The Lightning trainer of a run."""
 
-from __future__ import annotations
-
 import logging
 import math
 import warnings
@@ -21,8 +19,6 @@ from detloss.training.data.dataset import DetectionDataset
 from detloss.training.guard import Guard
 from detloss.training.loss_weights import FarWeightWarning
 from detloss.training.settings import FitConfig
-
-__all__ = ["Progress", "build_trainer", "quiet_lightning"]
 
 Progress = Literal["bar", "lines", "off"]
 

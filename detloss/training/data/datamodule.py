@@ -4,8 +4,6 @@ Nothing here draws from torch's global random numbers or remembers a position, s
 with any number of workers, sees what an uninterrupted run would have seen.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import signal
@@ -26,8 +24,6 @@ from detloss.text import one_line
 from detloss.training.data.coco import LEAST_SIDE
 from detloss.training.data.dataset import DetectionDataset, Item, Target, collate
 from detloss.training.settings import AugmentConfig, TrainConfig
-
-__all__ = ["AugmentedDataset", "DetectionData", "EpochSampler", "ShardSampler", "derived_seed"]
 
 Batch = tuple[list[Tensor], list[Target]]
 Key = tuple[int, int]
