@@ -65,6 +65,10 @@ def fail() -> None:
     raise KeyError("here\nand there")
 
 
+def run_out_of_memory() -> None:
+    raise MemoryError
+
+
 class Failing(Dataset[Any]):
     """A data set of which no image can be loaded."""
 
@@ -82,12 +86,13 @@ class Failing(Dataset[Any]):
     ("end", "message"),
     [
         (be_killed, r"A process that loads images ended: DataLoader worker \(pid.*`data\.workers` to fewer, or to 0\."),
+        (run_out_of_memory, r"Loading an image raised MemoryError\."),
         (fail, r"Loading an image raised KeyError: 'here\\nand there'\."),
     ],
 )
 def test_row_45_a_worker_that_fails(end: Callable[[], None], message: str) -> None:
     """What torch says of a worker that is killed, or raises anything, becomes one line."""
-    with pytest.raises((RuntimeError, KeyError)) as caught:
+    with pytest.raises((RuntimeError, KeyError, MemoryError)) as caught:
         next(iter(DataLoader(Failing(end), num_workers=1)))
     assert re.fullmatch(message, loading_failure(caught.value) or "")
     assert loading_failure(RuntimeError("CUDA out of memory")) is None

@@ -192,7 +192,8 @@ def loading_failure(error: Exception) -> str | None:
     text = str(error)
     if caught := _CAUGHT.search(text):
         kind, message = caught.groups()
-        return message if kind == DataError.__name__ else f"Loading an image raised {kind}: {one_line(message, 200)}."
+        what = f"{kind}: {one_line(message, 200)}" if message else kind
+        return message if kind == DataError.__name__ else f"Loading an image raised {what}."
     if isinstance(error, DataError):
         return text
     if not text.startswith("DataLoader worker (pid"):
@@ -202,7 +203,9 @@ def loading_failure(error: Exception) -> str | None:
 
 
 # torch gives an error of a worker as text: its traceback, whose last part is the error itself.
-_CAUGHT = re.compile(r"\ACaught (\w+) in DataLoader worker process \d+\.\n.*\n(?:[\w.]+\.)?\1: (.*?)\s*\Z", re.DOTALL)
+_CAUGHT = re.compile(
+    r"\ACaught (\w+) in DataLoader worker process \d+\.\n.*\n(?:[\w.<>]+\.)?\1(?:: (.*?))?\s*\Z", re.DOTALL
+)
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:  # noqa: ARG001 - the loader's signature

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-import yaml
 from guarded import (
     BAD_PICTURE,
     BAD_STEP,
@@ -35,6 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Subset
 
 from detloss import BoxRegressionLoss, NonFiniteError, inject, injected, register
+from detloss.config.read_yaml import read_yaml
 from detloss.training import DetectionModule, FitConfig, Guard, TrainConfig, collate
 from detloss.training.callbacks import MetricsFile, read_metrics
 from detloss.training.guard import MOST_IN_A_ROW
@@ -426,11 +426,11 @@ def test_nothing_is_kept_without_a_guard(tmp_path):
 
 
 def test_the_default_is_to_raise():
-    """`train.guard` is raise where a config says nothing; the bare word off, which is false to YAML, is off."""
+    """`train.guard` is raise where a config says nothing; the bare word off is off."""
     assert FitConfig().guard == "raise"
     base = {"model": "fasterrcnn", "backbone": "mobilenet_v2", "data": {"shapes": {}}}
     for word, mode in (("off", "off"), ("skip", "skip"), ('"off"', "off")):
-        train = yaml.safe_load(f"guard: {word}")
+        train = read_yaml(f"guard: {word}").data
         assert TrainConfig.model_validate({**base, "train": train}).train.guard == mode
     with pytest.raises(ValueError, match="guard"):
         FitConfig(guard=True)
