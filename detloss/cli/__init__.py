@@ -46,7 +46,7 @@ def main() -> int:
         out = stderr()
         for line in f"Error: {error}".split("\n"):
             # A command is to be copied: it is left to the terminal to wrap.
-            out.print(line, soft_wrap=line.startswith(("  detloss ", "  pip ")))
+            out.print(line, soft_wrap=line.startswith(("  detloss ", "  pip ", "  cp ", "  mv ")))
         return 1
     except Exception as error:
         if not _reads_metadata(error):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """COCO's twelve numbers in their order; -1 where the ground truth has no object to measure on."""
-_TRUTH = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+_TRUTH = ("image_id", "category_id", "bbox", "area", "iscrowd")
 """What box metrics need of an annotation; a segmentation may hold anything."""
 
 
@@ -57,16 +57,17 @@ def evaluate_boxes(coco: Mapping[str, Any], detections: Iterable[Detections]) ->
     """
     detections = list(detections)
     seen = {entry.image_id for entry in detections}
+    annotations = [entry for entry in coco["annotations"] if entry["image_id"] in seen]
+    # What else a dictionary of a user's own holds may be anything, and its annotation ids may repeat.
     truth = COCO(
         {
             "info": {},
-            "images": [image for image in coco["images"] if image["id"] in seen],
+            "images": [{"id": one["id"], "width": 0, "height": 0} for one in coco["images"] if one["id"] in seen],
             "annotations": [
-                {key: entry[key] for key in _TRUTH if key in entry}
-                for entry in coco["annotations"]
-                if entry["image_id"] in seen
+                {**{key: entry[key] for key in _TRUTH if key in entry}, "id": number}
+                for number, entry in enumerate(annotations, start=1)
             ],
-            "categories": coco["categories"],
+            "categories": [{"id": one["id"], "name": str(one.get("name", one["id"]))} for one in coco["categories"]],
         }
     )
     rows = np.concatenate([np.zeros((0, 7)), *(entry.rows() for entry in detections)])

@@ -183,6 +183,19 @@ def test_a_dictionary_with_other_ids_is_not_the_truth(coco_files: tuple[Path, Pa
     assert validated(DetectionModule(Bright()), loader(data), tmp_path)["val/AP"] == pytest.approx(1)
 
 
+def test_the_evaluation_gets_only_what_it_needs(coco_files: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whatever else a dictionary of one's own holds, and whichever annotation ids repeat, the numbers are the same."""
+    content = json.loads(coco_files[1].read_text())
+    for image in content["images"]:
+        image |= {"file_name": 3, "license": "mine", "width": 64.5, "date_captured": None}
+    content["categories"][0] |= {"name": None, "supercategory": [1]}
+    for entry in content["annotations"]:
+        entry |= {"id": 1, "segmentation": "none", "keypoints": {}}
+    data = CocoDetection(*map(str, coco_files), transforms=own_transforms)
+    data.coco.dataset = content
+    assert validated(DetectionModule(Bright(label=5)), loader(data), tmp_path)["val/AP"] == pytest.approx(1)
+
+
 class Batches:
     """A loader that is no `DataLoader` and has no data set."""
 
