@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 import zipfile
@@ -44,7 +45,7 @@ def damaged(archive: Path, members: dict[str, str], damage: str) -> None:
         ("nope; 'x' in extras", "'extras'"),
         ("nope; python_version", "InvalidRequirement"),
         ("=>1", "InvalidRequirement"),
-        ("nope; " + "(" * 900, "RecursionError"),
+        ("nope; " + "(" * 900, "RecursionError|InvalidRequirement"),  # as old or as new as packaging is
         (f"nope>={'1' * 5000}", "it has more than 1000 characters"),
     ],
     ids=["unknown variable", "half a marker", "no name", "nested", "long"],
@@ -58,7 +59,7 @@ def test_row_31_unreadable_requirement(new_folder: Callable[..., Any], requireme
     unreadable, absent = sorted(found.problems, key=lambda problem: "absent-thing" in problem.message)
     assert (unreadable.who, unreadable.path) == ("bad", str(info))
     assert "which cannot be read" in unreadable.message
-    assert says in unreadable.message
+    assert re.search(says, unreadable.message)
     assert "requires absent-thing, and it is not installed" in absent.message
 
 
