@@ -246,13 +246,15 @@ def test_row_41_no_file_in_the_place_of_one(name, place, run, precious):
 
 
 @pytest.mark.parametrize("name", ["csv", "tensorboard", "mlflow", "wandb", "csv/metrics.csv", "wandb/run/a"])
-def test_row_40_a_link_in_the_place_of_a_loggers_folder_or_file(name, run, tmp_path, precious):
+def test_row_40_a_link_in_the_place_of_a_loggers_folder_or_file(name, run, tmp_path, tmp_path_factory, precious):
     """A link in the place of a logger's folder, or in such a folder, is refused by name."""
     link = run / name
     link.parent.mkdir(exist_ok=True, parents=True)
-    link.symlink_to(tmp_path if "/" not in name else precious)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    link.symlink_to(elsewhere if "/" not in name else precious)
     with pytest.raises(ConfigError, match=f"{name} is a link"):
         train(resume=run, progress="off")
+    assert not list(elsewhere.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"run", "precious.txt"}
 
 
