@@ -20,9 +20,10 @@ from detloss.training.settings import TrainConfig, as_plain
 
 log = logging.getLogger(__name__)
 
+_SKIPPED = "skipped.txt"
 _FILES = frozenset((
-    "best.ckpt", "config.yaml", "last.ckpt", "left_out.txt",
-    "metrics.json", "metrics.jsonl", "predictions.json", "predictions.png",
+    "best.ckpt", "config.yaml", "last.ckpt", "metrics.json",
+    "metrics.jsonl", "predictions.json", "predictions.png", _SKIPPED,
 ))  # fmt: skip
 _LOGGERS = ("csv", "mlflow", "tensorboard", "wandb")
 """Folders in a run's folder, into which Lightning's loggers write."""
@@ -143,7 +144,7 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
     write_text(folder / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True))
     skipped = [str(entry) for data in datasets.values() for entry in data.skipped]
     if skipped:
-        report = folder / "skipped.txt"
+        report = folder / _SKIPPED
         write_text(report, "\n".join(skipped) + "\n")
         log.warning("%d annotations are skipped (all in %s); the first: %s", len(skipped), report, skipped[0])
 

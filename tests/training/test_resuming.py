@@ -235,7 +235,7 @@ def precious(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("place", [place_folder, place_fifo, place_link])
-@pytest.mark.parametrize("name", [*PLAIN, *CHECKPOINTS, "left_out.txt", ".lock", "last.ckpt.part.ckpt"])
+@pytest.mark.parametrize("name", [*PLAIN, *CHECKPOINTS, "skipped.txt", ".lock", "last.ckpt.part.ckpt"])
 def test_row_41_no_file_in_the_place_of_one(name, place, run, precious):
     """A folder, a pipe or a link in the place of a file is refused by name, at once, and nothing is overwritten."""
     place(run / name)
