@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, overload
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from detloss.config.document import Document, Notes
-from detloss.config.files import read_document
+from detloss.config.files import expanded, read_document
 from detloss.config.messages import found
 from detloss.config.overrides import with_overrides
 from detloss.config.specs import ResolvedSpec, Spec, build_loss, check_losses, check_spec, validated
@@ -156,7 +156,7 @@ def _read(source: ConfigSource, schema: type[ModelConfig], overrides: tuple[str,
     for key in ("weights", "weights_backbone"):
         value = data.get(key)
         if isinstance(value, str) and is_path(value):
-            value = os.path.expanduser(value)  # noqa: PTH111 - Path's own raises for an unknown user
+            value = expanded(value)
             data[key] = str((path.parent / value).resolve()) if path and key not in document.overridden else value
     findings = tuple(each for each in document.findings if each.key.partition(".")[0] not in ignored)
     return replace(document, data=data, findings=findings)

@@ -3,6 +3,7 @@
 Only plain data is read: YAML tags are refused, aliases may not multiply, and a key may appear once.
 """
 
+import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -47,6 +48,11 @@ def read_document(path: Path) -> Document:
     except RecursionError:
         raise refused(file, f"is nested too deeply; a config has at most {MAX_DEPTH} levels") from None
     return document if document.data is not None else replace(document, data={})
+
+
+def expanded(path: str) -> str:
+    """A path with the home folder in place of ``~``."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises for an unknown user
 
 
 _READERS: Mapping[str, Callable[[str, str], Document]] = {

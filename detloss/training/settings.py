@@ -6,13 +6,13 @@ A relative path is relative to the config file; given on the command line (``--s
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detloss.config import ModelConfig
+from detloss.config.files import expanded
 from detloss.errors import ConfigError
 
 
@@ -178,7 +178,7 @@ def absolute(path: str, folder: Path = Path()) -> str:
     """
     if "\0" in path:
         raise ConfigError(f"The path {path!r} holds a NUL. Fix: remove it.")
-    return str((folder / os.path.expanduser(path)).resolve())  # noqa: PTH111 - Path's own raises for an unknown user
+    return str((folder / expanded(path)).resolve())
 
 
 def absolute_overrides(overrides: tuple[str, ...] | list[str]) -> list[str]:

@@ -5,7 +5,6 @@ float32 (x1, y1, x2, y2 in pixels), ``labels`` ``(N,)`` int64 from 1, and ``imag
 An image without boxes has boxes of shape ``(0, 4)``.
 """
 
-import os
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
+from detloss.config.files import expanded
 from detloss.training.data.coco import Annotations, Skipped, is_tiny, read_annotations
 from detloss.training.data.images import read_image
 from detloss.training.data.segmentations import mask_of
@@ -117,7 +117,7 @@ class CocoDataset(DetectionDataset):
         bbox_check: bool = True,
         pixel_range: Sequence[float] | None = None,
     ) -> None:
-        self.folder, file = (Path(os.path.expanduser(path)) for path in (images, annotations))  # noqa: PTH111 - Path's own raises for an unknown user
+        self.folder, file = (Path(expanded(str(path))) for path in (images, annotations))
         self.pixel_range = None if pixel_range is None else (pixel_range[0], pixel_range[1])
         super().__init__(read_annotations(file, self.folder, masks=masks, bbox_check=bbox_check), masks=masks)
 

@@ -1,6 +1,5 @@
 """Where a run comes from: its config, read and completed, and the data sets that the config names."""
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import yaml
 
 from detloss.config import is_path, load_config
+from detloss.config.files import expanded
 from detloss.errors import ConfigError, DataError
 from detloss.models import check_model
 from detloss.training.data.dataset import CocoDataset, DetectionDataset
@@ -38,7 +38,7 @@ def read_config(source: Source | None, overrides: Sequence[str] = ()) -> TrainCo
     if source is None:
         source = yaml.safe_load(default_config())
     if isinstance(source, (str, Path)):
-        source = Path(os.path.expanduser(source))  # noqa: PTH111 - Path's own raises for an unknown user
+        source = Path(expanded(str(source)))
     base = source.resolve().parent if isinstance(source, Path) else Path.cwd()
     config = load_config(source, schema=TrainConfig, overrides=overrides, check=check_model)
     return _absolute_weights(config.under(base))
