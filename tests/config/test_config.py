@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from power_losses import PowerLoss, findings, places
+from power_losses import YAML, PowerLoss, findings, places
 from pydantic import ValidationError
 
 from detloss import ConfigError, LossSpec, ModelConfig, NestedSpec, UnknownPluginError, build_loss, load_config
@@ -16,15 +16,6 @@ from detloss.training.settings import TrainConfig
 pytestmark = pytest.mark.usefixtures("power_losses")
 
 
-YAML = """\
-model: ssd300_vgg16
-num_classes: 4
-options: {score_thresh: 0.5}
-losses:
-  roi_heads:
-    - power
-    - {name: power, power: 3, weight: 2}
-"""
 TOML = """\
 model = "ssd300_vgg16"
 num_classes = 4

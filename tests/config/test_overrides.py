@@ -4,21 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from power_losses import findings
+from power_losses import YAML, findings
 
 from detloss import LossSpec, load_config
 
 pytestmark = pytest.mark.usefixtures("power_losses")
-
-YAML = """\
-model: ssd300_vgg16
-num_classes: 4
-options: {score_thresh: 0.5}
-losses:
-  roi_heads:
-    - power
-    - {name: power, power: 3, weight: 2}
-"""
 
 
 def test_overrides(write: Callable[..., Path]) -> None:

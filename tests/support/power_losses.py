@@ -11,6 +11,17 @@ from torch import Tensor
 from detloss import BoxRegressionLoss, ConfigError, LossConfig, NestedSpec, build_loss, load_config
 from detloss.errors import Finding
 
+YAML = """\
+model: ssd300_vgg16
+num_classes: 4
+options: {score_thresh: 0.5}
+losses:
+  roi_heads:
+    - power
+    - {name: power, power: 3, weight: 2}
+"""
+"""A config that names the first of them twice."""
+
 
 class PowerLoss(BoxRegressionLoss):
     """Distance to a power."""

@@ -1,10 +1,11 @@
-"""A run of `detloss train` that takes seconds, and when two runs are the same."""
+"""A run of `detloss train` that takes seconds, when two runs are the same, and a trainer of a user's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 import yaml
 
@@ -56,3 +57,18 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
     for name in ("metrics.jsonl", "metrics.json", "predictions.json", "predictions.png", "config.yaml"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def bare_trainer(folder: Path, epochs: int = 1, **options: Any) -> pl.Trainer:
+    """A user's own trainer, on the CPU, that shows, logs and keeps nothing."""
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **options,
+    )

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
+from runs import bare_trainer
 from tiny_detectors import faster_rcnn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -78,20 +78,6 @@ class Bright(nn.Module):
         return {"boxes": box[None], "scores": torch.ones(1), "labels": torch.tensor([self.label])}
 
 
-def trainer(folder: Path, **options: Any) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **options,
-    )
-
-
 def loader(data: Any, **options: Any) -> DataLoader[Any]:
     return DataLoader(data, batch_size=2, collate_fn=tutorial_collate, **options)
 
@@ -99,7 +85,7 @@ def loader(data: Any, **options: Any) -> DataLoader[Any]:
 def validated(module: DetectionModule, loaders: Any, folder: Path) -> dict[str, float]:
     """What validation logs, of all loaders."""
     logged: dict[str, float] = {}
-    for part in trainer(folder).validate(module, loaders, verbose=False):
+    for part in bare_trainer(folder).validate(module, loaders, verbose=False):
         logged |= part
     return logged
 
@@ -123,7 +109,7 @@ def test_targets_of_the_tutorial(image_id: Callable[[int], Any], numbers: set[in
 def test_the_tutorials_data_set_trains_a_detector(tmp_path: Path) -> None:
     """A torchvision detector trains on targets with numbers, text and masks in them, and is validated with losses."""
     module = DetectionModule(faster_rcnn())
-    trainer(tmp_path).fit(module, loader(Tutorial()), loader(Tutorial()))
+    bare_trainer(tmp_path).fit(module, loader(Tutorial()), loader(Tutorial()))
     assert set(module.detections) == {0, 1, 2}
     assert {"AP", "loss", "loss_box_reg"} <= module.metrics.keys()
 

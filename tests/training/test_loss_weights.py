@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from runs import bare_trainer
 from tiny_detectors import batch, faster_rcnn
 from torch.utils.data import DataLoader
 
@@ -21,16 +23,7 @@ from detloss.training.settings import FitConfig
 def fit(losses: dict[str, Any], counts: tuple[int, ...] = (2, 1, 3, 1), epochs: int = 2) -> pl.Trainer:
     model = inject(faster_rcnn(), losses)
     pictures = list(zip(*batch(counts=counts), strict=True))
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        limit_val_batches=0,
-        enable_model_summary=False,
-        callbacks=[FarWeightWarning()],
-    )
+    trainer = bare_trainer(Path(), epochs, limit_val_batches=0, callbacks=[FarWeightWarning()])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from guarded import scaled_precision
 from pydantic import ValidationError
+from runs import bare_trainer
 from tiny_detectors import faster_rcnn
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
@@ -55,20 +55,6 @@ class Progressing(BoxRegressionLoss):
         return (pred - target).abs().sum(dim=1)
 
 
-def trainer(folder: Path, epochs: int = 2, **options: Any) -> pl.Trainer:
-    return pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **options,
-    )
-
-
 def loader() -> DataLoader[Any]:
     return DataLoader(OneBox(), batch_size=2, collate_fn=collate)
 
@@ -78,7 +64,7 @@ def test_a_users_own_detector_and_data_train_and_evaluate(tmp_path):
     torch.manual_seed(0)
     module = DetectionModule(faster_rcnn(), FitConfig(optimizer="sgd", lr=1e-3))
     before = [parameter.detach().clone() for parameter in module.parameters()]
-    run = trainer(tmp_path)
+    run = bare_trainer(tmp_path, epochs=2)
     run.fit(module, loader(), loader())
     assert {"val/AP", "val/AP50", "train/loss", "train/loss_box_reg", "train/lr"} <= run.callback_metrics.keys()
     assert module.metrics["AP"] >= 0
@@ -93,7 +79,7 @@ def test_validation_logs_the_losses(tmp_path):
     """`val/loss` and each part are the means over the pictures of the losses in eval mode, injected ones included."""
     torch.manual_seed(0)
     module = DetectionModule(inject(faster_rcnn(), {"roi_heads": "giou"}))
-    run = trainer(tmp_path, epochs=1)
+    run = bare_trainer(tmp_path, epochs=1)
     (logged,) = run.validate(module, loader(), verbose=False)
     pictures = [OneBox()[index] for index in range(3)]
     with torch.no_grad(), validation_losses(module.model.eval()):
@@ -122,7 +108,7 @@ def test_a_box_without_area_does_not_stop_validation(tmp_path, box):
     """Where the validation data has a box of no width, or nearly flat, the losses are those without it."""
     module = DetectionModule(faster_rcnn())
     clean, other = (
-        trainer(tmp_path).validate(module, DataLoader(data, batch_size=2, collate_fn=collate), verbose=False)[0]
+        bare_trainer(tmp_path).validate(module, DataLoader(data, batch_size=2, collate_fn=collate), verbose=False)[0]
         for data in (OneBox(), NoArea(box))
     )
     assert clean["val/loss"] == other["val/loss"]
@@ -138,7 +124,7 @@ class Blind(nn.Module):
 
 def test_another_detector_is_validated_without_losses(tmp_path):
     """A detector that is not torchvision's is evaluated, and has no validation losses."""
-    (logged,) = trainer(tmp_path).validate(DetectionModule(Blind()), loader(), verbose=False)
+    (logged,) = bare_trainer(tmp_path).validate(DetectionModule(Blind()), loader(), verbose=False)
     assert logged["val/AP"] == 0
     assert "val/loss" not in logged
 
@@ -154,7 +140,7 @@ def test_the_step_returns_the_sum_of_the_losses(tmp_path):
             assert set(outputs["losses"]) == NAMES
             sums.append((float(outputs["loss"]), sum(float(loss) for loss in outputs["losses"].values())))
 
-    run = trainer(tmp_path, epochs=1)
+    run = bare_trainer(tmp_path, epochs=1)
     run.callbacks.append(Recorder())
     run.fit(DetectionModule(model), loader(), loader())
     assert len(sums) == 2
@@ -165,7 +151,7 @@ def test_losses_are_told_how_far_the_run_is(tmp_path):
     """A buffer `progress` of a loss is the done fraction of all steps before each step: 0, 1/4, 2/4, 3/4."""
     loss = Progressing()
     model = inject(faster_rcnn(), {"roi_heads": loss})
-    run = trainer(tmp_path, epochs=2)  # 3 pictures in batches of 2: 2 steps an epoch, 4 in all
+    run = bare_trainer(tmp_path, epochs=2)  # 3 pictures in batches of 2: 2 steps an epoch, 4 in all
     run.fit(DetectionModule(model), loader(), loader())
     held = next(module for module in model.modules() if isinstance(module, Progressing))
     assert held.seen == [0.0, 0.25, 0.5, 0.75]
@@ -179,7 +165,7 @@ def test_the_gradient_is_clipped_in_any_precision(tmp_path, precision):
     module = DetectionModule(faster_rcnn(), config)
     before = parameters_to_vector(module.parameters()).detach()
     how = {"plugins": [scaled_precision()]} if precision == "with a scaler" else {"precision": precision}
-    run = trainer(tmp_path, epochs=1, max_steps=1, gradient_clip_val=0.01, **how)
+    run = bare_trainer(tmp_path, epochs=1, max_steps=1, gradient_clip_val=0.01, **how)
     run.fit(module, loader(), loader())
     step = parameters_to_vector(module.parameters()).detach() - before
     assert step.norm().item() == pytest.approx(0.01, rel=1e-3)
