@@ -53,7 +53,7 @@ def _files(module: str, near: Path | None) -> Iterator[Path]:
         yield from _at(near.joinpath(top, *inner))
     try:
         spec = find_spec(top)  # knows ``sys.path`` and the finders of editable installs
-    except Exception:  # noqa: BLE001 - a finder of somebody else's may fail in any way; it then knows nothing
+    except Exception:  # noqa: BLE001 - another package's finder may fail in any way; it is ignored then
         spec = None
     if spec is not None and spec.submodule_search_locations is not None:
         for folder in spec.submodule_search_locations:
@@ -71,7 +71,7 @@ def _classes(text: str) -> dict[str, ast.ClassDef]:
     """Return the classes at the top of a module; those of the last one are kept, as packages define several in one."""
     try:
         with warnings.catch_warnings():
-            # An invalid escape in somebody's source is no warning of this program's.
+            # An invalid escape in another package's source is not the user's problem here.
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -87,7 +87,7 @@ def train(
                     restore_best(folder, last, module)
                 write_start(folder, settings, datasets)
             except OSError as error:
-                way_out = "Choose another output folder." if resume is None else "Mend that first."
+                way_out = "Choose another output folder." if resume is None else "Fix that first."
                 raise ConfigError(
                     f"{error.filename or folder} cannot be written: {error.strerror}. {way_out}"
                 ) from error
@@ -106,8 +106,8 @@ def train(
                 raise DataError(f"{failure}\nThen {way_on}") from None
             if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(folder):
                 raise DetlossError(
-                    f"{error.filename} cannot be written: {error.strerror}. What was written before is whole. "
-                    f"Mend that, and {way_on}"
+                    f"{error.filename} cannot be written: {error.strerror}. Earlier files are intact. "
+                    f"Fix the problem, then {way_on}"
                 ) from error
             raise
         return TrainResult(folder, metrics, is_main=trainer.is_global_zero)

@@ -64,7 +64,7 @@ def test_row_31_unreadable_requirement(new_folder: Callable[..., Any], requireme
 
 
 def test_row_31_version_of_5000_digits(new_folder: Callable[..., Any]) -> None:
-    """Versions that int() refuses to read cost nobody's plugin, and are cut where they are shown."""
+    """Versions that int() refuses to read affect no plugin, and are cut where they are shown."""
     folder = new_folder("site")
     info = folder.add("bad", entry_points=ENTRIES)
     text = f"Name: bad\nVersion: {'1' * 5000}\nRequires-Dist: good-one>={'1' * 5000}\nRequires-Dist: good-one>=2\n"
@@ -92,7 +92,7 @@ def test_row_31_damaged_member_of_an_archive(new_folder: Callable[..., Any], tmp
 @pytest.mark.parametrize("name", ["entry_points.txt", "METADATA", "bad_pkg.py"])
 @pytest.mark.parametrize("kind", ["fifo", "device", "huge"])
 def test_row_32_only_regular_files_are_read(new_folder: Callable[..., Any], name: str, kind: str) -> None:
-    """A fifo, a link to an endless device and a huge file hang nobody; in metadata they are a problem."""
+    """A fifo, a link to an endless device and a huge file do not hang a scan; in metadata they are a problem."""
     folder = new_folder("site")
     info = folder.add("bad", entry_points=ENTRIES, modules={"bad_pkg.py": "class Bad:\n    '''Fine.'''\n"})
     file = folder.folder / name if name.endswith(".py") else info / name

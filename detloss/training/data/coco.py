@@ -133,7 +133,7 @@ def _places(
 ) -> dict[Key | None, int]:
     """The place of each image or category that an annotation may refer to, by the reference."""
     ids = [key_of(entry["id"]) for entry in listed]
-    # A number and its text are one id here: nobody could tell which of the two is meant.
+    # A number and its text count as one id here: a reference could mean either.
     if repeated := [identity for identity, count in Counter(map(str, ids)).items() if count > 1]:
         raise DataError(
             f"{file}: {len(repeated)} {kind} ids occur more than once, the first is {shown(repeated[0])}. "

@@ -283,8 +283,8 @@ def test_paths_may_begin_with_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "photos")
     assert len(CocoDataset("~/photos", "~/photos/annotations.json")) == 2
-    with pytest.raises(DataError, match=r"~nobody-here/a\.json does not exist"):
-        CocoDataset("~/photos", "~nobody-here/a.json")
+    with pytest.raises(DataError, match=r"~no-such-user/a\.json does not exist"):
+        CocoDataset("~/photos", "~no-such-user/a.json")
 
 
 def test_pixels_of_a_data_set_have_one_scale(tmp_path):
