@@ -15,8 +15,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from detloss.errors import ConfigError
 from detloss.training.data.dataset import DetectionDataset
-from detloss.training.drawing import draw_predictions
 from detloss.training.folder import write_predictions, write_text, write_whole, writing
+from detloss.training.predictions_image import draw_predictions
 
 log = logging.getLogger(__name__)
 

@@ -1,74 +1,178 @@
-"""Drawing predictions beside ground truth."""
+"""Drawing boxes on images."""
 
+import colorsys
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from detloss.training.data.dataset import DetectionDataset
-from detloss.training.evaluation import Detections
+from detloss.text import one_line
 
-_COLOURS = ("#e41a1c", "#377eb8", "#2f8f2f", "#984ea3", "#d95f02", "#a65628", "#c51b7d", "#008b8b")
-"""Colours of labels 1, 2, ..., repeated: dark enough for white text on them."""
-_LEAST_SCORE = 0.5
-"""Detections below this score are not drawn."""
-_SIDE = 320
-"""Longer side of a drawn picture in pixels: boxes of small pictures stay apart from their labels."""
-_FONT_SIZE = 14
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_SIDE = 480
+"""Least longer side of a drawn image in pixels: small objects stay apart from their labels."""
+_TEXT = 48
+"""Characters of a label or title that are drawn at most."""
 _MARGIN = 8
-"""White pixels around pictures."""
-_PAIRS_A_ROW = 2
+"""White pixels around the images of a sheet."""
+_CELL = 4
+"""Pixels; where labels may stand is computed on a grid of such squares."""
+_ON_LABEL = 20.0
+"""Cost of a label that hides another one; hiding a whole object costs 1."""
+_AWAY = 0.05
+"""Cost of a label that is as far from its box as it is high."""
 
 
-def draw_predictions(
-    dataset: DetectionDataset, detections: Sequence[Detections], least_score: float = _LEAST_SCORE
+def draw_boxes(
+    image: Tensor,
+    boxes: Sequence[Sequence[float]],
+    texts: Sequence[str],
+    colors: Sequence[str],
+    *,
+    dashed: Sequence[bool] = (),
+    side: int | None = None,
 ) -> Image.Image:
-    """Draw pairs of images: ground truth left, predictions of at least `least_score` with their scores right."""
-    pairs = [_pair(dataset, found, least_score) for found in detections]
-    width, height = (max(pair.size[axis] for pair in pairs) for axis in (0, 1))
-    columns = min(_PAIRS_A_ROW, len(pairs))
-    canvas = Image.new("RGB", (columns * width, -(-len(pairs) // columns) * height), "white")
-    for place, pair in enumerate(pairs):
-        canvas.paste(pair, (place % columns * width, place // columns * height))
-    return canvas
+    """Draw boxes around objects, with labels that stay apart.
 
+    torchvision's `draw_bounding_boxes` writes over the object, over other labels and over the edge.
 
-def _pair(dataset: DetectionDataset, found: Detections, least_score: float) -> Image.Image:
-    index = found.image_id - 1
-    picture = functional.to_pil_image(dataset.image(index))
-    truth = dataset[index][1]
-    true_labels = truth["labels"].tolist()
-    kept = found.scores >= least_score
-    labels, scores = found.labels[kept].tolist(), found.scores[kept].tolist()
-    names = [f"{dataset.categories[label - 1]} {score:.2f}" for label, score in zip(labels, scores, strict=True)]
-    sides = [
-        _drawn(picture, truth["boxes"].tolist(), true_labels, [dataset.categories[label - 1] for label in true_labels]),
-        _drawn(picture, found.boxes[kept].tolist(), labels, names),
-    ]
-    width, height = sides[0].size
-    title = _FONT_SIZE + _MARGIN
-    canvas = Image.new("RGB", (2 * (width + _MARGIN) + _MARGIN, height + title + _MARGIN), "white")
+    Args:
+        image: ``(3, H, W)`` uint8, or float in [0, 1].
+        boxes: x1, y1, x2, y2 of each, in pixels of `image`.
+        texts: Label of each; "" draws none. A label stands beside its box, where it hides least of all objects.
+        colors: Color of each, as CSS writes it.
+        dashed: Whether the line of each is thin and dashed; by default no one is.
+        side: Longer side of what is returned, in pixels; by default the image's own, and at least 480.
+    """
+    pil: Image.Image = functional.to_pil_image(image.detach().cpu())
+    scale = (side or max(_SIDE, *pil.size)) / max(pil.size)
+    canvas = pil.resize((max(1, round(pil.width * scale)), max(1, round(pil.height * scale))))
+    unit = max(1, round(max(canvas.size) / _SIDE))
+    scaled = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * scale
+    scaled = scaled.clip(0, np.tile(canvas.size, 2) - 1.0)
     pen = ImageDraw.Draw(canvas)
-    for left, side, text in zip((0, width + _MARGIN), sides, ("ground truth", "predictions"), strict=True):
-        pen.text((left + _MARGIN, title), text, "black", _font(), anchor="lb")
-        canvas.paste(side, (left + _MARGIN, title))
+    for box, color, thin in zip(scaled.tolist(), colors, dashed or [False] * len(scaled), strict=True):
+        (_dashed if thin else _outline)(pen, box, color, unit)
+    _label(canvas, scaled, texts, colors, unit)
     return canvas
 
 
-def _drawn(picture: Image.Image, boxes: list[list[float]], labels: list[int], names: Sequence[str]) -> Image.Image:
-    scale = _SIDE / max(picture.size)
-    canvas = picture.resize((round(picture.width * scale), round(picture.height * scale)))
-    pen, font = ImageDraw.Draw(canvas), _font()
-    for box, label, name in zip(boxes, labels, names, strict=True):
-        colour = _COLOURS[(label - 1) % len(_COLOURS)]
-        x1, y1, x2, y2 = (round(value * scale) for value in box)
-        pen.rectangle((x1, y1, max(x2, x1), max(y2, y1)), outline=colour, width=2)
-        # The label sits on the box, or in it where there is no room above.
-        anchor = (x1, y1) if y1 >= _FONT_SIZE + 4 else (x1, y1 + _FONT_SIZE + 4)
-        pen.rectangle(pen.textbbox(anchor, name, font, anchor="lb"), fill=colour)
-        pen.text(anchor, name, "white", font, anchor="lb")
-    return canvas
+def label_color(label: int) -> str:
+    """The color of a class, as CSS writes it: distinct for twenty labels and more.
+
+    Args:
+        label: From 1.
+    """
+    # Steps of the golden ratio leave no two hues close; lightness sets apart those that come around again.
+    hue, lightness = label * 0.618034 % 1, (0.4, 0.62, 0.28)[label % 3]
+    red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, (0.95, 0.7)[label // 3 % 2]))
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(_FONT_SIZE)
+def contact_sheet(images: Sequence[Image.Image], titles: Sequence[str], columns: int) -> Image.Image:
+    """Put images side by side on white, each with its title above.
+
+    Args:
+        images: At least one.
+        titles: One an image; cut where it is wider than its image.
+        columns: Most images in a row.
+    """
+    columns = min(columns, len(images))
+    width = max(image.width for image in images)
+    size = max(14, width // 32)
+    above, font = (size + _MARGIN if any(titles) else 0), _font(size)
+    rows = [images[first : first + columns] for first in range(0, len(images), columns)]
+    heights = [max(image.height for image in row) + above + _MARGIN for row in rows]
+    sheet = Image.new("RGB", (columns * (width + _MARGIN) + _MARGIN, sum(heights) + _MARGIN), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
+        row, column = divmod(place, columns)
+        left, top = column * (width + _MARGIN) + _MARGIN, sum(heights[:row]) + _MARGIN
+        pen.text((left, top), _fitting(title, font, width), "black", font)
+        sheet.paste(image, (left, top + above))
+    return sheet
+
+
+def _outline(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: int) -> None:
+    width, height = pen.im.size
+    x1, y1 = (max(0, low - 2 * unit) for low in box[:2])
+    x2, y2 = (min(end - 1, high + 2 * unit) for end, high in zip((width, height), box[2:], strict=True))
+    # Around the box, where there is room: a small object stays visible.
+    pen.rectangle((x1, y1, x2, y2), outline=color, width=2 * unit)
+
+
+def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: int) -> None:
+    x1, y1, x2, y2 = box
+    for start, end, y, x in ((x1, x2, (y1, y2), None), (y1, y2, None, (x1, x2))):
+        for low in np.arange(start, end, 8 * unit).tolist():
+            high = min(low + 5 * unit, end)
+            for fixed in y or x or ():
+                pen.line((low, fixed, high, fixed) if y else (fixed, low, fixed, high), color, unit)
+
+
+def _label(
+    canvas: Image.Image, boxes: npt.NDArray[np.float64], texts: Sequence[str], colors: Sequence[str], unit: int
+) -> None:
+    """Write each label where the parts of objects and labels that it hides, and its way to its box, cost least."""
+    cell, size = _CELL * unit, 13 * unit
+    pen, font = ImageDraw.Draw(canvas), _font(size)
+    rows, columns = max(1, canvas.height // cell), max(1, canvas.width // cell)
+    cost = np.zeros((rows, columns))
+    for box in boxes:
+        _add(cost, box / cell, 1.0)
+    pads = 2 * unit
+    for box, text, color in zip(boxes, texts, colors, strict=True):
+        if not text:
+            continue
+        shown = _fitting(text, font, canvas.width - 2 * pads)
+        width, height = pen.textlength(shown, font) + 2 * pads, size + 2 * pads
+        wide, high = min(columns, int(-(-width // cell))), min(rows, int(-(-height // cell)))
+        sums = np.pad(cost.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        hidden = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
+        top, left = (np.arange(size) * float(cell) for size in hidden.shape)
+        x1, y1, x2, y2 = box + np.array([-1, -1, 1, 1]) * pads
+        across = np.maximum(0, np.maximum(left - x2, x1 - left - width))
+        along = np.maximum(0, np.maximum(top - y2, y1 - top - height))
+        gap = np.hypot(across, along[:, None])
+        # Of places as good as each other, the one above the upper left corner.
+        tie = np.hypot(left - x1, (top + height - y1)[:, None])
+        row, column = np.unravel_index(np.argmin(hidden + _AWAY * (gap + 0.1 * tie) / height), hidden.shape)
+        place = (float(left[column]), float(top[row]))
+        if gap[row, column] > height / 2:
+            x, y = min(max(place[0] + width / 2, x1), x2), min(max(place[1] + height / 2, y1), y2)
+            end = min(max(x, place[0]), place[0] + width), min(max(y, place[1]), place[1] + height)
+            pen.line([(x, y), end], color, unit)
+        area = (*place, place[0] + width, place[1] + height)
+        pen.rectangle(area, fill=color)
+        pen.text((place[0] + pads, place[1] + pads), shown, _text_color(color), font)
+        _add(cost, np.array(area) / cell, _ON_LABEL)
+
+
+def _add(cost: npt.NDArray[np.float64], box: npt.NDArray[np.float64], weight: float) -> None:
+    """Spread `weight` over the cells that a box lies on."""
+    x1, y1 = np.floor(box[:2]).astype(int)
+    x2, y2 = np.maximum(np.ceil(box[2:]).astype(int), (x1 + 1, y1 + 1))
+    part = cost[y1:y2, x1:x2]
+    part += weight / max(part.size, 1)
+
+
+def _fitting(text: str, font: _Font, width: float) -> str:
+    """Cut a text where it is wider than `width` pixels."""
+    text = cut = one_line(text, _TEXT)
+    while cut and font.getlength(text) > width:
+        cut = cut[:-1]
+        text = f"{cut}..."
+    return text
+
+
+def _text_color(color: str) -> str:
+    """Black on light colors, white on dark ones."""
+    red, green, blue = ImageColor.getrgb(color)[:3]
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else "white"
+
+
+def _font(size: int) -> _Font:
+    return ImageFont.load_default(size)
