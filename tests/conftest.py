@@ -187,6 +187,14 @@ def fresh_environment(tmp_path_factory: pytest.TempPathFactory, detloss_wheels: 
     return environment
 
 
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny run on COCO files, beside its data; a test that changes it takes a copy."""
+    from runs import coco_run
+
+    return coco_run(tmp_path_factory.mktemp("trained"))
+
+
 @pytest.fixture
 def loss_source() -> str:
     """Return the source of a module with the complete loss ``FarLoss``."""

@@ -8,7 +8,7 @@ from .evaluation import evaluate_boxes as evaluate_boxes
 from .guard import Guard as Guard
 from .module import DetectionModule as DetectionModule
 from .run import TrainResult as TrainResult
-from .run import load_trained as load_trained
 from .run import train as train
 from .settings import FitConfig as FitConfig
 from .settings import TrainConfig as TrainConfig
+from .trained import load_trained as load_trained

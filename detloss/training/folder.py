@@ -1,6 +1,7 @@
 """A run's folder: whole files, one process at a time, and what a run writes once: config, reports, final numbers."""
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -20,10 +21,12 @@ from detloss.training.settings import TrainConfig, as_plain
 
 log = logging.getLogger(__name__)
 
+PREDICTIONS = {"val": "predictions-val.json", "test": "predictions-test.json"}
+"""Detections in a split: of the last checkpoint in validation data, of the best one in test data."""
 _SKIPPED = "skipped.txt"
 _FILES = frozenset((
     "best.ckpt", "config.yaml", "last.ckpt", "metrics.json",
-    "metrics.jsonl", "predictions.json", "predictions.png", _SKIPPED,
+    "metrics.jsonl", PREDICTIONS["val"], PREDICTIONS["test"], "predictions.png", _SKIPPED,
 ))  # fmt: skip
 _LOGGERS = ("csv", "mlflow", "tensorboard", "wandb")
 """Folders in a run's folder, into which Lightning's loggers write."""
@@ -124,6 +127,30 @@ def check_places(folder: Path) -> None:
                     raise _misplaced(inner, "is no file", "a file")
 
 
+def config_of(folder: Path) -> Path:
+    """The config in a run's folder.
+
+    Raises:
+        ConfigError: it is lost, or the folder is not a run's.
+    """
+    file = folder / "config.yaml"
+    if not folder.is_dir():
+        what = "there is no such folder"
+    elif file.exists():
+        return file
+    elif any((folder / name).exists() for name in ("best.ckpt", "last.ckpt", "metrics.jsonl")):
+        raise ConfigError(
+            f"{file} is missing. Lost with it: which model, losses and data the run has. Everything else in the folder "
+            "is as it was. Put the config that the run was started with in its place."
+        )
+    else:
+        what = "it holds no config.yaml"
+    raise ConfigError(
+        f"{folder} is no folder of a run: {what}. Name the one that `detloss train` printed, runs/NAME-TIME where no "
+        "--output was given."
+    )
+
+
 def holds_files(folder: Path) -> bool:
     """Whether a folder holds more than what a run left half written that was killed before its first file was whole."""
     return any(not file.match(_PARTS) and file.name != _LOCK for file in folder.iterdir())
@@ -141,7 +168,7 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
         part.unlink()
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
         (folder / "metrics.jsonl").unlink(missing_ok=True)
-    write_text(folder / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True))
+    write_text(folder / "config.yaml", yaml.safe_dump(_movable(config, folder), sort_keys=False, allow_unicode=True))
     skipped = [str(entry) for data in datasets.values() for entry in data.skipped]
     if skipped:
         report = folder / _SKIPPED
@@ -164,6 +191,19 @@ def write_predictions(path: Path, detections: Iterable[Detections], known: Annot
     write_text(path, json.dumps(results))
 
 
+def origins(folder: Path, *, test: bool) -> dict[str, Any]:
+    """Which checkpoint each number and file of predictions is of, and the SHA-256 of both."""
+    of = {"best": "best.ckpt", "last": "last.ckpt", PREDICTIONS["val"]: "last.ckpt"}
+    of |= {"test": "best.ckpt", PREDICTIONS["test"]: "best.ckpt"} if test else {}
+    return {"checkpoint": of, "sha256": {name: sha256(folder / name) for name in ("best.ckpt", "last.ckpt")}}
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float]) -> dict[str, Any]:
     """COCO's numbers and losses of the best and the last evaluation with their epochs, and of the test data, if any."""
     evaluations = [line for line in lines if "val/AP" in line]
@@ -177,6 +217,18 @@ def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float])
 def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
     numbers = {key.removeprefix("val/"): value for key, value in line.items() if key.startswith("val/")}
     return {"epoch": line["epoch"], **numbers}
+
+
+def _movable(config: TrainConfig, folder: Path) -> dict[str, Any]:
+    """The config as plain values; a path within the run's folder is relative to it, so that the folder can be moved."""
+    plain = as_plain(config)
+    splits = [split for name in ("train", "val", "test") if (split := plain["data"][name])]
+    for section in (plain, *splits):
+        for key in section.keys() & {"weights", "weights_backbone", "images", "annotations"}:
+            value = section[key]
+            if value is not None and Path(value).is_relative_to(folder):
+                section[key] = f"./{Path(value).relative_to(folder).as_posix()}"
+    return plain
 
 
 def _misplaced(path: Path, what: str, wanted: str) -> ConfigError:

@@ -41,12 +41,16 @@ class DetectionModule(pl.LightningModule):
     Args:
         model: A torchvision detector, with or without injected losses.
         config: Optimizer and learning rate; the other fields are the trainer's.
+        card: Plain values that each checkpoint holds under ``detloss``: what the labels mean, say.
     """
 
-    def __init__(self, model: nn.Module, config: FitConfig | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, config: FitConfig | None = None, card: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config or FitConfig()
+        self.card = card
         self.metrics: dict[str, float] = {}
         """COCO's numbers of the last evaluation, and after validation the losses, in every process."""
         self._collected: defaultdict[int, Collected] = defaultdict(Collected)  # by the position of the loader
@@ -132,8 +136,10 @@ class DetectionModule(pl.LightningModule):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save which losses are in which head."""
+        """Save which losses are in which head, and the card."""
         checkpoint["detloss_losses"] = self._losses_by_head()
+        if self.card is not None:
+            checkpoint["detloss"] = dict(self.card)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the losses of a head begin anew where the checkpoint's are others: what those remember is of no use."""

@@ -73,6 +73,17 @@ def read_weights(path: Path, module: DetectionModule, content: type[_Weights] | 
     Raises:
         ConfigError: it is lost or damaged, or does not fit; says what to do.
     """
+    saved = read_saved(path, content)
+    check_fits(saved, path, module)
+    return saved
+
+
+def read_saved(path: Path, content: type[_Weights] | None = None) -> dict[str, Any]:
+    """Read a checkpoint that holds weights, and `content` besides.
+
+    Raises:
+        ConfigError: it is lost or damaged; says what to do.
+    """
     try:
         saved: dict[str, Any] = read_checkpoint(path)
         (content or _Weights).model_validate(saved)
@@ -82,6 +93,15 @@ def read_weights(path: Path, module: DetectionModule, content: type[_Weights] | 
         raise broken(path, f"is not what a run writes there ({place}: {first['msg']})") from error
     except ConfigError as error:
         raise broken(path, str(error).removeprefix(f"{path} ").removesuffix(".")) from error
+    return saved
+
+
+def check_fits(saved: Mapping[str, Any], path: Path, module: DetectionModule) -> None:
+    """Check that the weights that were read from `path` fit a model.
+
+    Raises:
+        ConfigError: they do not; names the first difference.
+    """
     found, expected = _shapes(saved["state_dict"]), _shapes(module.state_dict())
     differing = sorted(name for name in found | expected if found.get(name) != expected.get(name))
     if differing:
@@ -91,7 +111,6 @@ def read_weights(path: Path, module: DetectionModule, content: type[_Weights] | 
             f"the weights of another model: {clipped(name)} is {_there(found, name)}, and here it would be "
             f"{_there(expected, name)}",
         )
-    return saved
 
 
 def broken(path: Path, what: str) -> ConfigError:

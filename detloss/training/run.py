@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
-from detloss.config import load_config
 from detloss.errors import ConfigError, DataError, DetlossError, NonFiniteError
 from detloss.models import build_model
 from detloss.models.architecture import REFUSALS
@@ -25,10 +23,23 @@ from detloss.training.checkpoints import Checkpoints, Interrupted, StopRequested
 from detloss.training.data.datamodule import DetectionData, loading_failure
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
-from detloss.training.folder import check_places, final_metrics, holds_files, is_whole, locked, write_start, write_text
+from detloss.training.folder import (
+    PREDICTIONS,
+    check_places,
+    config_of,
+    final_metrics,
+    holds_files,
+    is_whole,
+    locked,
+    origins,
+    write_predictions,
+    write_start,
+    write_text,
+)
 from detloss.training.module import DetectionModule
-from detloss.training.resuming import broken, read_last, read_weights, restore_best
+from detloss.training.resuming import broken, read_last, restore_best
 from detloss.training.settings import TrainConfig, absolute
+from detloss.training.trained import card_of
 from detloss.training.trainer import Progress, build_trainer, quiet_lightning
 
 
@@ -37,9 +48,12 @@ class TrainResult:
     """A finished run."""
 
     folder: Path
-    """Holds config.yaml, metrics.jsonl, metrics.json, predictions.png, predictions.json, best.ckpt and last.ckpt."""
+    """Holds config.yaml, metrics.jsonl, metrics.json, predictions-val.json, predictions.png, best.ckpt, last.ckpt."""
     metrics: dict[str, Any]
-    """COCO's numbers: ``best`` and ``last`` of validation, with epoch and losses; ``test`` where it is given."""
+    """COCO's numbers: ``best`` and ``last`` of validation, with epoch and losses; ``test`` where it is given.
+
+    ``checkpoint`` says of which file each is, ``sha256`` which file that was.
+    """
     is_main: bool = True
     """False in the further processes of a distributed run."""
 
@@ -113,24 +127,6 @@ def train(
         return TrainResult(folder, metrics, is_main=trainer.is_global_zero)
 
 
-def load_trained(folder: str | Path, checkpoint: Literal["best", "last"] = "best") -> nn.Module:
-    """The detector that a run trained, in evaluation mode.
-
-    Args:
-        folder: The run's folder.
-        checkpoint: The weights of the highest validation AP, or the last ones.
-
-    Raises:
-        ConfigError: the config or the checkpoint is lost or damaged; no other file is needed.
-    """
-    folder = Path(folder)
-    module = DetectionModule(build_model(load_config(_config_of(folder), schema=TrainConfig)))
-    saved = read_weights(folder / f"{checkpoint}.ckpt", module)
-    module.on_load_checkpoint(saved)  # the best weights may be older than a loss that was changed on resuming
-    module.load_state_dict(saved["state_dict"])
-    return module.model.eval()
-
-
 def check_run(config: Source, overrides: Sequence[str] = ()) -> None:
     """Try what `train` needs before its first step, and write nothing.
 
@@ -148,7 +144,9 @@ def _built(settings: TrainConfig) -> tuple[TrainConfig, dict[str, DetectionDatas
     datasets = open_datasets(settings)
     settings = with_classes(settings, datasets["train"])
     torch.manual_seed(settings.train.seed)
-    return settings, datasets, DetectionModule(build_model(settings), settings.train)
+    model = build_model(settings)
+    card = card_of(model, datasets["train"], settings.data.pixel_range)
+    return settings, datasets, DetectionModule(model, settings.train, card.model_dump())
 
 
 def _prepared(
@@ -159,7 +157,7 @@ def _prepared(
         folder = Path(absolute(str(resume)))
         if source is not None or output is not None:
             raise ConfigError("A resumed run keeps its config and its folder: give `resume` without config and output.")
-        file = _config_of(folder)
+        file = config_of(folder)
         check_places(folder)
         return folder, read_config(file, overrides)
     name = "shapes" if source is None else Path(source).stem if isinstance(source, (str, Path)) else "run"
@@ -176,26 +174,6 @@ def _prepared(
             "--resume on the command line."
         )
     return folder, config
-
-
-def _config_of(folder: Path) -> Path:
-    """The config in a run's folder."""
-    file = folder / "config.yaml"
-    if not folder.is_dir():
-        what = "there is no such folder"
-    elif file.exists():
-        return file
-    elif any((folder / name).exists() for name in ("best.ckpt", "last.ckpt", "metrics.jsonl")):
-        raise ConfigError(
-            f"{file} is missing. Lost with it: which model, losses and data the run has. Everything else in the folder "
-            "is as it was. Put the config that the run was started with in its place."
-        )
-    else:
-        what = "it holds no config.yaml"
-    raise ConfigError(
-        f"{folder} is no folder of a run: {what}. Name the one that `detloss train` printed, runs/NAME-TIME where no "
-        "--output was given."
-    )
 
 
 def _fit(
@@ -231,7 +209,7 @@ def _again(folder: Path) -> str:
 
 def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, data: DetectionData) -> dict[str, Any]:
     """Evaluate on the test data, and write the final numbers."""
-    wanted = ["predictions.json", *["predictions.png"] * bool(module.config.pictures)]
+    wanted = [PREDICTIONS["val"], *["predictions.png"] * bool(module.config.pictures)]
     # A finished run may have lost them since.
     if trainer.strategy.broadcast(not all(is_whole(folder / name) for name in wanted)):
         trainer.validate(module, data, verbose=False)
@@ -239,7 +217,10 @@ def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, d
     if data.test is not None:
         trainer.test(module, data, ckpt_path=folder / "best.ckpt", verbose=False)
         test = module.metrics
+        if trainer.is_global_zero:
+            write_predictions(folder / PREDICTIONS["test"], module.detections.values(), data.test.annotations)
     metrics = final_metrics(read_metrics(folder / "metrics.jsonl"), test)
     if trainer.is_global_zero:
+        metrics |= origins(folder, test=data.test is not None)
         write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     return metrics

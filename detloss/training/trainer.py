@@ -16,6 +16,7 @@ from detloss.errors import ConfigError
 from detloss.training.callbacks import LogProgress, MetricsFile, PredictionPictures, Predictions
 from detloss.training.checkpoints import AtomicCheckpointIO, Checkpoints, StepSeeds
 from detloss.training.data.dataset import DetectionDataset
+from detloss.training.folder import PREDICTIONS
 from detloss.training.guard import Guard
 from detloss.training.loss_weights import FarWeightWarning
 from detloss.training.settings import FitConfig
@@ -44,7 +45,7 @@ def build_trainer(
         _LastEpochEvaluated(fit.validate_every),
         metrics,
         FarWeightWarning(),
-        Predictions(folder / "predictions.json", val),
+        Predictions(folder / PREDICTIONS["val"], val),
     ]
     if fit.guard != "off":
         callbacks.append(Guard(fit.guard, metrics))

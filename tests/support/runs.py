@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import yaml
+from torchvision.transforms.v2 import functional
+
+from detloss.training import ShapesDataset, train
+from detloss.training.settings import ShapesConfig
 
 STEPS_PER_EPOCH = 6
 TINY: dict[str, Any] = {
@@ -36,12 +42,45 @@ TINY: dict[str, Any] = {
 }
 
 
+def coco_run(folder: Path) -> Path:
+    """Train `TINY` for one epoch on COCO files with ids of their own, all splits alike, and return the run's folder."""
+    images = folder / "images"
+    images.mkdir()
+    shapes = ShapesDataset(ShapesConfig(train=6, size=64, max_objects=2))
+    for index, record in enumerate(shapes.coco["images"]):
+        functional.to_pil_image(shapes.image(index)).save(images / record["file_name"])
+    content = {
+        "images": [{**image, "id": f"i{image['id']}"} for image in shapes.coco["images"]],
+        "categories": [{**category, "id": 10 * category["id"]} for category in shapes.coco["categories"]],
+        "annotations": [
+            {**entry, "image_id": f"i{entry['image_id']}", "category_id": 10 * entry["category_id"]}
+            for entry in shapes.coco["annotations"]
+        ]
+        + [{"id": 99, "image_id": "i1", "category_id": 10, "bbox": [1, 1, 0, 0]}],
+    }
+    (images / "all.json").write_text(json.dumps(content))
+    split = {"images": "images", "annotations": "images/all.json"}
+    file = config_file(folder, train={"epochs": 1})
+    file.write_text(
+        yaml.safe_dump({**yaml.safe_load(file.read_text()), "data": dict.fromkeys(("train", "val", "test"), split)})
+    )
+    return train(file, output=folder / "run", progress="off").folder
+
+
 def config_file(folder: Path, **sections: dict[str, Any]) -> Path:
     """`TINY` with other values in its sections, as a file in `folder`."""
     merged = {**TINY, **{key: {**TINY[key], **value} for key, value in sections.items()}}
     file = folder / "tiny.yaml"
     file.write_text(yaml.safe_dump(merged))
     return file
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    """The final numbers of a run, without the SHA-256 of its checkpoints, which are right."""
+    final: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("best.ckpt", "last.ckpt")}
+    assert final.pop("sha256") == found
+    return final
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -55,8 +94,10 @@ def assert_same_run(first: Path, second: Path) -> None:
     expected, found = weights(first), weights(second)
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
-    for name in ("metrics.jsonl", "metrics.json", "predictions.json", "predictions.png", "config.yaml"):
+    for name in ("metrics.jsonl", "predictions-val.json", "predictions.png", "config.yaml"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    # Checkpoints of equal content may differ in their bytes: pickle writes an object that is met twice once.
+    assert [numbers(each) for each in (first, second)] == [numbers(first)] * 2
 
 
 def bare_trainer(folder: Path, epochs: int = 1, **options: Any) -> pl.Trainer:

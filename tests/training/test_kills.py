@@ -102,8 +102,8 @@ WINDOWS = [
     "open best.ckpt.part.ckpt",  # filled, not yet flushed to the disk
     "os.rename best.ckpt",
     16,
-    "open predictions.json.part.json",
-    "os.rename predictions.json",
+    "open predictions-val.json.part.json",
+    "os.rename predictions-val.json",
     "open metrics.json.part.json",
     "os.rename metrics.json",
 ]

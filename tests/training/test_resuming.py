@@ -20,7 +20,7 @@ from detloss.training.folder import check_places, is_whole
 from detloss.training.resuming import read_last, read_weights, restore_best
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
-PLAIN = ("config.yaml", "metrics.jsonl", "metrics.json", "predictions.json", "predictions.png")
+PLAIN = ("config.yaml", "metrics.jsonl", "metrics.json", "predictions-val.json", "predictions.png")
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_row_41_what_can_be_derived_is_written_again(damage, run, finished):
 
     The evaluations are in the checkpoint; what was cut off of the training losses is gone, and the log says so.
     """
-    names = ["metrics.jsonl", "metrics.json", "predictions.json", "predictions.png"]
+    names = ["metrics.jsonl", "metrics.json", "predictions-val.json", "predictions.png"]
     for name in names:
         DAMAGES[damage](run / name)
     left = (run / names[0]).read_bytes().count(b"\n") if (run / names[0]).exists() else 0
@@ -217,7 +217,7 @@ def test_row_41_what_can_be_derived_is_written_again(damage, run, finished):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["predictions.json", "predictions.png"])
+@pytest.mark.parametrize("name", ["predictions-val.json", "predictions.png"])
 def test_row_41_predictions_that_are_not_whole(name, damage, run):
     """Whether predictions are to be written again is seen from their end."""
     assert is_whole(run / name)

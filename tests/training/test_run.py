@@ -52,7 +52,7 @@ def test_a_run_leaves_everything_in_its_folder(whole):
         "metrics.json",
         "best.ckpt",
         "last.ckpt",
-        "predictions.json",
+        "predictions-val.json",
         "predictions.png",
     }
     lines = read_metrics(whole / "metrics.jsonl")
@@ -144,7 +144,7 @@ def test_two_processes_evaluate_all_pictures(tmp_path):
     assert result.stdout.count("validation, best epoch") == 1
     # 12 pictures in batches of 2 on 2 processes: 3 steps.
     assert [line["step"] for line in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3, 3]
-    predictions = json.loads((folder / "predictions.json").read_text())
+    predictions = json.loads((folder / "predictions-val.json").read_text())
     assert {entry["image_id"] for entry in predictions} <= {1, 2, 3}
     # Five detections at most are kept of each picture: one counted twice would have more.
     assert len(predictions) <= 3 * TINY["options"]["box_detections_per_img"]
@@ -180,9 +180,19 @@ def test_a_run_on_coco_files(tmp_path):
     assert {"epoch": 0, **metrics["test"], **losses} == metrics["best"]
     assert "annotation 99" in (folder / "skipped.txt").read_text()
     assert (folder / "csv" / "metrics.csv").exists()
-    predictions = json.loads((folder / "predictions.json").read_text())
+    predictions, of_test = (json.loads((folder / f"predictions-{split}.json").read_text()) for split in ("val", "test"))
     assert {entry["image_id"] for entry in predictions} <= {f"i{number}" for number in range(1, 7)}
     assert {entry["category_id"] for entry in predictions} <= {10, 20, 30}
+    # The same images and the same weights, of both of which the metrics tell.
+    assert predictions == of_test != []
+    assert metrics["checkpoint"] == {
+        "best": "best.ckpt",
+        "last": "last.ckpt",
+        "predictions-val.json": "last.ckpt",
+        "test": "best.ckpt",
+        "predictions-test.json": "best.ckpt",
+    }
+    assert metrics["sha256"].keys() == {"best.ckpt", "last.ckpt"}
 
 
 def coco_data(folder: Path, categories: list[dict[str, Any]]) -> dict[str, Any]:
