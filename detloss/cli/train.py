@@ -148,7 +148,7 @@ def _print(out: Console, result: TrainResult) -> None:
     out.print()
     out.print(f"The run is in {result.folder}", soft_wrap=True)
     what = {
-        "predictions.png": "predictions beside ground truth",
+        "predictions.png": "predictions over ground truth in some images",
         "best.ckpt": "weights of the best epoch",
         "metrics.jsonl": "losses and evaluations",
         "config.yaml": "the config, resolved",

@@ -1,4 +1,4 @@
-"""What a run writes besides its checkpoints: metrics as JSON lines, pictures of predictions, progress in the log."""
+"""What a run writes besides its checkpoints: metrics as JSON lines, an image of predictions, progress in the log."""
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
@@ -116,28 +116,23 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-class PredictionPictures(Callback):
-    """After every evaluation, draws the first validation pictures: ground truth left, predictions right.
+class PredictionsImage(Callback):
+    """After every evaluation, draws predictions over ground truth in some of the validation images.
 
     Args:
         path: The PNG file.
         dataset: The validation data.
-        number: How many pictures.
+        number: How many images.
     """
 
     def __init__(self, path: Path, dataset: DetectionDataset, number: int) -> None:
-        self.path, self.dataset, self.number = path, dataset, min(number, len(dataset))
+        self.path, self.dataset, self.number = path, dataset, number
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw them."""
-        if not trainer.is_global_zero:
-            return
-        # Spread over the data set: neighbours are often alike.
-        indices = [turn * len(self.dataset) // self.number for turn in range(self.number)]
-        found = [index for index in indices if index + 1 in pl_module.detections]
-        if found:
-            picture = draw_predictions(self.dataset, [pl_module.detections[index + 1] for index in found])
-            write_whole(self.path, picture.save)
+        if trainer.is_global_zero and pl_module.detections:
+            image = draw_predictions(self.dataset, pl_module.detections.values(), self.number)
+            write_whole(self.path, image.save)
 
 
 class Predictions(Callback):

@@ -14,7 +14,7 @@ from detloss.text import one_line
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _SIDE = 480
 """Least longer side of a drawn image in pixels: small objects stay apart from their labels."""
-_TEXT = 48
+_TEXT = 100
 """Characters of a label or title that are drawn at most."""
 _MARGIN = 8
 """White pixels around the images of a sheet."""
@@ -96,6 +96,38 @@ def contact_sheet(images: Sequence[Image.Image], titles: Sequence[str], columns:
     return sheet
 
 
+def add_legend(image: Image.Image, entries: Sequence[tuple[str, str, bool]], notes: Sequence[str] = ()) -> Image.Image:
+    """Return an image with a legend below it.
+
+    Args:
+        image: Any.
+        entries: What a color means, the color, and whether its line is dashed.
+        notes: Sentences after the entries.
+    """
+    size = 14
+    font, line = _font(size), size + _MARGIN
+    placed: list[tuple[int, int]] = []
+    x, y = _MARGIN, 0
+    widths = [*(3 * size + font.getlength(text) for text, *_ in entries), *map(font.getlength, notes)]
+    for width in widths:
+        if x > _MARGIN and x + width > image.width - _MARGIN:
+            x, y = _MARGIN, y + line
+        placed.append((x, y))
+        x += round(width) + 2 * _MARGIN
+    canvas = Image.new("RGB", (image.width, image.height + y + line), "white")
+    canvas.paste(image)
+    pen = ImageDraw.Draw(canvas)
+    for (text, color, thin), (left, below) in zip(entries, placed, strict=False):
+        top = image.height + below
+        swatch = (left + 2, top + 2, left + 2 * size, top + size)
+        pen.rectangle(swatch, "#bbbbbb" if thin else None)  # white dashes are seen on gray
+        (_dashed if thin else _outline)(pen, swatch, color, 1)
+        pen.text((left + 3 * size, top), text, "black", font)
+    for note, (left, below) in zip(notes, placed[len(entries) :], strict=True):
+        pen.text((left, image.height + below), note, "black", font)
+    return canvas
+
+
 def _outline(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: int) -> None:
     width, height = pen.im.size
     x1, y1 = (max(0, low - 2 * unit) for low in box[:2])
@@ -106,6 +138,8 @@ def _outline(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: i
 
 def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: int) -> None:
     x1, y1, x2, y2 = box
+    # Under light dashes a dark line and the other way round: seen on any ground.
+    pen.rectangle((x1, y1, x2, y2), outline=_text_color(color), width=unit)
     for start, end, y, x in ((x1, x2, (y1, y2), None), (y1, y2, None, (x1, x2))):
         for low in np.arange(start, end, 8 * unit).tolist():
             high = min(low + 5 * unit, end)

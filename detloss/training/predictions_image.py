@@ -1,74 +1,128 @@
-"""Drawing predictions beside ground truth."""
+"""The image of a run's predictions: each colored by what is wrong with it, over the ground truth."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 
-from PIL import Image, ImageDraw, ImageFont
-from torchvision.transforms.v2 import functional
+import numpy as np
+from PIL import Image
 
 from detloss.training.data.dataset import DetectionDataset
+from detloss.training.drawing import add_legend, contact_sheet, draw_boxes
 from detloss.training.evaluation import Detections
+from detloss.training.outcomes import Judged, Outcome, Truth, judge
 
-_COLOURS = ("#e41a1c", "#377eb8", "#2f8f2f", "#984ea3", "#d95f02", "#a65628", "#c51b7d", "#008b8b")
-"""Colours of labels 1, 2, ..., repeated: dark enough for white text on them."""
 _LEAST_SCORE = 0.5
 """Detections below this score are not drawn."""
-_SIDE = 320
-"""Longer side of a drawn picture in pixels: boxes of small pictures stay apart from their labels."""
-_FONT_SIZE = 14
-_MARGIN = 8
-"""White pixels around pictures."""
-_PAIRS_A_ROW = 2
+_FEW = 3
+"""So many detections are drawn at most of an image with objects where none reaches that score."""
+_SIDE = 480
+"""Longer side of each image in pixels."""
+_COLUMNS = 3
+# The palette of Okabe and Ito, which is told apart with any kind of color vision.
+_COLORS = {
+    Outcome.RIGHT: "#009e73",
+    Outcome.WRONG_PLACE: "#e69f00",
+    Outcome.WRONG_CLASS: "#cc79a7",
+    Outcome.DUPLICATE: "#56b4e9",
+    Outcome.CROWD: "#999999",
+}
+_FAULTS = (Outcome.WRONG_PLACE, Outcome.WRONG_CLASS, Outcome.DUPLICATE)
+_MISSED, _TRUTH = "#d55e00", "#ffffff"
 
 
-def draw_predictions(
-    dataset: DetectionDataset, detections: Sequence[Detections], least_score: float = _LEAST_SCORE
-) -> Image.Image:
-    """Draw pairs of images: ground truth left, predictions of at least `least_score` with their scores right."""
-    pairs = [_pair(dataset, found, least_score) for found in detections]
-    width, height = (max(pair.size[axis] for pair in pairs) for axis in (0, 1))
-    columns = min(_PAIRS_A_ROW, len(pairs))
-    canvas = Image.new("RGB", (columns * width, -(-len(pairs) // columns) * height), "white")
-    for place, pair in enumerate(pairs):
-        canvas.paste(pair, (place % columns * width, place // columns * height))
-    return canvas
+def draw_predictions(dataset: DetectionDataset, detections: Iterable[Detections], number: int) -> Image.Image:
+    """Draw predictions over ground truth in some of the images, from the one that went worst to the best one.
 
-
-def _pair(dataset: DetectionDataset, found: Detections, least_score: float) -> Image.Image:
-    index = found.image_id - 1
-    picture = functional.to_pil_image(dataset.image(index))
-    truth = dataset[index][1]
-    true_labels = truth["labels"].tolist()
-    kept = found.scores >= least_score
-    labels, scores = found.labels[kept].tolist(), found.scores[kept].tolist()
-    names = [f"{dataset.categories[label - 1]} {score:.2f}" for label, score in zip(labels, scores, strict=True)]
-    sides = [
-        _drawn(picture, truth["boxes"].tolist(), true_labels, [dataset.categories[label - 1] for label in true_labels]),
-        _drawn(picture, found.boxes[kept].tolist(), labels, names),
+    Args:
+        dataset: The images and their ground truth.
+        detections: What was found in them; one entry an image, at least one.
+        number: How many images are drawn, at least one: evenly spread over all, in the order of their quality.
+    """
+    truths = _truths(dataset)
+    scenes = [_scene(found, truths[found.image_id]) for found in detections]
+    # An image without objects in which nothing is found is right, and shows nothing.
+    telling = [scene for scene in scenes if len(scene.found.boxes) or len(scene.truth.boxes)]
+    ordered = sorted(
+        telling if len(telling) >= number else scenes, key=lambda scene: (scene.judged.quality, scene.found.image_id)
+    )
+    places = np.linspace(0, len(ordered) - 1, min(number, len(ordered))).round().astype(int)
+    chosen = [ordered[place] for place in places]
+    sheet = contact_sheet(
+        [_drawn(dataset, scene) for scene in chosen], [_title(dataset, scene) for scene in chosen], _COLUMNS
+    )
+    entries = [(outcome.value, _COLORS[outcome], False) for outcome in Outcome if outcome is not Outcome.CROWD]
+    if any(Outcome.CROWD in scene.judged.outcomes for scene in chosen):
+        entries.append((Outcome.CROWD.value, _COLORS[Outcome.CROWD], False))
+    entries += [("missed object", _MISSED, True), ("other ground truth", _TRUTH, True)]
+    notes = [
+        f"The number is the IoU with the ground truth. Predictions with a score of at least {_LEAST_SCORE:g}.",
+        f"{len(chosen)} of {len(scenes)} images, from the worst to the best.",
     ]
-    width, height = sides[0].size
-    title = _FONT_SIZE + _MARGIN
-    canvas = Image.new("RGB", (2 * (width + _MARGIN) + _MARGIN, height + title + _MARGIN), "white")
-    pen = ImageDraw.Draw(canvas)
-    for left, side, text in zip((0, width + _MARGIN), sides, ("ground truth", "predictions"), strict=True):
-        pen.text((left + _MARGIN, title), text, "black", _font(), anchor="lb")
-        canvas.paste(side, (left + _MARGIN, title))
-    return canvas
+    return add_legend(sheet, entries, notes)
 
 
-def _drawn(picture: Image.Image, boxes: list[list[float]], labels: list[int], names: Sequence[str]) -> Image.Image:
-    scale = _SIDE / max(picture.size)
-    canvas = picture.resize((round(picture.width * scale), round(picture.height * scale)))
-    pen, font = ImageDraw.Draw(canvas), _font()
-    for box, label, name in zip(boxes, labels, names, strict=True):
-        colour = _COLOURS[(label - 1) % len(_COLOURS)]
-        x1, y1, x2, y2 = (round(value * scale) for value in box)
-        pen.rectangle((x1, y1, max(x2, x1), max(y2, y1)), outline=colour, width=2)
-        # The label sits on the box, or in it where there is no room above.
-        anchor = (x1, y1) if y1 >= _FONT_SIZE + 4 else (x1, y1 + _FONT_SIZE + 4)
-        pen.rectangle(pen.textbbox(anchor, name, font, anchor="lb"), fill=colour)
-        pen.text(anchor, name, "white", font, anchor="lb")
-    return canvas
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """One image: what is in it, what was found, and what became of that."""
+
+    found: Detections
+    truth: Truth
+    judged: Judged
+    reached: bool
+    """Whether any score, if there are objects, reached the least one."""
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(_FONT_SIZE)
+def _truths(dataset: DetectionDataset) -> defaultdict[int, Truth]:
+    entries = defaultdict(list)
+    for entry in dataset.coco["annotations"]:
+        entries[entry["image_id"]].append(entry)
+    truths = {image_id: _truth(each) for image_id, each in entries.items()}
+    return defaultdict(lambda: _truth([]), truths)
+
+
+def _truth(entries: list[dict[str, object]]) -> Truth:
+    boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
+    return Truth(
+        np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1),
+        np.array([entry["category_id"] for entry in entries], dtype=np.int64),
+        np.array([entry["iscrowd"] for entry in entries], dtype=bool),
+    )
+
+
+def _scene(found: Detections, truth: Truth) -> _Scene:
+    kept = np.flatnonzero(found.scores >= _LEAST_SCORE)
+    reached = bool(len(kept)) or not len(truth.boxes)
+    if not reached:
+        kept = np.argsort(-found.scores, kind="stable")[:_FEW]
+    shown = replace(found, boxes=found.boxes[kept], scores=found.scores[kept], labels=found.labels[kept])
+    return _Scene(shown, truth, judge(shown.boxes, shown.scores, shown.labels, truth), reached)
+
+
+def _title(dataset: DetectionDataset, scene: _Scene) -> str:
+    name = PurePath(dataset.coco["images"][scene.found.image_id - 1]["file_name"]).name
+    counts = Counter(scene.judged.outcomes)
+    objects = int((~scene.truth.crowd).sum())
+    parts = [f"{counts[Outcome.RIGHT]} of {objects} found" if objects else "no object"]
+    parts += [f"{counts[outcome]} {outcome.value}" for outcome in _FAULTS if counts[outcome]]
+    if not scene.reached:
+        parts[0] = f"scores below {_LEAST_SCORE:g}, best {len(scene.found.boxes)}: {parts[0]}"
+    return f"{name}: {', '.join(parts)}"
+
+
+def _drawn(dataset: DetectionDataset, scene: _Scene) -> Image.Image:
+    found, truth, judged = scene.found, scene.truth, scene.judged
+    missed = [number in judged.missed for number in range(len(truth.boxes))]
+    names = dataset.categories
+    texts = [
+        *(f"{names[label - 1]} {iou:.2f}" for label, iou in zip(found.labels, judged.ious, strict=True)),
+        *(f"missed {names[label - 1]}" if lost else "" for label, lost in zip(truth.labels, missed, strict=True)),
+    ]
+    colors = [
+        *(_COLORS[outcome] for outcome in judged.outcomes),
+        *(_MISSED if lost else _TRUTH for lost in missed),
+    ]
+    boxes = [*found.boxes.tolist(), *truth.boxes.tolist()]
+    dashed = [False] * len(found.boxes) + [True] * len(missed)
+    return draw_boxes(dataset.image(found.image_id - 1), boxes, texts, colors, dashed=dashed, side=_SIDE)

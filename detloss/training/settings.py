@@ -152,7 +152,7 @@ class FitConfig(_Section):
     log_every: int = Field(10, ge=1)
     """Steps between two lines of training losses in metrics.jsonl."""
     pictures: int = Field(6, ge=0)
-    """Validation pictures drawn with predictions beside ground truth."""
+    """Validation images drawn with predictions over ground truth."""
     loggers: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = []
     """Further loggers of Lightning; metrics.jsonl is always written."""
 

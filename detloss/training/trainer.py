@@ -13,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import loggers as pl_loggers
 
 from detloss.errors import ConfigError
-from detloss.training.callbacks import LogProgress, MetricsFile, PredictionPictures, Predictions
+from detloss.training.callbacks import LogProgress, MetricsFile, Predictions, PredictionsImage
 from detloss.training.checkpoints import AtomicCheckpointIO, Checkpoints, StepSeeds
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.folder import PREDICTIONS
@@ -32,7 +32,7 @@ def build_trainer(
     Args:
         fit: The section `train` of the config.
         folder: Where the run writes.
-        val: Validation data, of which pictures are drawn.
+        val: Validation data, of which images are drawn.
         checkpoints: Writes the checkpoints.
         progress: A bar on the terminal, lines in the log, or nothing.
 
@@ -50,7 +50,7 @@ def build_trainer(
     if fit.guard != "off":
         callbacks.append(Guard(fit.guard, metrics))
     if fit.pictures:
-        callbacks.append(PredictionPictures(folder / "predictions.png", val, fit.pictures))
+        callbacks.append(PredictionsImage(folder / "predictions.png", val, fit.pictures))
     if progress == "bar":
         # The bar shows the losses, the log above it the evaluations.
         callbacks += [pl.callbacks.RichProgressBar(leave=False), LogProgress(math.inf)]
