@@ -93,7 +93,7 @@ detloss list — the losses that are installed
 
 detloss show giou — one loss: its paper, parameters and weights
 
-detloss train — train a small detector on drawn shapes, as a first look
+detloss train — train a small detector on synthetic images, as a first look
 
 detloss train config.yaml --set losses.roi_heads=giou — train your own
 

@@ -7,7 +7,7 @@ import typer
 
 ConfigOrDefault = Annotated[
     Path | None,
-    typer.Argument(help="A YAML, TOML or JSON file; left out, drawn shapes.", metavar="CONFIG", show_default=False),
+    typer.Argument(help="A YAML, TOML or JSON file; left out, synthetic images.", metavar="CONFIG", show_default=False),
 ]
 
 Overrides = Annotated[

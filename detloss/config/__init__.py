@@ -66,7 +66,7 @@ class ModelConfig(BaseModel):
     weights_backbone: str | None = None
     """Weights of the backbone: a torchvision weights name, or a path to the state dict of a classifier."""
     backbone: str | None = None
-    """Backbone with FPN for `fasterrcnn` and `maskrcnn`: `resnet18`, `mobilenet_v2`, ..."""
+    """Backbone of `fasterrcnn` and `maskrcnn`: `tiny`, or one with FPN: `resnet18`, `mobilenet_v2`, ..."""
     options: Annotated[dict[str, Any], BeforeValidator(_empty_for_null)] = {}
     """Keyword arguments of the builder and of the model's class: `min_size`, `box_score_thresh`, ..."""
     losses: Annotated[dict[str, _Specs], BeforeValidator(_empty_for_null)] = {}

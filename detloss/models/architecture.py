@@ -16,10 +16,12 @@ from torchvision.models.detection.backbone_utils import (
     mobilenet_backbone,
     resnet_fpn_backbone,
 )
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from detloss.config import ModelConfig
+from detloss.models import tiny
 
 TRAINABLE = "trainable_backbone_layers"
 """The option that says how many layers of a pretrained backbone are not frozen."""
@@ -29,6 +31,9 @@ REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeErro
 
 FPN_MODELS: Mapping[str, type[FasterRCNN]] = {"fasterrcnn": FasterRCNN, "maskrcnn": MaskRCNN}
 """Models that take a `backbone`."""
+
+TINY = "tiny"
+"""The backbone that is detloss's own, for small images on a CPU; all others are torchvision's."""
 
 # Parameters of builders that take modules, functions or what the builder itself decides: nothing for plain data.
 MODULE_OPTIONS = frozenset({
@@ -46,21 +51,23 @@ class Architecture:
         build: Takes ``weights``, ``weights_backbone`` (members of the enums below or None) and options.
         cls: The class of the detector.
         weights: Torchvision's weights of the detector; None where it has none.
-        backbone: Torchvision's name of the classifier that the backbone is taken from.
-        backbone_weights: Torchvision's weights of that.
+        backbone: Torchvision's name of the classifier that the backbone is taken from, or `TINY`.
+        backbone_weights: Torchvision's weights of that; None where it has none.
     """
 
     build: Callable[..., nn.Module]
     cls: type[nn.Module]
     weights: type[WeightsEnum] | None
     backbone: str
-    backbone_weights: type[WeightsEnum]
+    backbone_weights: type[WeightsEnum] | None
 
 
 def find_architecture(model: str, backbone: str | None) -> Architecture:
     """Return the architecture of a known model, on a known backbone where the model takes one."""
     if backbone is not None:
         cls = FPN_MODELS[model]
+        if backbone == TINY:
+            return Architecture(partial(_with_tiny, cls), cls, None, backbone, None)
         return Architecture(partial(_with_fpn, cls, backbone), cls, None, backbone, get_model_weights(backbone))
     builder = get_model_builder(model)
     signature = inspect.signature(builder)
@@ -80,9 +87,9 @@ def detectors() -> list[str]:
 
 
 def backbones() -> list[str]:
-    """Return the classifiers of torchvision that an FPN can be put on."""
+    """Return what `backbone` may be: `TINY`, and the classifiers of torchvision that an FPN can be put on."""
     names = list_models(module=torchvision.models)
-    return [name for name in names if get_model_builder(name).__module__.rpartition(".")[2] in _FPN_FAMILIES]
+    return [TINY, *(name for name in names if get_model_builder(name).__module__.rpartition(".")[2] in _FPN_FAMILIES)]
 
 
 def accepted_options(architecture: Architecture) -> dict[str, Any]:
@@ -130,7 +137,25 @@ def _with_fpn(
             options["mask_roi_pool"] = MultiScaleRoIAlign(maps, output_size=14, sampling_ratio=2)
     else:
         body = resnet_fpn_backbone(**common)
-    model: nn.Module = cls(body, num_classes=91 if num_classes is None else num_classes, **options)
+    return _with_weights(cls(body, num_classes=91 if num_classes is None else num_classes, **options), weights)
+
+
+def _with_tiny(
+    cls: type[FasterRCNN], *, weights: Any = None, num_classes: int | None = None, **options: Any
+) -> nn.Module:
+    """Build a detector on the backbone `tiny`: frozen norms where it is pretrained, as on the other backbones."""
+    body = tiny.TinyBackbone(FrozenBatchNorm2d if weights is not None else nn.BatchNorm2d)
+    options["rpn_anchor_generator"] = AnchorGenerator(*tiny.ANCHORS)
+    options["box_roi_pool"] = MultiScaleRoIAlign(["0"], output_size=tiny.POOLED, sampling_ratio=1)
+    options["box_head"] = TwoMLPHead(body.out_channels * tiny.POOLED**2, tiny.HIDDEN)
+    classes = 91 if num_classes is None else num_classes
+    model = cls(body, num_classes=classes, **options)
+    # Given with the others, it would leave a Mask R-CNN without the number of classes.
+    model.roi_heads.box_predictor = FastRCNNPredictor(tiny.HIDDEN, classes)
+    return _with_weights(model, weights)
+
+
+def _with_weights(model: nn.Module, weights: Any) -> nn.Module:
     if weights is not None:
         model.load_state_dict(weights.get_state_dict())
     return model

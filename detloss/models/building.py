@@ -59,8 +59,10 @@ def _untrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
         options["num_classes"] = config.num_classes
     if config.weights_backbone is None:
         return architecture.build(**options)
+    enum = architecture.backbone_weights
+    assert enum is not None  # `check_model` refuses weights of a backbone that has none
     if not is_path(config.weights_backbone):
-        member = _member(architecture.backbone_weights, config.weights_backbone)
+        member = _member(enum, config.weights_backbone)
         _check_cached(member)
         return architecture.build(weights_backbone=member, **options)
     state = read_state(config.weights_backbone)
@@ -69,7 +71,7 @@ def _untrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
     with torch.device("meta"):
         classifier = get_model_builder(architecture.backbone)(weights=None, num_classes=classes)
     check_matches(config.weights_backbone, state, classifier)
-    member = member_of_state(architecture.backbone_weights, state, {"num_classes": classes})
+    member = member_of_state(enum, state, {"num_classes": classes})
     return architecture.build(weights_backbone=member, **options)
 
 

@@ -78,7 +78,9 @@ def _check_weights(notes: Notes, key: str, enum: type[WeightsEnum] | None, owner
     if not isinstance(weights, str):
         return
     names = [] if enum is None else ["DEFAULT", *(member.name for member in enum)]
-    if is_path(weights):
+    if enum is None and key == "weights_backbone":
+        notes.note((key,), f"there are no weights for {owner} alone; give `weights` of a whole detector, or null")
+    elif is_path(weights):
         if not Path(weights).is_file():
             notes.note((key,), f"there is no file {found((key,), weights)}")
     elif enum is None:

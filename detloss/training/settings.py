@@ -36,18 +36,18 @@ class SplitConfig(_Section):
 
 
 class ShapesConfig(_Section):
-    """Drawn circles, squares and triangles instead of files; the same seed draws the same pictures."""
+    """Synthetic ellipses, rectangles and triangles instead of files; the same seed gives the same images."""
 
-    train: int = Field(400, ge=1)
-    """Number of training pictures."""
-    val: int = Field(100, ge=1)
-    """Number of validation pictures."""
+    train: int = Field(2000, ge=1)
+    """Number of training images."""
+    val: int = Field(200, ge=1)
+    """Number of validation images."""
     seed: int = Field(0, ge=0)
-    """Seed that every picture is drawn from."""
-    size: int = Field(128, ge=32, le=4096)
-    """Side of the square pictures in pixels."""
-    max_objects: int = Field(3, ge=0)
-    """Most objects in one picture; one picture in ten has none."""
+    """Seed that decides every image."""
+    size: int = Field(96, ge=32, le=4096)
+    """Side of the square images in pixels."""
+    max_objects: int = Field(5, ge=0)
+    """Most objects in one image; one image in ten has none."""
 
 
 class AugmentConfig(_Section):
@@ -68,7 +68,7 @@ class AugmentConfig(_Section):
 
 
 class DataConfig(_Section):
-    """What is trained on: COCO splits, or drawn shapes."""
+    """What is trained on: COCO splits, or synthetic images."""
 
     train: SplitConfig | None = None
     """Pictures and annotations to train on."""
@@ -77,7 +77,7 @@ class DataConfig(_Section):
     test: SplitConfig | None = None
     """Pictures and annotations that the best checkpoint is evaluated on at the end."""
     shapes: ShapesConfig | None = None
-    """Drawn shapes; instead of `train` and `val`."""
+    """Synthetic images; instead of `train` and `val`."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes of the training pictures."""
     bbox_check: Literal["on", "off"] = "on"

@@ -45,7 +45,7 @@ def test_the_stock_loss_has_ratio_one(run_detloss: Run) -> None:
 
 @pytest.mark.slow
 def test_the_table_and_the_warning(run_detloss: Run) -> None:
-    """Without a config drawn shapes are measured; a line a loss, and a sentence for a weight that is far off."""
+    """Without a config synthetic images are measured; a line a loss, and a sentence for a weight that is far off."""
     losses = ["--set", "losses={roi_heads: [giou, {name: diou, weight: 5000}], rpn: l1}"]
     code, out, err = run_detloss("calibrate", "--batches", "3", *SMALL, *losses)
     assert code == 0, err

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from small_models import BUILDERS, IMAGENET, SMALL, imagenet, losses_of
+from small_models import BUILDERS, IMAGENET, SMALL, differing, imagenet, losses_of, saved
 
-from detloss import build_model
+from detloss import ConfigError, build_model
 from detloss.models.architecture import accepted_options, find_architecture
 
 
@@ -21,6 +23,27 @@ def test_backbone_with_fpn(backbone: str) -> None:
     pooled = set(model.roi_heads.box_roi_pool.featmap_names)
     assert pooled == set(maps) - {"pool"}
     assert all(torch.isfinite(loss) for loss in losses_of(model).values())
+
+
+@pytest.mark.parametrize(("model", "weights"), [("fasterrcnn", 0.51e6), ("maskrcnn", 2.69e6)])
+def test_the_backbone_tiny(model: str, weights: float, tmp_path: Path) -> None:
+    """`tiny` gives one map of stride 8, finite losses, and detections; its weights come back from a file."""
+    config = {**SMALL, "model": model, "backbone": "tiny", "num_classes": 4}
+    detector = build_model(config)
+    assert sum(parameter.numel() for parameter in detector.parameters()) == pytest.approx(weights, rel=0.01)
+    assert detector.backbone(torch.rand(1, 3, 96, 100)).shape == (1, 64, 12, 13)
+    masks = {"masks": torch.ones(1, 64, 64)} if model == "maskrcnn" else {}
+    assert all(torch.isfinite(loss) for loss in losses_of(detector, **masks).values())
+    assert set(detector.eval()([torch.rand(3, 50, 70)])[0]) == {"boxes", "labels", "scores", *masks}
+    again = build_model({**config, "weights": saved(detector, tmp_path)})
+    assert differing(detector.state_dict(), again.state_dict()) == set()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in again.backbone.modules())
+
+
+def test_the_backbone_tiny_has_no_weights_of_a_classifier() -> None:
+    """`weights_backbone` on `tiny` is an error that says what there is instead."""
+    with pytest.raises(ConfigError, match="no weights for the backbone tiny alone; give `weights` of a whole"):
+        build_model({**SMALL, "backbone": "tiny", "num_classes": 4, "weights_backbone": str(IMAGENET)})
 
 
 @imagenet

@@ -20,7 +20,7 @@ def findings(config: Any) -> list[Finding]:
     ("changed", "key", "near", "message"),
     [
         ({"model": "fasterrcnn_resnet50_fnp", "backbone": None}, "model", "fasterrcnn_resnet50_fpn", "no detector"),
-        ({"backbone": None}, "model", None, "needs a backbone. There are: mobilenet_v2"),
+        ({"backbone": None}, "model", None, "needs a backbone. There are: tiny, mobilenet_v2"),
         ({"backbone": "mobilnet_v2"}, "backbone", "mobilenet_v2", "no backbone with FPN"),
         ({"backbone": "vit_b_16"}, "backbone", None, "no backbone with FPN"),
         ({"model": "ssd300_vgg16"}, "backbone", None, "has its own backbone"),

@@ -29,8 +29,9 @@ def differing(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> set[str]:
     return {key for key in new if not key.endswith("num_batches_tracked") and not torch.equal(old[key], new[key])}
 
 
-def losses_of(model: nn.Module) -> dict[str, Tensor]:
+def losses_of(model: nn.Module, **more: Tensor) -> dict[str, Tensor]:
+    """The losses on one image with one object, of which a target may hold more."""
     torch.manual_seed(0)
-    target = {"boxes": torch.tensor([[5.0, 5.0, 40.0, 50.0]]), "labels": torch.tensor([1])}
+    target = {"boxes": torch.tensor([[5.0, 5.0, 40.0, 50.0]]), "labels": torch.tensor([1]), **more}
     losses: dict[str, Tensor] = model.train()([torch.rand(3, 64, 64)], [target])
     return losses

@@ -222,7 +222,7 @@ def test_schedules(schedule, at, factor):
     ],
 )
 def test_data_has_one_source(values, message):
-    """Data is either splits of files or drawn shapes."""
+    """Data is either splits of files or synthetic images."""
     with pytest.raises(ValidationError, match=message):
         DataConfig(**values)
 

@@ -1,4 +1,4 @@
-"""Whole runs on drawn shapes: the folder, interruption, resuming, several processes."""
+"""Whole runs on synthetic images: the folder, interruption, resuming, several processes."""
 
 from __future__ import annotations
 

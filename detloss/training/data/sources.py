@@ -19,7 +19,7 @@ Source = str | Path | Mapping[str, Any] | TrainConfig
 
 
 def default_config() -> str:
-    """The embedded config, as YAML: a small Faster R-CNN with GIoU on drawn shapes."""
+    """The embedded config, as YAML: a small Faster R-CNN with GIoU on synthetic images."""
     return files("detloss.training").joinpath("default.yaml").read_text(encoding="utf-8")
 
 
@@ -58,7 +58,7 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
         )
     if config.data.shapes is not None:
         if config.model.startswith("maskrcnn"):
-            raise ConfigError("Drawn shapes have no masks: choose a model without masks, or give COCO data.")
+            raise ConfigError("Synthetic images have no masks: choose a model without masks, or give COCO data.")
         shapes = config.data.shapes
         return {"train": ShapesDataset(shapes, "train"), "val": ShapesDataset(shapes, "val")}
     datasets: dict[str, DetectionDataset] = {}

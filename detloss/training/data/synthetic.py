@@ -1,7 +1,8 @@
-"""Drawn shapes: a data set of circles, squares and triangles that needs no files.
+"""Synthetic images: a data set of ellipses, rectangles and triangles that needs no files.
 
-Picture i of a seed is always the same. Each shape has a colour, a size and a place of its own on a noisy background;
-squares and triangles are turned a little. Boxes are exact: they are read off the drawn pixels.
+Image i of a seed is always the same. Objects differ in size, aspect ratio, tilt and color, and may cover each other in
+part; the ground is textured, and the whole image is noisy. A box is exact: it holds the pixels of its object that can
+be seen.
 """
 
 import math
@@ -9,51 +10,60 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from detloss.training.data.coco import Annotations
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.settings import ShapesConfig
 
-SHAPES = ("circle", "square", "triangle")
+SHAPES = ("ellipse", "rectangle", "triangle")
 """Names of labels 1, 2, 3."""
 
-_SIZES = (0.25, 0.55)
-"""Least and greatest diameter of a shape, as fractions of the picture's side."""
-_GAP = 0.02
-"""Least distance between two shapes' circumscribed circles, as a fraction of the side."""
-_CONTRAST = 70
-"""Least difference between a shape's and the background's colour in one channel, of 255."""
-_GRAIN = (3, 15)
-"""Least and greatest standard deviation of the background's noise, of 255."""
-_SENSOR_NOISE = 6
-"""Standard deviation of the noise on the whole picture, of 255."""
+_SIDES = (0.18, 0.55)
+"""Least and greatest length of an object's longer side, as fractions of the image's side."""
+_ASPECT = 2.5
+"""Greatest ratio of an object's sides."""
+_LEAST_SIDE = 11
+"""Least length of an object's shorter side in pixels, before it is tilted: COCO calls boxes like that small."""
+_TILT = math.radians(20)
+"""Greatest turn of an object to either side."""
+_COVERED = 0.3
+"""Greatest part of an object that others may cover."""
 _EMPTY = 0.1
-"""Share of pictures without a shape."""
-_TURN = math.radians(20)
-"""Greatest turn of a square or a triangle to either side."""
+"""Share of images without an object."""
 _TRIES = 20
-"""Random places that are tried for a shape before it is left out."""
+"""Random places that are tried for an object before the image does without it."""
+_CONTRAST = 60
+"""Least difference between an object's and the ground's color in one channel, of 255."""
+_TEXTURE = (4, 28)
+"""Least and greatest standard deviation of the ground's texture, of 255."""
+_COARSE = 6
+"""Patches of the texture on a side."""
+_NOISE = 8
+"""Standard deviation of the noise on the whole image, of 255."""
 
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 
 
 class ShapesDataset(DetectionDataset):
-    """Drawn shapes, all made from one seed.
+    """Synthetic images, all made from one seed and kept in memory.
 
     Args:
         config: How many, how large and from which seed.
-        part: ``"train"`` or ``"val"``: they share no picture.
+        part: ``"train"`` or ``"val"``: they share no image.
     """
 
     def __init__(self, config: ShapesConfig, part: str = "train") -> None:
         self.config = config
         # A stream of random numbers of its own for each part.
-        self.stream = {"train": 0, "val": 1}[part]
+        stream = {"train": 0, "val": 1}[part]
         number = config.train if part == "train" else config.val
-        self._drawn = [draw((config.seed, self.stream, i), config.size, config.max_objects) for i in range(number)]
+        self._made = [synthesize((config.seed, stream, i), config.size, config.max_objects) for i in range(number)]
         super().__init__(self._annotations)
 
     @cached_property
@@ -61,7 +71,7 @@ class ShapesDataset(DetectionDataset):
         size = self.config.size
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for number, (_, boxes, labels) in enumerate(self._drawn, start=1):
+        for number, (_, boxes, labels) in enumerate(self._made, start=1):
             images.append({"id": number, "file_name": f"{number:05d}.png", "width": size, "height": size})
             for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
                 annotations.append(
@@ -83,71 +93,74 @@ class ShapesDataset(DetectionDataset):
 
     def image(self, index: int) -> Tensor:
         """The synthetic image number `index`."""
-        image: Tensor = functional.pil_to_tensor(self._drawn[index][0])
-        return image
+        return torch.from_numpy(self._made[index][0]).permute(2, 0, 1)
 
 
-def draw(
-    seed: int | tuple[int, ...], size: int, max_objects: int = 4, *, noise: bool = True
-) -> tuple[Image.Image, list[Box], list[int]]:
-    """Draw one image of `size` pixels a side; the seed decides everything.
+def synthesize(
+    seed: int | tuple[int, ...], size: int, max_objects: int, *, noise: bool = True
+) -> tuple[Pixels, list[Box], list[int]]:
+    """Make one image of `size` pixels a side; the seed decides everything.
 
-    The number of shapes is uniform from 1 to `max_objects`, and 0 in one image of ten. Noise disturbs the colors.
+    The number of objects is uniform from 1 to `max_objects`, and 0 in one image of ten; where there is no room for one
+    more, it is fewer. Without `noise` all areas are of one color.
 
     Returns:
-        The RGB image, each shape's box (x1, y1, x2, y2; the last two exclusive) and label (from 1).
+        ``(size, size, 3)`` RGB, each object's box (x1, y1, x2, y2; the last two exclusive) and label (from 1).
     """
     random = np.random.default_rng(seed)
-    background = random.integers(30, 226, 3)
-    grain = random.normal(0, random.uniform(*_GRAIN), (size, size, 3)) * noise
-    pixels = np.clip(background + grain, 0, 255)
-    circles: list[tuple[float, float, float]] = []
-    boxes: list[Box] = []
-    labels: list[int] = []
+    ground = random.integers(30, 226, 3)
+    pixels = ground + _texture(random, size) * noise
     wanted = 0 if random.uniform() < _EMPTY else int(random.integers(min(1, max_objects), max_objects + 1))
-    for _ in range(wanted):
-        circle = _place(random, size, circles)
-        if circle is None:
-            continue
+    whole: list[int] = []
+    visible: list[Mask] = []
+    labels: list[int] = []
+    for _ in range(wanted * _TRIES):
+        if len(labels) == wanted:
+            break
         label = int(random.integers(1, len(SHAPES) + 1))
-        mask = _shape(SHAPES[label - 1], circle, random.uniform(-_TURN, _TURN), size)
-        box = mask.getbbox()
-        if box is None:
+        mask = _mask(random, SHAPES[label - 1], size)
+        # The new object lies on top.
+        left = [other & ~mask for other in visible]
+        if any(seen.sum() < (1 - _COVERED) * area for seen, area in zip(left, whole, strict=True)):
             continue
-        colour = random.integers(0, 256, 3)
-        while np.abs(colour - background).max() < _CONTRAST:
-            colour = random.integers(0, 256, 3)
-        pixels[np.asarray(mask) > 0] = colour
-        circles.append(circle)
-        boxes.append(box)
-        labels.append(label)
-    pixels = np.clip(pixels + random.normal(0, _SENSOR_NOISE, pixels.shape) * noise, 0, 255)
-    return Image.fromarray(pixels.astype(np.uint8)), boxes, labels
+        whole, visible, labels = [*whole, int(mask.sum())], [*left, mask], [*labels, label]
+        color = random.integers(0, 256, 3)
+        while np.abs(color - ground).max() < _CONTRAST:
+            color = random.integers(0, 256, 3)
+        pixels[mask] = color
+    pixels += random.normal(0, _NOISE, pixels.shape) * noise
+    return np.clip(pixels, 0, 255).astype(np.uint8), [_box(seen) for seen in visible], labels
 
 
-def _place(
-    random: np.random.Generator, size: int, circles: list[tuple[float, float, float]]
-) -> tuple[float, float, float] | None:
-    """A free circle (centre x, centre y, radius) inside the picture, or None."""
-    for _ in range(_TRIES):
-        radius = size * random.uniform(*_SIZES) / 2
-        x, y = random.uniform(radius, size - radius, 2)
-        if all(math.hypot(x - cx, y - cy) > radius + r + size * _GAP for cx, cy, r in circles):
-            return float(x), float(y), float(radius)
-    return None
+def _texture(random: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
+    """``(size, size, 3)`` patches of light and shade."""
+    patches = random.normal(0, 1, (_COARSE, _COARSE)).astype(np.float32)
+    smooth = np.asarray(Image.fromarray(patches).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float64)
+    return np.repeat((smooth * random.uniform(*_TEXTURE))[:, :, None], 3, axis=2)
 
 
-def _shape(name: str, circle: tuple[float, float, float], turn: float, size: int) -> Image.Image:
-    """The filled shape inscribed in a circle, as a black and white mask."""
-    x, y, radius = circle
-    mask = Image.new("L", (size, size))
-    pen = ImageDraw.Draw(mask)
-    if name == "circle":
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+def _mask(random: np.random.Generator, shape: str, size: int) -> Mask:
+    """The pixels of a random object of this shape, all of them within the image."""
+    long = size * random.uniform(*_SIDES)
+    short = max(long / random.uniform(1, _ASPECT), _LEAST_SIDE)
+    width, height = (long, short) if random.uniform() < 0.5 else (short, long)
+    if shape == "ellipse":
+        angles = np.linspace(0, 2 * math.pi, 48, endpoint=False)
+        outline = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    elif shape == "rectangle":
+        outline = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], dtype=float)
     else:
-        corners = {"square": 4, "triangle": 3}[name]
-        # A square stands on a side, a triangle points upwards.
-        start = turn + {"square": math.pi / 4, "triangle": -math.pi / 2}[name]
-        angles = [start + 2 * math.pi * corner / corners for corner in range(corners)]
-        pen.polygon([(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles], fill=255)
-    return mask
+        outline = np.array([(0, -1), (1, 1), (-1, 1)], dtype=float)
+    tilt = random.uniform(-_TILT, _TILT)
+    turn = np.array([[math.cos(tilt), math.sin(tilt)], [-math.sin(tilt), math.cos(tilt)]])
+    corners = outline * (width / 2, height / 2) @ turn
+    least, greatest = -corners.min(axis=0), size - 1 - corners.max(axis=0)
+    corners += least + random.uniform(size=2) * np.maximum(greatest - least, 0)
+    mask = Image.new("1", (size, size))
+    ImageDraw.Draw(mask).polygon([(x, y) for x, y in corners.tolist()], fill=1)
+    return np.asarray(mask)
+
+
+def _box(mask: Mask) -> Box:
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

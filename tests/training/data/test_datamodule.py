@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from detloss.training.data.datamodule import AugmentedDataset, EpochSampler, ShardSampler, derived_seed
-from detloss.training.data.synthetic import SHAPES, ShapesDataset, draw
+from detloss.training.data.synthetic import ShapesDataset
 from detloss.training.settings import AugmentConfig, ShapesConfig
 
 
@@ -102,49 +101,3 @@ def test_derived_seeds_differ():
     """Neighbouring numbers, and the same numbers in another order, give other seeds."""
     seeds = {derived_seed(a, b) for a in range(20) for b in range(20)}
     assert len(seeds) == 400
-
-
-def test_shapes_are_the_same_for_the_same_seed():
-    """A picture is a function of its seed; train and val have none in common."""
-    config = ShapesConfig(train=5, val=5, size=64)
-    train, again, val = ShapesDataset(config), ShapesDataset(config), ShapesDataset(config, "val")
-    for index in range(5):
-        assert torch.equal(train[index][0], again[index][0])
-        assert not torch.equal(train[index][0], val[index][0])
-    assert train.coco == again.coco
-
-
-def test_shapes_lie_in_their_picture():
-    """Every box lies in its picture and has an area; every label is one of the shapes; there are 0 to 4 of them."""
-    drawn = [draw(seed, 96, max_objects=4) for seed in range(30)]
-    for picture, boxes, labels in drawn:
-        assert picture.size == (96, 96)
-        assert all(0 <= x1 < x2 <= 96 and 0 <= y1 < y2 <= 96 for x1, y1, x2, y2 in boxes)
-        assert all(1 <= label <= len(SHAPES) for label in labels)
-    assert {0, 1, 2, 3} <= {len(boxes) for _, boxes, _ in drawn} <= {0, 1, 2, 3, 4}
-
-
-def test_a_box_is_tight_around_what_is_drawn():
-    """Without noise a box is where the picture changes: its outermost rows and columns hold the shape's colour."""
-    found = 0
-    for seed in range(8):
-        picture, boxes, _ = draw(seed, 64, max_objects=1, noise=False)
-        pixels = np.asarray(picture)
-        for x1, y1, x2, y2 in boxes:
-            found += 1
-            # The corner may be in a box, the commonest colour outside of it is the background.
-            outside = np.ones((64, 64), dtype=bool)
-            outside[y1:y2, x1:x2] = False
-            (background,) = np.unique(pixels[outside], axis=0)
-            changed = (pixels != background).any(axis=-1)
-            assert changed[y1].any()
-            assert changed[y2 - 1].any()
-            assert changed[:, x1].any()
-            assert changed[:, x2 - 1].any()
-    assert found >= 2
-
-
-def test_some_pictures_have_no_shape():
-    """Pictures without objects are part of the data set, as in real data."""
-    data = ShapesDataset(ShapesConfig(train=40, size=64))
-    assert any(len(target["boxes"]) == 0 for _, target in (data[i] for i in range(40)))
