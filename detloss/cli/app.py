@@ -22,7 +22,7 @@ from detloss._version import __version__
 from detloss.errors import DetlossError
 from detloss.text import near
 
-COMMANDS = ("list", "show", "validate", "schema", "train", "calibrate", "new", "check", "doctor")
+COMMANDS = ("list", "show", "validate", "schema", "train", "predict", "evaluate", "calibrate", "new", "check", "doctor")
 """In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
 
 
@@ -96,6 +96,10 @@ detloss show giou — one loss: its paper, parameters and weights
 detloss train — train a small detector on synthetic images, as a first look
 
 detloss train config.yaml --set losses.roi_heads=giou — train your own
+
+detloss predict runs/NAME photos — boxes in your own images
+
+detloss evaluate runs/NAME — how good they are, class by class
 
 detloss calibrate config.yaml — which weight a loss needs there
 

@@ -6,15 +6,15 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detloss.cli.extras import needs
 from detloss.cli.options import ConfigOrDefault, Overrides
-from detloss.errors import DetlossError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,29 +45,14 @@ def command(
 
 
 def _measure(config: Path | None, batches: int, overrides: tuple[str, ...]) -> list[Calibration]:
-    try:
+    with needs("train", "Reading training data"):
         from detloss.training.loss_weights import model_and_batches  # noqa: PLC0415 - help needs none of it
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("detloss"):
-            raise
-        message = (
-            f"Reading training data needs {error.name}, which is not installed. Run\n  pip install 'detloss[train]'"
-        )
-        raise DetlossError(message) from error
     from detloss.calibration import calibrate  # noqa: PLC0415 - as above
 
     model, data = model_and_batches(config, overrides, batches)
-    return calibrate(model, _with_bar(data, batches))
+    from detloss.cli.output import with_bar  # noqa: PLC0415 - help needs none of it
 
-
-def _with_bar(data: Iterable[Any], batches: int) -> Iterable[Any]:
-    """Draw a bar while the batches are taken, where there is a terminal to draw on."""
-    from rich.progress import track  # noqa: PLC0415 - help needs none of it
-
-    from detloss.cli.output import stderr  # noqa: PLC0415
-
-    console = stderr()
-    return track(data, "Batches", total=batches, console=console, transient=True, disable=not console.is_terminal)
+    return calibrate(model, with_bar(data, "Batches", batches))
 
 
 def _as_data(one: Calibration) -> dict[str, Any]:

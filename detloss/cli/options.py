@@ -1,13 +1,22 @@
 """Arguments and options that several commands take."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 ConfigOrDefault = Annotated[
     Path | None,
     typer.Argument(help="A YAML, TOML or JSON file; left out, synthetic images.", metavar="CONFIG", show_default=False),
+]
+
+RunFolder = Annotated[
+    Path, typer.Argument(help="Folder of a run, as `detloss train` printed it.", metavar="RUN", show_default=False)
+]
+
+CheckpointOf = Annotated[
+    Literal["best", "last"],
+    typer.Option("--checkpoint", help="The weights of the highest validation AP, or the last ones."),
 ]
 
 Overrides = Annotated[

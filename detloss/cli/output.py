@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -13,6 +13,8 @@ from rich.segment import Segment
 from rich.table import Table
 
 from detloss.text import printable_lines
+
+Step = TypeVar("Step")
 
 _PIPE_WIDTH = 10_000
 """Columns of what is no terminal: whatever reads it gets whole lines."""
@@ -47,6 +49,14 @@ def prose(docstring: str) -> str:
     paragraphs = re.split(r"\n\s*\n", docstring)
     joined = (part if re.search(r"^(\s|[-*] )", part, re.MULTILINE) else part.replace("\n", " ") for part in paragraphs)
     return plain(re.sub(r"::$", ":", "\n\n".join(joined), flags=re.MULTILINE))
+
+
+def with_bar(steps: Iterable[Step], what: str, total: int | None = None) -> Iterable[Step]:
+    """Draw a bar while steps are taken, where there is a terminal to draw on."""
+    from rich.progress import track  # noqa: PLC0415 - a listing has no use for it
+
+    console = stderr()
+    return track(steps, what, total, console=console, transient=True, disable=not console.is_terminal)
 
 
 class _Console(Console):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -38,6 +39,18 @@ class Detections:
         boxes, scores, labels = (output[key].detach().cpu() for key in ("boxes", "scores", "labels"))
         return cls(image_id, boxes.float().numpy(), scores.float().numpy(), labels.numpy())
 
+    def results(self, image_id: object, category_ids: Mapping[int, object]) -> list[dict[str, Any]]:
+        """The detections as COCO results: with ids as they are to be written, those of the categories by label."""
+        return [
+            {
+                "image_id": image_id,
+                "category_id": category_ids[label],
+                "bbox": [round(value, 2) for value in (*box[:2], box[2] - box[0], box[3] - box[1])],
+                "score": round(score, 5),
+            }
+            for box, score, label in zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
+        ]
+
     def rows(self) -> npt.NDArray[np.float64]:
         """``(N, 7)``: image_id, x, y, width, height, score, label, as COCO results are."""
         boxes = self.boxes.astype(np.float64)
@@ -55,6 +68,54 @@ def evaluate_boxes(coco: Mapping[str, Any], detections: Iterable[Detections]) ->
     Returns:
         `METRICS` and ``AP/<category>`` for each category; -1 where there is nothing to measure on.
     """
+    results = {key: float(value) for key, value in _evaluated(coco, detections).get_results(per_class=True).items()}
+    return {key: results[key] for key in (*METRICS, *sorted(results.keys() - set(METRICS)))}
+
+
+def evaluate_in_detail(coco: Mapping[str, Any], detections: Iterable[Detections]) -> dict[str, Any]:
+    """Measure as `evaluate_boxes` does, each class and each IoU threshold by itself.
+
+    Returns:
+        `METRICS`; ``objects``, their number without crowds; ``by_iou``, the AP at each threshold from "0.50" to "0.95";
+        ``classes``, for each its ``name``, ``objects``, ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` and
+        ``by_iou``. -1 where there is no object to measure on.
+    """
+    evaluation = _evaluated(coco, detections)
+    summary = evaluation.get_results()
+    # By IoU threshold, recall, class, size and number of detections; -1 where there is no object.
+    precision = np.asarray((evaluation.eval or {})["precision"])[..., -1]
+    counts = Counter(entry["category_id"] for entry in coco["annotations"] if not entry.get("iscrowd"))
+    categories = sorted(coco["categories"], key=lambda category: int(category["id"]))
+    classes = [
+        {
+            "name": category["name"],
+            "objects": counts[category["id"]],
+            "AP": _mean(precision[:, :, index, 0]),
+            "AP50": _mean(precision[0, :, index, 0]),
+            "AP75": _mean(precision[5, :, index, 0]),
+            **{f"AP{size}": _mean(precision[:, :, index, place]) for place, size in enumerate("sml", start=1)},
+            "by_iou": _by_iou(precision[:, :, index, 0]),
+        }
+        for index, category in enumerate(categories)
+    ]
+    return {
+        "objects": counts.total(),
+        **{key: float(summary[key]) for key in METRICS},
+        "by_iou": _by_iou(precision[..., 0]),
+        "classes": classes,
+    }
+
+
+def _by_iou(precision: npt.NDArray[np.float64]) -> dict[str, float]:
+    return {f"{0.5 + 0.05 * step:.2f}": _mean(values) for step, values in enumerate(precision)}
+
+
+def _mean(precision: npt.NDArray[np.float64]) -> float:
+    measured = precision[precision > -1]
+    return float(measured.mean()) if measured.size else -1.0
+
+
+def _evaluated(coco: Mapping[str, Any], detections: Iterable[Detections]) -> COCOeval:
     detections = list(detections)
     seen = {entry.image_id for entry in detections}
     annotations = [entry for entry in coco["annotations"] if entry["image_id"] in seen]
@@ -76,8 +137,7 @@ def evaluate_boxes(coco: Mapping[str, Any], detections: Iterable[Detections]) ->
     evaluation.accumulate()
     with redirect_stdout(io.StringIO()):  # it prints the table that pycocotools prints
         evaluation.summarize()
-    results = {key: float(value) for key, value in evaluation.get_results(per_class=True).items()}
-    return {key: results[key] for key in (*METRICS, *sorted(results.keys() - set(METRICS)))}
+    return evaluation
 
 
 def coco_from_targets(targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from detloss.errors import ConfigError
+from detloss.errors import ConfigError, DetlossError
 from detloss.training.data.coco import Annotations
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.evaluation import Detections
@@ -60,6 +60,17 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def write_errors() -> Iterator[None]:
+    """Turn an `OSError` of a block that writes a file into an error that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise DetlossError(
+            f"{error.filename} cannot be written: {error.strerror}. Fix: choose another output, or make room."
+        ) from error
 
 
 @contextmanager
@@ -178,16 +189,8 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
 
 def write_predictions(path: Path, detections: Iterable[Detections], known: Annotations) -> None:
     """Write detections as COCO results with the annotation file's own ids."""
-    results = [
-        {
-            "image_id": known.image_ids[found.image_id - 1],
-            "category_id": known.category_ids[label - 1],
-            "bbox": [round(value, 2) for value in (*box[:2], box[2] - box[0], box[3] - box[1])],
-            "score": round(score, 5),
-        }
-        for found in detections
-        for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
-    ]
+    ids = dict(enumerate(known.category_ids, start=1))
+    results = [one for found in detections for one in found.results(known.image_ids[found.image_id - 1], ids)]
     write_text(path, json.dumps(results))
 
 

@@ -115,11 +115,17 @@ class Trained:
     checkpoint: Path
     """The file that the weights are from."""
 
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """Black and white in image files, as `detloss.training.data.images.read_image` takes them."""
+        given = self.card.preprocessing.pixel_range
+        return None if given is None else (given[0], given[1])
+
 
 def load_trained(folder: str | Path, checkpoint: CheckpointName = "best") -> nn.Module:
     """The detector that a run trained, in evaluation mode.
 
-    Its ``class_names`` say what its labels mean: ``{1: "circle", ...}``. It takes a list of RGB images ``(3, H, W)``,
+    Its ``class_names`` say what its labels mean: ``{1: "ellipse", ...}``. It takes a list of RGB images ``(3, H, W)``,
     float32 in [0, 1].
 
     Args:

@@ -19,7 +19,7 @@ from detloss.training import DetectionModule, ShapesDataset, load_trained, train
 from detloss.training.settings import ShapesConfig
 from detloss.training.trained import card_of, open_trained
 
-NAMES = {1: "circle", 2: "square", 3: "triangle"}
+NAMES = {1: "ellipse", 2: "rectangle", 3: "triangle"}
 
 
 @pytest.fixture

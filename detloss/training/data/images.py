@@ -16,6 +16,10 @@ from detloss.text import printable, reason
 
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 """What Pillow may decode. Any file may hold any format: for an EPS named .jpg it would start Ghostscript."""
+SUFFIXES = frozenset({
+    ".bmp", ".dib", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+})  # fmt: skip
+"""How the names of such files end, where a folder is searched for images."""
 _ORIENTATION = 0x0112
 """EXIF tag; from 5 on it exchanges width and height."""
 

@@ -59,21 +59,14 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
     if config.data.shapes is not None:
         if config.model.startswith("maskrcnn"):
             raise ConfigError("Synthetic images have no masks: choose a model without masks, or give COCO data.")
-        shapes = config.data.shapes
-        return {"train": ShapesDataset(shapes, "train"), "val": ShapesDataset(shapes, "val")}
+        return {name: open_split(config, name) for name in ("train", "val")}
     datasets: dict[str, DetectionDataset] = {}
     for name in ("train", "val", "test"):
         split: SplitConfig | None = getattr(config.data, name)
         if split is not None:
             # Validation computes the mask loss too.
             masks = name != "test" and config.model.startswith("maskrcnn")
-            datasets[name] = CocoDataset(
-                split.images,
-                split.annotations,
-                masks=masks,
-                bbox_check=config.data.bbox_check == "on",
-                pixel_range=config.data.pixel_range,
-            )
+            datasets[name] = open_split(config, name, masks=masks)
             if datasets[name].categories != datasets["train"].categories:
                 raise DataError(
                     f"{split.annotations} has the categories {', '.join(datasets[name].categories)}, the training data "
@@ -84,6 +77,24 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
         why = f" {len(skipped)} annotations are skipped; the first: {skipped[0]}." if skipped else ""
         raise DataError(f"{config.data.train and config.data.train.annotations} has no box to train on.{why}")
     return datasets
+
+
+def open_split(config: TrainConfig, name: str, *, masks: bool = False) -> DetectionDataset:
+    """One data set of a config, which has it; with masks for a model that trains on them.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    if config.data.shapes is not None:
+        return ShapesDataset(config.data.shapes, name)
+    split: SplitConfig = getattr(config.data, name)
+    return CocoDataset(
+        split.images,
+        split.annotations,
+        masks=masks,
+        bbox_check=config.data.bbox_check == "on",
+        pixel_range=config.data.pixel_range,
+    )
 
 
 def with_classes(config: TrainConfig, data: DetectionDataset) -> TrainConfig:
