@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny_detectors import faster_rcnn
@@ -26,10 +21,6 @@ SHOWN = [
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
 ]
 FILES = sorted(DOCS.rglob("*.yaml"))
-BCCD = Path(__file__).parents[2] / "shared" / "data" / "bccd"
-VOC_OBJECT = (
-    "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
-)
 
 
 @pytest.mark.parametrize("text", SHOWN)
@@ -71,37 +62,3 @@ def test_there_are_configs_to_check() -> None:
     """The parametrised tests above have found the docs."""
     assert len(SHOWN) >= 3
     assert {"giou.yaml", "smooth_l1.yaml"} <= {path.name for path in FILES}
-
-
-def by_photograph(coco: dict[str, Any]) -> dict[str, list[Any]]:
-    """Return the size of each photograph and its boxes with their categories, in the order of the file."""
-    found = {image["id"]: [image["width"], image["height"]] for image in coco["images"]}
-    for box in coco["annotations"]:
-        found[box["image_id"]].append((box["category_id"], box["bbox"]))
-    return {image["file_name"]: found[image["id"]] for image in coco["images"]}
-
-
-@pytest.mark.skipif(not BCCD.is_dir(), reason="the blood-cell photographs are not beside the project")
-def test_the_blood_cells_are_converted(tmp_path: Path) -> None:
-    """From Pascal VOC's files, as upstream has them, `to_coco.py` makes the annotations of the run that is shown."""
-    expected = {split: json.loads((BCCD / f"{split}.json").read_text()) for split in ("train", "val", "test")}
-    (tmp_path / "Annotations").mkdir()
-    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
-    for split, coco in expected.items():
-        objects = defaultdict(lambda: VOC_OBJECT.format("RBC", 181, 329, 181, 329))  # upstream has two without area
-        names = {category["id"]: category["name"] for category in coco["categories"]}
-        for box in coco["annotations"]:
-            x, y, width, height = map(int, box["bbox"])
-            objects[box["image_id"]] += VOC_OBJECT.format(names[box["category_id"]], x, y, x + width, y + height)
-        for image in coco["images"]:
-            size = f"<size><width>{image['width']}</width><height>{image['height']}</height></size>"
-            file = (tmp_path / "Annotations" / image["file_name"]).with_suffix(".xml")
-            file.write_text(f"<annotation>{size}{objects[image['id']]}</annotation>")
-        listed = "\n".join(Path(image["file_name"]).stem for image in coco["images"])
-        (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text(f"{listed}\n")
-    script = DOCS / "blood-cells" / "to_coco.py"
-    command = [sys.executable, str(script), str(tmp_path), str(tmp_path / "bccd")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "train.json: 205 photographs, 2804 boxes" in done.stdout
-    for split, coco in expected.items():
-        assert by_photograph(json.loads((tmp_path / "bccd" / f"{split}.json").read_text())) == by_photograph(coco)

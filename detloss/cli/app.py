@@ -22,7 +22,11 @@ from detloss._version import __version__
 from detloss.errors import DetlossError
 from detloss.text import near
 
-COMMANDS = ("list", "show", "validate", "schema", "train", "predict", "evaluate", "calibrate", "new", "check", "doctor")
+COMMANDS = (
+    "list", "show", "validate", "schema",
+    "convert", "data", "train", "predict", "evaluate", "calibrate",
+    "new", "check", "doctor",
+)  # fmt: skip
 """In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
 
 
@@ -94,6 +98,10 @@ detloss list — the losses that are installed
 detloss show giou — one loss: its paper, parameters and weights
 
 detloss train — train a small detector on synthetic images, as a first look
+
+detloss convert VOC2012 voc — labels of Pascal VOC, YOLO or CVAT as COCO's JSON
+
+detloss data config.yaml — look at what the loader sees
 
 detloss train config.yaml --set losses.roi_heads=giou — train your own
 

@@ -1,7 +1,7 @@
 """Drawing boxes on images."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,22 @@ def draw_boxes(
         (_dashed if thin else _outline)(pen, box, color, unit)
     _label(canvas, scaled, texts, colors, unit)
     return canvas
+
+
+def draw_target(
+    image: Tensor, target: Mapping[str, Tensor], categories: Sequence[str], *, side: int | None = None
+) -> Image.Image:
+    """Draw an image of a data set with the boxes and classes of its target.
+
+    Args:
+        image: As `draw_boxes` takes it.
+        target: Its `boxes` and `labels`.
+        categories: Name of label 1, 2, ...
+        side: As for `draw_boxes`.
+    """
+    labels = target["labels"].tolist()
+    texts, colors = [categories[label - 1] for label in labels], [label_color(label) for label in labels]
+    return draw_boxes(image, target["boxes"].tolist(), texts, colors, side=side)
 
 
 def label_color(label: int) -> str:

@@ -180,6 +180,8 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
         (folder / "metrics.jsonl").unlink(missing_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(_movable(config, folder), sort_keys=False, allow_unicode=True))
+    for warning in (warning for data in datasets.values() for warning in data.annotations.warnings):
+        log.warning("%s", warning)
     skipped = [str(entry) for data in datasets.values() for entry in data.skipped]
     if skipped:
         report = folder / _SKIPPED

@@ -6,6 +6,7 @@ be trained on is skipped and reported, annotation by annotation.
 """
 
 import os
+import re
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,8 @@ import numpy.typing as npt
 from detloss.errors import DataError
 from detloss.text import clipped, printable
 from detloss.training.data.ids import Key, key_of, places_of
-from detloss.training.data.images import image_size
+from detloss.training.data.images import read_header
+from detloss.training.data.orientation import turned_otherwise
 from detloss.training.data.records import ImageRecord, is_number, read_records, shown
 from detloss.training.data.segmentations import segmentation_fault
 
@@ -54,6 +56,8 @@ class Annotations:
     image_ids: tuple[object, ...]
     """The file's own id of image 1, 2, ..."""
     skipped: tuple[Skipped, ...] = field(repr=False, default=())
+    warnings: tuple[str, ...] = field(repr=False, default=())
+    """What looks wrong and cannot be decided."""
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -83,7 +87,7 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_chec
     records = _image_records(content["images"], file, images)
     annotations: list[dict[str, Any]] = []
     skipped: list[Skipped] = []
-    boxes = array("d")
+    boxes, owners = array("d"), array("q")
     for position, entry in enumerate(entries, start=1):
         image, category, box = (entry.get(key) for key in ("image_id", "category_id", "bbox"))
         number, label = numbers.get(key_of(image)), labels.get(key_of(category))
@@ -93,7 +97,8 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_chec
             reason = f"category_id {shown(category)} is not among the categories"
         elif (reason := _form_fault(box)) is None:
             boxes.extend((*box, records[number - 1]["width"], records[number - 1]["height"]))
-            reason = _place_fault(box, records[number - 1])
+            owners.append(number - 1)
+            reason = place_fault(box, records[number - 1])
         if reason is None and number and label:
             annotations.append(_cleaned(entry, len(annotations) + 1, number, label))
             if not annotations[-1]["iscrowd"]:
@@ -102,8 +107,10 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_chec
                     annotations[-1]["segmentation"] = entry["segmentation"]
         if reason is not None:
             skipped.append(Skipped(file, entry.get("id", f"number {position} of the file"), reason))
+    rows = np.asarray(boxes).reshape(-1, 6)
     if bbox_check:
-        _require_pixels(np.asarray(boxes).reshape(-1, 6), file)
+        _require_pixels(rows, file)
+    warnings = turned_otherwise(rows, np.asarray(owners, dtype=np.int64), records, file, images)
     coco = {
         "info": {},
         "images": records,
@@ -114,12 +121,29 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_chec
         ],
     }
     category_ids, image_ids = (tuple(entry["id"] for entry in listed) for listed in (categories, content["images"]))
-    return Annotations(coco, category_ids, image_ids, tuple(skipped))
+    return Annotations(coco, category_ids, image_ids, tuple(skipped), warnings)
 
 
 def is_tiny(box: Sequence[float], record: Mapping[str, Any]) -> bool:
     """Whether a box x, y, width, height, clipped to its image, is below `LEAST_SIDE`."""
     return min(_inside(box, record)) < LEAST_SIDE
+
+
+def place_fault(box: Sequence[float], record: Mapping[str, Any]) -> str | None:
+    """Why four numbers are no box in their image, or None."""
+    if box[2] <= 0 or box[3] <= 0:
+        return f"bbox {shown(box)} has no area"
+    if min(_inside(box, record)) <= 0:
+        return f"bbox {shown(box)} lies outside its {record['width']} x {record['height']} image"
+    return None
+
+
+def general(reason: str) -> str:
+    """A reason without the values that it names: the same for all annotations with this fault."""
+    return _VALUES.sub(lambda match: f"{match[1]} " if match[1] else "", reason)
+
+
+_VALUES = re.compile(r"^(\w+) .*? (?=(?:is|has|lies|covers|belongs) )|\d+ x \d+ ")
 
 
 def _inside(box: Sequence[float], record: Mapping[str, Any]) -> tuple[float, float]:
@@ -155,7 +179,7 @@ def _image_records(entries: Sequence[ImageRecord], file: Path, images: Path) -> 
     for number, (entry, name) in enumerate(zip(entries, names, strict=True), start=1):
         size: tuple[Any, Any] = (entry.get("width"), entry.get("height"))
         if not all(is_number(side) and side > 0 for side in size):
-            size = image_size(images / str(name))
+            size = read_header(images / str(name)).shown
         records.append({"id": number, "file_name": name, "width": int(size[0]), "height": int(size[1])})
     return records
 
@@ -173,15 +197,6 @@ def _form_fault(box: object) -> str | None:
         return f"bbox {shown(box)} is not four numbers [x, y, width, height]"
     if not all(map(is_number, box)):
         return f"bbox {shown(box)} is not finite"
-    return None
-
-
-def _place_fault(box: Sequence[float], record: Mapping[str, Any]) -> str | None:
-    """Why four numbers are no box in their image, or None."""
-    if box[2] <= 0 or box[3] <= 0:
-        return f"bbox {shown(box)} has no area"
-    if min(_inside(box, record)) <= 0:
-        return f"bbox {shown(box)} lies outside its {record['width']} x {record['height']} image"
     return None
 
 

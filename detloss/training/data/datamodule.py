@@ -177,8 +177,10 @@ class AugmentedDataset(Dataset[Item]):
         if self.config.scale_jitter is not None:
             least, greatest = self.config.scale_jitter
             fill = [channel / 255 for channel in _FILL]
+            # torchvision's ScaleJitter exchanges width and height, and makes an image that is not square smaller yet.
+            factor = least + (greatest - least) * torch.rand(1).item()
             steps += [
-                v2.ScaleJitter((height, width), (least, greatest)),
+                v2.Resize((max(1, round(height * factor)), max(1, round(width * factor)))),
                 v2.RandomCrop((height, width), pad_if_needed=True, fill={type(image): fill, "others": 0}),
             ]
         if self.config.photometric:

@@ -65,6 +65,10 @@ class DetectionDataset(Dataset[Item]):
         """Whether any image has a box to train on."""
         return bool(self._objects)
 
+    def objects(self, index: int) -> Sequence[dict[str, Any]]:
+        """The annotations of image number `index`, from 0, that are targets."""
+        return self._objects.get(index + 1, [])
+
     @abstractmethod
     def image(self, index: int) -> Tensor:
         """The RGB image number `index`, from 0: ``(3, H, W)`` uint8, or float32 in [0, 1]."""
@@ -75,7 +79,7 @@ class DetectionDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         image = functional.to_dtype(tv_tensors.Image(self.image(index)), torch.float32, scale=True)
         height, width = image.shape[-2:]
-        objects = self._objects.get(index + 1, [])
+        objects = self.objects(index)
         # In float64 up to the clipping: float32 has no 1e39, and makes NaN of -1e39 + 2e39.
         boxes = torch.tensor([entry["bbox"] for entry in objects], dtype=torch.float64).reshape(-1, 4)
         boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)

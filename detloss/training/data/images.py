@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,33 @@ SUFFIXES = frozenset({
 })  # fmt: skip
 """How the names of such files end, where a folder is searched for images."""
 _ORIENTATION = 0x0112
-"""EXIF tag; from 5 on it exchanges width and height."""
+"""EXIF tag of the orientation; from 5 on it exchanges width and height."""
 
 
-def image_size(file: Path) -> tuple[int, int]:
-    """Width and height of an image, turned as its EXIF says, from the head of its file."""
+@dataclass(frozen=True)
+class Header:
+    """What the head of an image file says."""
+
+    size: tuple[int, int]
+    """Width and height as stored."""
+    orientation: int
+    """EXIF orientation, 1 to 8; 1 is upright."""
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height, turned as its EXIF says."""
+        return (self.size[1], self.size[0]) if self.orientation >= 5 else self.size
+
+
+def read_header(file: Path) -> Header:
+    """Size and orientation of an image; its pixels are not read.
+
+    Raises:
+        DataError: the file is not an image.
+    """
     with _opened(file) as stored:
-        width, height = stored.size
-        return (height, width) if stored.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
+        orientation = stored.getexif().get(_ORIENTATION, 1)
+        return Header(stored.size, orientation if orientation in range(1, 9) else 1)
 
 
 def read_image(

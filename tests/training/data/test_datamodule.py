@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import coco_files
 import pytest
 import torch
 
 from detloss.training.data.datamodule import AugmentedDataset, EpochSampler, ShardSampler, derived_seed
+from detloss.training.data.dataset import CocoDataset
 from detloss.training.data.synthetic import ShapesDataset
 from detloss.training.settings import AugmentConfig, ShapesConfig
 
@@ -95,6 +97,14 @@ def test_a_smaller_picture_has_smaller_boxes(shapes):
     before = shapes[index][1]["boxes"]
     after = AugmentedDataset(shapes, AugmentConfig(flip=0, scale_jitter=[0.5, 0.5]), seed=0)[0, index][1]["boxes"]
     assert torch.allclose(after[:, 2:] - after[:, :2], (before[:, 2:] - before[:, :2]) / 2)
+
+
+def test_scale_jitter_scales_an_oblong_image_by_its_factor(tmp_path):
+    """At factor 0.5 the box of an image that is wider than high is halved, too; torchvision's ScaleJitter is off."""
+    file = coco_files.write(tmp_path, annotations=[coco_files.box()])
+    data = AugmentedDataset(CocoDataset(tmp_path, file), AugmentConfig(flip=0, scale_jitter=[0.5, 0.5]), seed=0)
+    x1, y1, x2, y2 = data[0, 0][1]["boxes"][0].tolist()
+    assert (x2 - x1, y2 - y1) == (5, 10)
 
 
 def test_derived_seeds_differ():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from detloss.errors import DataError
-from detloss.training.data.images import image_size, read_image
+from detloss.training.data.images import read_header, read_image
 
 EXIF_ORIENTATION = 0x0112
 
@@ -36,7 +36,7 @@ def test_exif_orientation_follows_the_annotated_size(tmp_path):
     assert upright[:, 35, 15].tolist() == [0, 0, 0]
     assert read_image(path, (40, 30))[:, 15, 5].tolist() == [255, 0, 0]
     assert read_image(path).shape == (3, 40, 30)
-    assert image_size(path) == (30, 40)
+    assert read_header(path).shown == (30, 40)
 
 
 def test_a_picture_of_another_size_is_refused(tmp_path):
@@ -153,6 +153,6 @@ def test_a_size_is_read_from_the_head_of_the_file(tmp_path):
     """Width and height are known without decoding: half a file is enough."""
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:1000])
-    assert image_size(tmp_path / "a.jpg") == (32, 64)
+    assert read_header(tmp_path / "a.jpg").shown == (32, 64)
     with pytest.raises(DataError, match=r"none\.png does not exist"):
-        image_size(tmp_path / "none.png")
+        read_header(tmp_path / "none.png")

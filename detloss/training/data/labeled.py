@@ -1,0 +1,128 @@
+"""Labeled images as the readers of foreign formats give them, before they are written as COCO files."""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from detloss.errors import DataError
+from detloss.text import one_line, printable, reason
+from detloss.training.data.images import read_header
+
+Track = Callable[[Sequence[Any]], Iterable[Any]]
+"""Hands on the items of a sequence, and may draw a progress bar."""
+
+SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp")
+)
+"""Endings of image files, in lower case."""
+
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What the formats call a split, in lower case, and what it is called here."""
+
+
+@dataclass(frozen=True)
+class LabeledBox:
+    """One object of an image."""
+
+    place: str
+    """Where it is written, for messages."""
+    name: str
+    """Its class."""
+    box: tuple[float, float, float, float]
+    """x, y, width, height in pixels."""
+    crowd: bool = False
+    """No target; the evaluation forgives detections in it."""
+    polygon: Sequence[float] | None = None
+    """Its outline x1, y1, x2, y2, ... in pixels."""
+
+
+@dataclass(frozen=True)
+class LabeledImage:
+    """An image that can be read, and its objects."""
+
+    file: Path
+    size: tuple[int, int]
+    """Width and height that the boxes refer to."""
+    boxes: tuple[LabeledBox, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unused:
+    """An image or a box that is not converted."""
+
+    where: str
+    reason: str
+    """The same words for all that are skipped for the same reason."""
+
+    def __str__(self) -> str:
+        return printable(f"{self.where}: {self.reason}")
+
+
+@dataclass(frozen=True)
+class LabeledData:
+    """All that was read from one source."""
+
+    splits: Mapping[str, Sequence[LabeledImage]]
+    names: tuple[str, ...]
+    """Classes: label 1, 2, ..."""
+    skipped: tuple[Unused, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Sentences on how the source was understood."""
+
+
+def usable_size(
+    file: Path, skipped: list[Unused], annotated: tuple[float, ...] | None = None
+) -> tuple[int, int] | None:
+    """The size that the boxes of an image refer to: as annotated, else as the image is shown.
+
+    None where the image cannot be read or has another size than annotated; `skipped` gets the reason.
+    """
+    try:
+        header = read_header(file)
+    except DataError as error:
+        skipped.append(Unused(f"{file} ({one_line(error.__cause__ or error)})", "the image cannot be read"))
+        return None
+    if annotated is None or min(annotated) <= 0:
+        return header.shown
+    size = (int(annotated[0]), int(annotated[1]))
+    if size in (header.size, header.shown):
+        return size
+    found = f"{header.size[0]} x {header.size[1]}, annotated {size[0]} x {size[1]}"
+    skipped.append(Unused(f"{file} ({found})", "the image has another size than its annotations say"))
+    return None
+
+
+def images_under(folder: Path) -> list[Path]:
+    """All image files in a folder and its subfolders, in the order of their names."""
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    ]
+    return sorted(found)
+
+
+def read_xml(file: Path) -> ElementTree.Element:
+    """The root of an XML file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return ElementTree.parse(file).getroot()
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{printable(str(file))} cannot be read as XML: {reason(error)}. Fix: repair it.") from error
+
+
+def numbers(texts: Iterable[str | None]) -> tuple[float, ...] | None:
+    """Finite numbers, or None where one is missing or is not a finite number."""
+    try:
+        found = tuple(float(text or "") for text in texts)
+    except ValueError:
+        return None
+    return found if all(map(math.isfinite, found)) else None
