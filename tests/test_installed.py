@@ -112,19 +112,20 @@ def test_the_metadata_names_no_place_of_this_machine(detloss_wheels: dict[str, P
 
 @pytest.mark.slow
 def test_the_extras(detloss_wheels: dict[str, Path]) -> None:
-    """`detloss[train]` brings Lightning and `[losses]` the first-party losses; plain detloss neither."""
+    """`[train]` brings Lightning, `[losses]` the first-party losses, `[export]` onnxruntime; plain detloss none."""
     with zipfile.ZipFile(detloss_wheels["detloss"]) as wheel:
         metadata = message_from_bytes(wheel.read(f"{INFO}/METADATA"))
-    assert set(metadata.get_all("Provides-Extra", [])) == {"train", "losses"}
-    by_extra: dict[str, set[str]] = {"train": set(), "losses": set(), "": set()}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"export", "train", "losses"}
+    by_extra: dict[str, set[str]] = {"export": set(), "train": set(), "losses": set(), "": set()}
     for line in metadata.get_all("Requires-Dist", []):
         requirement, _, marker = line.partition(";")
         extra = next((name for name in by_extra if name and f"'{name}'" in marker), "")
         by_extra[extra].add(requirement.split(">")[0].strip())
     assert by_extra["losses"] == {"detloss-gaussian", "detloss-iou", "detloss-l1"}
+    assert by_extra["export"] == {"onnx", "onnxruntime", "onnxscript"}
     assert "pytorch-lightning" in by_extra["train"]
     assert {"jinja2", "torch", "torchvision", "pydantic"} <= by_extra[""]
-    assert not by_extra[""] & (by_extra["train"] | by_extra["losses"])
+    assert not by_extra[""] & (by_extra["train"] | by_extra["losses"] | by_extra["export"])
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from detloss.text import near
 
 COMMANDS = (
     "list", "show", "validate", "schema",
-    "convert", "data", "train", "predict", "evaluate", "calibrate",
+    "convert", "data", "train", "predict", "evaluate", "export", "calibrate",
     "new", "check", "doctor",
 )  # fmt: skip
 """In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
@@ -108,6 +108,8 @@ detloss train config.yaml --set losses.roi_heads=giou — train your own
 detloss predict runs/NAME photos — boxes in your own images
 
 detloss evaluate runs/NAME — how good they are, class by class
+
+detloss export runs/NAME --format onnx — a file that needs no detloss
 
 detloss calibrate config.yaml — which weight a loss needs there
 

@@ -129,8 +129,8 @@ def _with_fpn(
     common = {"backbone_name": backbone, "weights": weights_backbone, "norm_layer": norm, "trainable_layers": layers}
     body: BackboneWithFPN
     if is_mobilenet:
-        body = mobilenet_backbone(fpn=True, returned_layers=list(_MOBILENET_STAGES), **common)
-        maps = [str(i) for i in range(len(_MOBILENET_STAGES))]
+        body = mobilenet_backbone(fpn=True, returned_layers=list(MOBILENET_STAGES), **common)
+        maps = [str(i) for i in range(len(MOBILENET_STAGES))]
         options["rpn_anchor_generator"] = AnchorGenerator(_MOBILENET_ANCHORS, ((0.5, 1.0, 2.0),) * 4)
         options["box_roi_pool"] = MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2)
         if cls is MaskRCNN:
@@ -162,6 +162,6 @@ def _with_weights(model: nn.Module, weights: Any) -> nn.Module:
 
 
 # The stages of stride 8, 16 and 32; torchvision's default gives two maps of stride 32.
-_MOBILENET_STAGES = (2, 3, 4)
+MOBILENET_STAGES = (2, 3, 4)
 # One size a map, the pooled one of stride 64 included: four times the stride, for the small pictures such nets see.
 _MOBILENET_ANCHORS = ((32,), (64,), (128,), (256,))
