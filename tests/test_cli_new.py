@@ -211,21 +211,18 @@ class Screen:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("space", "parameter"), [("boxes", "alpha=3.0 eps=1e-7 gamma=-5 size=1000"), ("deltas", "")])
-def test_a_written_package_passes_its_own_tests(
-    fresh_environment: Any, tmp_path: Path, space: str, parameter: str
-) -> None:
-    """Installed with `pip install --editable`, it is listed, and all of its tests pass: the kit and the value."""
-    name = f"own_{space}"
+def test_a_written_package_passes_its_own_tests(fresh_environment: Any, tmp_path: Path, run_detloss: Run) -> None:
+    """Installed with `pip install --editable`, it is listed, and all of its tests pass: the kit and the value.
+
+    One for boxes does so in the tutorial.
+    """
     folder = tmp_path / "package"
-    done = fresh_environment.run(
-        "detloss", "new", name, "--space", space, "--parameter", parameter, "--output", str(folder), "--no-input"
-    )
-    assert done.returncode == 0, done.stderr
-    options = ("--no-deps", "--no-index", "--no-build-isolation")
-    done = fresh_environment.run("python", "-m", "pip", "install", *options, "--editable", str(folder))
+    options = ("--space", "deltas", "--parameter", "alpha=3.0 eps=1e-7 gamma=-5 size=1000", "--output", str(folder))
+    assert run_detloss("new", "own", *options, "--no-input")[0] == 0
+    flags = ("--no-deps", "--no-index", "--no-build-isolation")
+    done = fresh_environment.run("python", "-m", "pip", "install", *flags, "--editable", str(folder))
     assert done.returncode == 0, done.stderr
     listed = fresh_environment.run("detloss", "list").stdout
-    assert f"\n{name} " in listed
+    assert "\nown " in listed
     done = fresh_environment.run("python", "-m", "pytest", "-q", "-W", "error", str(folder), f"--rootdir={folder}")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import re
 import runpy
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -21,11 +24,15 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 LOSSES = re.findall(r"^class (\w+)\(BoxRegressionLoss\)", PAGE, re.MULTILINE)
 
 
-@pytest.fixture
-def examples(packages: Any, capsys: pytest.CaptureFixture[str]) -> ModuleType:
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """All code of the page, as one module, imported from a file."""
-    packages.add("contract-examples", modules={"contract_examples.py": "\n".join(BLOCKS)})
-    return importlib.import_module("contract_examples")
+    file = tmp_path_factory.mktemp("contract") / "contract_examples.py"
+    file.write_text("\n".join(BLOCKS), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()):
+        patch.syspath_prepend(file.parent)
+        yield importlib.import_module("contract_examples")
+    del sys.modules["contract_examples"]
 
 
 def test_the_page_shows_four_losses():

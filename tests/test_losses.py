@@ -13,21 +13,24 @@ import torch
 from coordinates import any_coordinate
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from loss_cases import NAMES, VARIANTS, evaluate, every_case, every_loss, random_pairs, value_and_gradient
+from loss_cases import NAMES, VARIANTS, case_id, evaluate, every_case, every_loss, random_pairs, value_and_gradient
 from torch import Tensor
 
 from detloss import build_loss
 from detloss.boxes import inverted
 from detloss.loss import BoxRegressionLoss, LossConfig
-from detloss.testing import CHECKS, Check
+from detloss.testing import CHECKS
 from detloss.testing.subject import subject_of
 
 TOLERANCE = 1e-5
 """Relative and absolute: an eps of 1e-7 px² beside an area of 1 px², with room for float64 rounding."""
 
-BOUNDS = next(check for check in CHECKS if check.name == "bounds")
+CHECK = {check.name: check for check in CHECKS}
 HEAVY = ("torch_compile", "training")
 """Checks that take a hundred times as long as the others."""
+COMPILED = [{"name": name, **params} for name in NAMES for params in VARIANTS.get(name, []) if "base" not in params]
+"""Modes, each with lines of its own. Every loss with its defaults, and so every base, is compiled by inductor in
+tests/heads/test_compiled.py."""
 
 
 def test_variants_are_of_installed_losses():
@@ -48,11 +51,17 @@ def test_row_29_every_loss_passes_the_quick_checks(case: dict[str, Any]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("check", [check for check in CHECKS if check.name in HEAVY], ids=str)
-@every_case
-def test_every_loss_passes_the_heavy_checks(case: dict[str, Any], check: Check):
-    """Every installed loss is one graph to torch.compile, and trains a detector."""
-    check.run(case)
+@every_loss
+def test_every_loss_trains_a_detector(name: str):
+    """Every installed loss passes the kit's check of a training."""
+    CHECK["training"].run(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", COMPILED, ids=case_id)
+def test_every_mode_is_one_graph(case: dict[str, Any]):
+    """Every mode of a loss passes the kit's check of torch.compile."""
+    CHECK["torch_compile"].run(case)
 
 
 def coordinates(low: float, high: float) -> st.SearchStrategy[float]:
@@ -77,7 +86,7 @@ def draw_pairs(data: st.DataObject, loss: BoxRegressionLoss) -> tuple[Tensor, Te
 
 
 @every_case
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(data=st.data(), x=coordinates(1, 8), y=coordinates(1, 8))
 def test_declarations_hold_for_any_boxes(case: dict[str, Any], data: st.DataObject, x: float, y: float):
     """Range, minimum and invariances hold for whatever boxes hypothesis finds, down to sides of 1 px."""
@@ -112,7 +121,7 @@ def transformed(kind: str, pred: Tensor, target: Tensor, x: float, y: float) -> 
 @every_loss
 def test_row_44_every_parameter_has_closed_bounds(name: str):
     """No parameter of a published loss is unbounded: the kit tries each at its ends, and remarks nothing."""
-    result = BOUNDS.apply(subject_of(name))
+    result = CHECK["bounds"].apply(subject_of(name))
     assert result.message in ("", "It has no parameters with bounds.")
 
 
@@ -134,7 +143,7 @@ any_box = st.lists(any_coordinate, min_size=4, max_size=4)
 
 
 @every_loss
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_row_44_finite_and_in_range_within_the_bounds(name: str, data: st.DataObject):
     """With any parameters in their bounds, any boxes have finite results, and the values of valid ones are in range."""
@@ -179,18 +188,3 @@ def test_undeclared_invariances_fail(name: str):
             moved = evaluate(loss, *transformed(kind, pred, target, 3.0, 1.5))
             change = max(change, float((moved - evaluate(loss, pred, target)).abs().max()))
         assert change > 1e-3, f"{name} is invariant to {kind}, but does not declare it"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["giou", "wiou"])
-def test_inductor(name: str):
-    """Compiled by inductor as a module, a loss without and one with state give the same results."""
-    torch._dynamo.reset()
-    loss = build_loss(name).eval()
-    compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend="inductor")
-    for n in (7, 12):
-        pred, target = random_pairs(loss, n, seed=n, dtype=torch.float32)
-        for got, expected in zip(
-            value_and_gradient(compiled, pred, target), value_and_gradient(loss, pred, target), strict=True
-        ):
-            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_detectors import HEADS
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -30,7 +29,7 @@ def run_client(run_python: Callable[..., Any]) -> Callable[[str], dict[str, Any]
 def test_accelerate_before_and_after_the_injection(run_client: Callable[[str], dict[str, Any]]) -> None:
     """A model that accelerate gave a forward of its own takes losses and gives them back, in either order."""
     seen = run_client("accelerate")
-    assert list(seen) == list(HEADS)
+    assert list(seen) == ["roi_heads", "rpn", "fcos"]
     for head, saw in seen.items():
         assert len(set(saw["expected"].values())) >= 3
         assert saw["left"] == []
@@ -46,11 +45,11 @@ def test_accelerate_before_and_after_the_injection(run_client: Callable[[str], d
 def test_fsdp2_before_and_after_the_injection(run_client: Callable[[str], dict[str, Any]]) -> None:
     """On two gloo ranks a sharded model takes losses and gives them back, with losses and gradients of a whole one."""
     seen = run_client("fsdp")
-    assert list(seen) == ["roi_heads", "rpn", "fcos"]
+    assert list(seen) == ["roi_heads", "fcos"]
     for head, found in seen.items():
         said, name = found.pop("names")
         assert said.startswith(f"{head}: ")
-        assert name in ("FSDPRoIHeads", "FSDPRegionProposalNetwork", "FSDPFCOS")
+        assert name in ("FSDPRoIHeads", "FSDPFCOS")
         plain, with_losses = found.pop("copies")
         assert plain == with_losses, "torch refuses to pickle and copy, with the same words"
         assert len(plain) == 2

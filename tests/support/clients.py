@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_detectors import BOX_LOSS, HEADS, batch, detector, head_module, step
+from tiny_detectors import BOX_LOSS, batch, detector, head_module, step
 from torch import Tensor, nn
 
 from detloss import AlreadyPatchedError, eject, inject, injected, validation_losses
@@ -49,7 +49,7 @@ def accelerate() -> None:
     prepare = Accelerator(cpu=True, mixed_precision="bf16").prepare
     unwrapped = partial(Accelerator().unwrap_model, keep_fp32_wrapper=False)
     seen = {}
-    for head in HEADS:
+    for head in ("roi_heads", "rpn", "fcos"):
         model = prepare(detector(head))
         assert "forward" in vars(model)
         inject(model, {head: MPDIOU})
@@ -116,7 +116,7 @@ def shard(rank: int, folder: str) -> None:
         )
 
     seen = {}
-    for head in ("roi_heads", "rpn", "fcos"):
+    for head in ("roi_heads", "fcos"):
         plain = trained(detector(head), head)
         giou, mpdiou = (trained(inject(detector(head), {head: loss}), head) for loss in (GIOU, MPDIOU))
         found = {}
