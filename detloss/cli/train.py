@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from detloss.training import TrainResult
+    from detloss.training.progress import Position
 
 _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_CLASSES = 40
+"""So many classes are shown with their AP at most, the lowest first."""
 
 
 def command(
@@ -35,7 +39,7 @@ def command(
         typer.Option("--output", "-o", help="Folder of the run; by default runs/<name>-<time>.", show_default=False),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Folder of an interrupted run to continue.", show_default=False)
+        Path | None, typer.Option("--resume", help="Folder of a run to continue, or its last.ckpt.", show_default=False)
     ] = None,
     print_default: Annotated[
         bool, typer.Option("--print-default", help="Print the config that is used without one, and exit.")
@@ -44,22 +48,19 @@ def command(
 ) -> None:
     """Train a detector on COCO data; without a config, a small one on drawn shapes.
 
-    The run's folder gets the resolved config, metrics, checkpoints and a picture of predictions. Ctrl-C leaves a
-    checkpoint to resume from.
+    The run's folder gets the resolved config, metrics, curves, checkpoints and an image of predictions. Ctrl-C leaves
+    a checkpoint to resume from.
     """
     # What libraries print must not end up in the JSON.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         training = _training()
         if not print_default:
-            _log_to_stderr()
+            terminal = _log_to_stderr()
             try:
-                result = training.train(
-                    config,
-                    output=output,
-                    resume=resume,
-                    overrides=tuple(overrides or ()),
-                    progress="bar" if sys.stdout.isatty() and not as_json else "lines",
-                )
+                with _bar(terminal) if terminal else contextlib.nullcontext("lines") as progress:
+                    result = training.train(
+                        config, output=output, resume=resume, overrides=tuple(overrides or ()), progress=progress
+                    )
             except training.Interrupted as stop:
                 if _is_first():
                     _print_interrupted(stop.folder)
@@ -99,19 +100,58 @@ def _is_first() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr() -> Console | None:
+    """Let the log go to stderr; return its console where that is a terminal, on which a bar can be drawn too."""
     from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
 
     logger = logging.getLogger("detloss")
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    if sys.stderr.isatty():
+    terminal = stderr() if sys.stderr.isatty() else None
+    if terminal:
         from rich.logging import RichHandler  # noqa: PLC0415 - writes above the progress bar, not through it
 
-        handler = RichHandler(console=stderr(), show_path=False, show_level=False, log_time_format="%H:%M:%S")
+        handler = RichHandler(console=terminal, show_path=False, show_level=False, log_time_format="%H:%M:%S")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if _is_first() else logging.ERROR)
     logger.propagate = False
+    return terminal
+
+
+@contextlib.contextmanager
+def _bar(terminal: Console) -> Iterator[Callable[[Position], None]]:
+    """Give a function that draws where the run is below the log."""
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - as in `command`
+
+    from detloss.training.progress import duration  # noqa: PLC0415 - as in `_training`
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[numbers]}", markup=False),
+    )
+    # It is drawn where the position changes, by no thread of its own.
+    bar = Progress(*columns, console=terminal, expand=True, transient=True, auto_refresh=False)
+    task = bar.add_task("", numbers="")
+
+    def show(at: Position) -> None:
+        loss = "" if at.loss is None else f", loss {at.loss:.3f}"
+        bar.update(
+            task,
+            description="evaluating {}/{}".format(*at.evaluated) if at.evaluated else f"epoch {at.epoch}/{at.epochs}",
+            completed=at.step,
+            total=at.steps,
+            numbers=f"step {at.step}/{at.steps}, {at.seconds_a_step:.3f} s/step, {at.images_a_second:.1f} images/s"
+            f"{loss}, {duration(at.seconds_left)} left",
+        )
+        bar.start()
+        bar.refresh()
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 class _Formatter(logging.Formatter):
@@ -133,29 +173,36 @@ def _print_interrupted(folder: Path) -> None:
 
 def _print(out: Console, result: TrainResult) -> None:
     from detloss.cli.output import new_table  # noqa: PLC0415 - as in `command`
+    from detloss.training.folder import FILES, LOGGERS  # noqa: PLC0415 - as in `_training`
 
-    table = new_table("")
-    table.add_column("epoch", justify="right")
-    for name in _NUMBERS:
-        table.add_column(name, justify="right")
     titles = {"best": "validation, best epoch", "last": "validation, last epoch", "test": "test, best epoch"}
-    for key, title in titles.items():
-        if numbers := result.metrics.get(key):
-            epoch = str(numbers["epoch"] + 1) if "epoch" in numbers else ""
-            table.add_row(title, epoch, *(_number(numbers[name]) for name in _NUMBERS))
+    measured = {title: result.metrics[key] for key, title in titles.items() if key in result.metrics}
+    table = new_table("")
+    for name in ("epoch", *_NUMBERS):
+        table.add_column(name, justify="right")
+    for title, numbers in measured.items():
+        table.add_row(title, str(numbers.get("epoch", "")), *(_number(numbers[name]) for name in _NUMBERS))
     out.print()
     out.print(table)
+    del measured[titles["last"]]
+    classes = sorted((value, key) for key, value in result.metrics["best"].items() if key.startswith("AP/"))
+    if len(classes) > 1:
+        table = new_table("AP of class")
+        for title in measured:
+            table.add_column(title, justify="right")
+        for _, key in classes[:_CLASSES]:
+            numbers_of_class = (_number(numbers.get(key, -1)) for numbers in measured.values())
+            table.add_row(key.removeprefix("AP/"), *numbers_of_class)
+        out.print()
+        out.print(table)
+        if len(classes) > _CLASSES:
+            out.print(f"... and {len(classes) - _CLASSES} classes with a higher AP: metrics.json")
     out.print()
     out.print(f"The run is in {result.folder}", soft_wrap=True)
-    what = {
-        "predictions.png": "predictions over ground truth in some images",
-        "best.ckpt": "weights of the best epoch",
-        "metrics.jsonl": "losses and evaluations",
-        "config.yaml": "the config, resolved",
-    }
-    for name, meaning in what.items():
+    words = {**FILES, **{f"{name}/": f"what the logger {name} wrote" for name in LOGGERS}}
+    for name, word in words.items():
         if (result.folder / name).exists():
-            out.print(f"  {name:<16} {meaning}")
+            out.print(f"  {name:<{max(map(len, FILES))}}  {word}")
 
 
 def _number(value: float) -> str:

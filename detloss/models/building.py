@@ -1,5 +1,6 @@
 """Building detectors of torchvision from a config, with weights from its hub cache or from a file."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from detloss.models.pretrained import (
     renew_predictors,
 )
 from detloss.registry import one_scan
+
+log = logging.getLogger(__name__)
 
 
 def build_model(config: ConfigSource, overrides: Iterable[str] = ()) -> nn.Module:
@@ -96,7 +99,9 @@ def _pretrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
         wanted["num_classes"] = config.num_classes
     if wanted != counts:
         options.pop(TRAINABLE, None)
-        renew_predictors(model, architecture.build(**options, **wanted))
+        new = renew_predictors(model, architecture.build(**options, **wanted))
+        there, here = (", ".join(f"{name} {count}" for name, count in each.items()) for each in (counts, wanted))
+        log.info("%s begins untrained: the weights %s have %s, the model has %s.", ", ".join(new), weights, there, here)
     return model
 
 

@@ -115,15 +115,16 @@ def member_of_state(enum: type[Weights], state: Mapping[str, Tensor], counts: Ma
     return member
 
 
-def renew_predictors(model: nn.Module, fresh: nn.Module) -> None:
-    """Give `model` the predictors of `fresh` whose size differs.
+def renew_predictors(model: nn.Module, fresh: nn.Module) -> list[str]:
+    """Give `model` the predictors of `fresh` whose size differs, and return their paths.
 
     A predictor of an R-CNN is replaced whole, as torchvision's fine-tuning tutorial does; of a dense classification
     head, only the layers that hold the classes.
     """
     old, new = model.state_dict(), fresh.state_dict()
     differing = (key for key in new if key in old and old[key].shape != new[key].shape)
-    for path in sorted({match[0] for key in differing if (match := _PREDICTOR.match(key))}):
+    paths = sorted({match[0] for key in differing if (match := _PREDICTOR.match(key))})
+    for path in paths:
         module = fresh.get_submodule(path)
         if path.endswith("classification_head"):
             shapes = {key: value.shape for key, value in module.state_dict().items()}
@@ -131,6 +132,7 @@ def renew_predictors(model: nn.Module, fresh: nn.Module) -> None:
             module.load_state_dict({k: v for k, v in kept.items() if v.shape == shapes[k]}, strict=False)
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, module)
+    return paths
 
 
 _PREDICTOR = re.compile(r".*?(?:_predictor|classification_head)(?=\.)")

@@ -1,22 +1,26 @@
-"""What a run writes besides its checkpoints: metrics as JSON lines, an image of predictions, progress in the log."""
+"""What a run writes besides its checkpoints: metrics as JSON lines, curves, predictions and an image of them."""
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
 import json
 import logging
 import math
-import time
+import sys
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from operator import index
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from detloss.errors import ConfigError
+from detloss.training.curves import draw_curves
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.folder import write_predictions, write_text, write_whole, writing
 from detloss.training.predictions_image import draw_predictions
+from detloss.training.progress import Pace, is_step, trains
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +34,11 @@ class MetricsFile(Callback):
     Args:
         path: The file.
         every: Steps between two lines of losses.
+        pace: Tells how many images a second are trained on; None leaves that out.
     """
 
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
+    def __init__(self, path: Path, every: int, pace: Pace | None = None) -> None:
+        self.path, self.every, self.pace = path, every, pace
         self.evaluations: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -62,20 +67,20 @@ class MetricsFile(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write the losses of this step."""
-        stepped = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if trainer.is_global_zero and stepped and trainer.global_step % self.every == 0:
+        if trainer.is_global_zero and is_step(trainer, batch_idx) and trainer.global_step % self.every == 0:
             losses = {f"train/{name}": float(value) for name, value in outputs["losses"].items()}
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            self.append(trainer, {**losses, "train/loss": sum(losses.values()), "train/lr": rate})
+            speed = {"images_per_second": round(self.pace.images_a_second, 2)} if self.pace else {}
+            self.append(trainer, {**losses, "train/loss": sum(losses.values()), "train/lr": rate, **speed})
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the evaluation's numbers."""
-        if trainer.is_global_zero and _trains(trainer):
+        if trainer.is_global_zero and trains(trainer):
             line = self.append(trainer, {f"val/{name}": value for name, value in pl_module.metrics.items()})
             self.evaluations.append(line)
 
     def append(self, trainer: Trainer, values: Mapping[str, float]) -> dict[str, Any]:
-        """Write a line of the current epoch and step, and return what is in it.
+        """Write a line of the current epoch (from 1), step, time and peak memory, and return what is in it.
 
         Args:
             trainer: Knows both.
@@ -83,7 +88,13 @@ class MetricsFile(Callback):
         """
         # JSON has no NaN and no infinity.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        line = {"epoch": trainer.current_epoch, "step": trainer.global_step, **finite}
+        line = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            **finite,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "memory_mib": _peak_memory(trainer.strategy.root_device),
+        }
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             # One short write: a kill leaves the line or nothing.
             file.write(json.dumps(line) + "\n")
@@ -114,6 +125,28 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 "evaluations again, from its checkpoint. Only its training losses are lost."
             ) from None
     return lines
+
+
+def write_curves(folder: Path) -> None:
+    """Draw the metrics of a run that has evaluated, ``curves.png``."""
+    lines = read_metrics(folder / "metrics.jsonl")
+    write_whole(folder / "curves.png", lambda part: draw_curves(lines, part))
+
+
+class Curves(Callback):
+    """Draws the losses and the AP of a run after every evaluation.
+
+    Args:
+        folder: Of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw them."""
+        if trainer.is_global_zero and trains(trainer):
+            write_curves(self.folder)
 
 
 class PredictionsImage(Callback):
@@ -151,46 +184,18 @@ class Predictions(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write them."""
-        last = not _trains(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
+        last = not trains(trainer) or trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.is_global_zero and last:
             write_predictions(self.path, pl_module.detections.values(), self.dataset.annotations)
 
 
-class LogProgress(Callback):
-    """Logs a line every `seconds` and after every evaluation: progress where there is no terminal to draw a bar on.
+def _peak_memory(device: torch.device) -> int | None:
+    """MiB that torch took of a GPU at most, or elsewhere this process of the main memory; None on Windows."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 - Windows has none
 
-    Args:
-        seconds: Least time between two lines of losses.
-    """
-
-    def __init__(self, seconds: float = 10.0) -> None:
-        self.seconds = seconds
-        self._next = 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self._next = time.monotonic() + self.seconds
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Log where training is."""
-        if trainer.is_global_zero and time.monotonic() >= self._next:
-            self._next = time.monotonic() + self.seconds
-            batches = f"batch {batch_idx + 1}/{trainer.num_training_batches}"
-            log.info("%s, %s: loss %.4f", _epoch(trainer), batches, float(outputs["loss"]))
-
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Log the evaluation's main numbers."""
-        if trainer.is_global_zero and _trains(trainer):
-            numbers = ", ".join(f"{name} {pl_module.metrics[name]:.3f}" for name in ("AP", "AP50", "AP75"))
-            log.info("%s: %s", _epoch(trainer), numbers)
-
-
-def _trains(trainer: Trainer) -> bool:
-    """Whether an evaluation is part of training; else it fills the gaps of a finished run."""
-    return trainer.state.fn == "fit"
-
-
-def _epoch(trainer: Trainer) -> str:
-    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+    # macOS counts bytes, others KiB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)

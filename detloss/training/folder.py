@@ -24,11 +24,20 @@ log = logging.getLogger(__name__)
 PREDICTIONS = {"val": "predictions-val.json", "test": "predictions-test.json"}
 """Detections in a split: of the last checkpoint in validation data, of the best one in test data."""
 _SKIPPED = "skipped.txt"
-_FILES = frozenset((
-    "best.ckpt", "config.yaml", "last.ckpt", "metrics.json",
-    "metrics.jsonl", PREDICTIONS["val"], PREDICTIONS["test"], "predictions.png", _SKIPPED,
-))  # fmt: skip
-_LOGGERS = ("csv", "mlflow", "tensorboard", "wandb")
+FILES: Mapping[str, str] = {
+    "config.yaml": "the config, resolved: it repeats the run",
+    "best.ckpt": "weights of the epoch with the highest AP",
+    "last.ckpt": "weights and state of the last epoch, to resume from",
+    "metrics.json": "the final numbers",
+    "metrics.jsonl": "losses and evaluations, a JSON object a line",
+    "curves.png": "losses and AP over the epochs",
+    "predictions.png": "predictions over ground truth in some images",
+    PREDICTIONS["val"]: "COCO results: last.ckpt on the validation images",
+    PREDICTIONS["test"]: "COCO results: best.ckpt on the test images",
+    _SKIPPED: "annotations that are skipped, and why",
+}
+"""What a run writes into its folder, with a word on each."""
+LOGGERS = ("csv", "mlflow", "tensorboard", "wandb")
 """Folders in a run's folder, into which Lightning's loggers write."""
 _PARTS = "*.part.*"
 """The files that `write_whole` writes before it puts them in their places."""
@@ -122,12 +131,12 @@ def check_places(folder: Path) -> None:
         ConfigError: names it.
     """
     for path in folder.iterdir():
-        if path.name in _FILES or path.name == _LOCK or path.match(_PARTS):
+        if path.name in FILES or path.name == _LOCK or path.match(_PARTS):
             if path.is_symlink() or (path.name == _LOCK and path.stat().st_nlink > 1):
                 raise _misplaced(path, "is a link", "a file")
             if not path.is_file():
                 raise _misplaced(path, "is no file", "a file")
-        elif path.name in _LOGGERS:
+        elif path.name in LOGGERS:
             if path.is_symlink() or not path.is_dir():
                 raise _misplaced(path, "is a link" if path.is_symlink() else "is no folder", "a folder")
             for inner in path.rglob("*"):

@@ -19,6 +19,24 @@ from detloss.training.module import DetectionModule
 from detloss.training.optimization import parameter_groups
 
 
+def resumed_folder(path: Path) -> Path:
+    """The folder of the run that goes on: `path` itself, or the one around its ``last.ckpt``.
+
+    Raises:
+        ConfigError: it is a ``best.ckpt``, which holds weights alone; says what to do.
+    """
+    if path.name == "best.ckpt" and path.is_file():
+        folder = path.parent
+        raise ConfigError(
+            f"{path} holds the weights of the best epoch, and nothing else that training goes on from. "
+            "Fix: continue from the last checkpoint with\n"
+            f"  detloss train --resume {_quoted(folder)}\n"
+            "or start a new run from these weights with\n"
+            f"  {_new_run(folder, path)}"
+        )
+    return path.parent if path.name == "last.ckpt" else path
+
+
 def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
     """Read the checkpoint that a run goes on from; None where it was stopped before its first one.
 
@@ -31,7 +49,7 @@ def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
     lines = read_metrics(folder / "metrics.jsonl")
     if not path.exists():
         later = [name for name in ("best.ckpt", "metrics.json") if (folder / name).exists()]
-        later += ["metrics.jsonl"] * any(line["epoch"] > 0 for line in lines)
+        later += ["metrics.jsonl"] * any(line["epoch"] > 1 for line in lines)
         if not later:
             return None
         raise broken(path, f"is missing, though {later[0]} comes after it")
@@ -121,17 +139,19 @@ def broken(path: Path, what: str) -> ConfigError:
         aside = [f"mv {_quoted(best)} {_quoted(best.with_suffix('.damaged'))}"] if best.exists() else []
         commands = [*aside, f"cp {_quoted(last)} {_quoted(best)}"]
     else:
-        again = (
-            f"detloss train {_quoted(folder / 'config.yaml')} --output {_quoted(folder.with_name(folder.name + '-2'))}"
-        )
         lost = "the state that training resumes from. "
         if best.exists():
             lost += f"The weights of the best epoch are in {best}. To start a new run from them:"
-            again += f" --set weights={_quoted(best)} --set weights_backbone=null"
         else:
             lost += "To start a new run:"
-        commands = [again]
+        commands = [_new_run(folder, best if best.exists() else None)]
     return ConfigError("\n  ".join([f"{path} {what}. Lost with it: {lost}", *commands]))
+
+
+def _new_run(folder: Path, weights: Path | None) -> str:
+    """The command that trains anew as a run was configured, from weights or not."""
+    again = f"detloss train {_quoted(folder / 'config.yaml')} --output {_quoted(folder.with_name(folder.name + '-2'))}"
+    return f"{again} --set weights={_quoted(weights)} --set weights_backbone=null" if weights else again
 
 
 class _Weights(BaseModel):

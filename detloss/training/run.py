@@ -1,6 +1,7 @@
 """`train`: from a config to a folder with everything that came of it."""
 
 import json
+import logging
 import os
 import shlex
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from detloss.errors import ConfigError, DataError, DetlossError, NonFiniteError
 from detloss.models import build_model
 from detloss.models.architecture import REFUSALS
 from detloss.text import one_line
-from detloss.training.callbacks import read_metrics
+from detloss.training.banner import banner
+from detloss.training.callbacks import read_metrics, write_curves
 from detloss.training.checkpoints import Checkpoints, Interrupted, StopRequestedError
 from detloss.training.data.datamodule import DetectionData, loading_failure
 from detloss.training.data.dataset import DetectionDataset
@@ -37,10 +39,12 @@ from detloss.training.folder import (
     write_text,
 )
 from detloss.training.module import DetectionModule
-from detloss.training.resuming import broken, read_last, restore_best
+from detloss.training.resuming import broken, read_last, restore_best, resumed_folder
 from detloss.training.settings import TrainConfig, absolute
 from detloss.training.trained import card_of
-from detloss.training.trainer import Progress, build_trainer, quiet_lightning
+from detloss.training.trainer import Shown, build_trainer, quiet_lightning
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class TrainResult:
     """A finished run."""
 
     folder: Path
-    """Holds config.yaml, metrics.jsonl, metrics.json, predictions-val.json, predictions.png, best.ckpt, last.ckpt."""
+    """Holds config.yaml, best.ckpt, last.ckpt, metrics.json and more: `detloss.training.folder.FILES`."""
     metrics: dict[str, Any]
     """COCO's numbers: ``best`` and ``last`` of validation, with epoch and losses; ``test`` where it is given.
 
@@ -64,7 +68,7 @@ def train(
     output: str | Path | None = None,
     resume: str | Path | None = None,
     overrides: Sequence[str] = (),
-    progress: Progress = "lines",
+    progress: Shown = "lines",
 ) -> TrainResult:
     """Train a detector as a config says.
 
@@ -72,9 +76,11 @@ def train(
         config: A file, a mapping or a `TrainConfig`; None is the embedded default, or with `resume` the run's own.
         output: Folder of the run, new or empty; by default ``runs/<name>-<time>``. Relative paths in a mapping or
             in `overrides` mean the current folder, in a file the file's folder.
-        resume: Folder of an interrupted run to continue, to the same weights as if it had not been interrupted.
+        resume: Folder of an interrupted run, or its last.ckpt, to continue to the same weights as if it had not been
+            interrupted.
         overrides: ``key.path=value`` settings on top of the config.
-        progress: A bar on the terminal, lines in the log (logger ``detloss.training``), or nothing.
+        progress: Lines in the log (logger ``detloss.training``), nothing, or a function that is given a `Position`
+            a few times a second, to draw a bar.
 
     Returns:
         Where the run is, and its final metrics.
@@ -105,8 +111,12 @@ def train(
                 raise ConfigError(
                     f"{error.filename or folder} cannot be written: {error.strerror}. {way_out}"
                 ) from error
+            if progress != "off":
+                log.info("%s", banner(settings, module, datasets, trainer, folder))
         try:
             _fit(trainer, module, data, checkpoints, folder / "last.ckpt" if last is not None else None)
+            if last is not None and not checkpoints.started and trainer.is_global_zero:
+                log.info("%s", _finished(folder, settings.train.epochs))
             metrics = _final_metrics(folder, trainer, module, data)
         except (StopRequestedError, SystemExit):
             if checkpoints.stop_requested:
@@ -154,7 +164,7 @@ def _prepared(
 ) -> tuple[Path, TrainConfig]:
     """The run's folder and its validated config with absolute paths."""
     if resume is not None:
-        folder = Path(absolute(str(resume)))
+        folder = resumed_folder(Path(absolute(str(resume))))
         if source is not None or output is not None:
             raise ConfigError("A resumed run keeps its config and its folder: give `resume` without config and output.")
         file = config_of(folder)
@@ -199,6 +209,13 @@ def _ways_on(folder: Path) -> str:
     )
 
 
+def _finished(folder: Path, epochs: int) -> str:
+    return (
+        f"This run is finished: it has trained all of its epochs, {epochs}. Files that it lost are written again. "
+        f"To train on:\n  {_again(folder)} --set train.epochs={2 * epochs}"
+    )
+
+
 def _start(folder: Path) -> str:
     return "the last checkpoint" if (folder / "last.ckpt").exists() else "the start (there is no checkpoint yet)"
 
@@ -213,6 +230,8 @@ def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, d
     # A finished run may have lost them since.
     if trainer.strategy.broadcast(not all(is_whole(folder / name) for name in wanted)):
         trainer.validate(module, data, verbose=False)
+    if trainer.is_global_zero and not is_whole(folder / "curves.png"):
+        write_curves(folder)
     test: dict[str, float] = {}
     if data.test is not None:
         trainer.test(module, data, ckpt_path=folder / "best.ckpt", verbose=False)

@@ -1,9 +1,8 @@
 """The Lightning trainer of a run."""
 
 import logging
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,19 +12,21 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import loggers as pl_loggers
 
 from detloss.errors import ConfigError
-from detloss.training.callbacks import LogProgress, MetricsFile, Predictions, PredictionsImage
+from detloss.training.callbacks import Curves, MetricsFile, Predictions, PredictionsImage
 from detloss.training.checkpoints import AtomicCheckpointIO, Checkpoints, StepSeeds
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.folder import PREDICTIONS
 from detloss.training.guard import Guard
 from detloss.training.loss_weights import FarWeightWarning
+from detloss.training.progress import Pace, Position, Progress
 from detloss.training.settings import FitConfig
 
-Progress = Literal["bar", "lines", "off"]
+Shown = Literal["lines", "off"] | Callable[[Position], None]
+"""How a run shows where it is: lines in the log, nothing, or a function that is given it, of which a bar is made."""
 
 
 def build_trainer(
-    fit: FitConfig, folder: Path, val: DetectionDataset, checkpoints: Checkpoints, progress: Progress
+    fit: FitConfig, folder: Path, val: DetectionDataset, checkpoints: Checkpoints, progress: Shown
 ) -> pl.Trainer:
     """Make the trainer of one run.
 
@@ -34,16 +35,21 @@ def build_trainer(
         folder: Where the run writes.
         val: Validation data, of which images are drawn.
         checkpoints: Writes the checkpoints.
-        progress: A bar on the terminal, lines in the log, or nothing.
+        progress: How it shows where it is.
 
     Raises:
         ConfigError: Lightning refuses a value, or a logger's package is not installed.
     """
-    metrics = MetricsFile(folder / "metrics.jsonl", fit.log_every)
+    if progress not in ("lines", "off") and not callable(progress):
+        raise ConfigError(f"progress is {progress!r}. Fix: give 'lines', 'off' or a function of a `Position`.")
+    pace = Pace(fit.validate_every)
+    metrics = MetricsFile(folder / "metrics.jsonl", fit.log_every, pace)
     callbacks: list[pl.Callback] = [
         StepSeeds(fit.seed),
         _LastEpochEvaluated(fit.validate_every),
+        pace,
         metrics,
+        Curves(folder),
         FarWeightWarning(),
         Predictions(folder / PREDICTIONS["val"], val),
     ]
@@ -51,11 +57,8 @@ def build_trainer(
         callbacks.append(Guard(fit.guard, metrics))
     if fit.pictures:
         callbacks.append(PredictionsImage(folder / "predictions.png", val, fit.pictures))
-    if progress == "bar":
-        # The bar shows the losses, the log above it the evaluations.
-        callbacks += [pl.callbacks.RichProgressBar(leave=False), LogProgress(math.inf)]
-    elif progress == "lines":
-        callbacks.append(LogProgress())
+    if progress != "off":
+        callbacks.append(Progress(pace, fit.log_every, progress if callable(progress) else None))
     try:
         return pl.Trainer(
             accelerator=fit.accelerator,
@@ -77,7 +80,7 @@ def build_trainer(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
-            enable_progress_bar=progress == "bar",
+            enable_progress_bar=False,
         )
     except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
         raise ConfigError(f"Lightning refuses the section `train`: {error}") from error

@@ -11,11 +11,17 @@ from torchvision.models.detection import MaskRCNN
 from detloss import ConfigError, build_model
 
 
-def test_classes_of_a_pretrained_model(tmp_path: Path) -> None:
-    """A small Faster R-CNN of 5 classes becomes one of 3: only `box_predictor` is new, and it trains."""
+def test_classes_of_a_pretrained_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A small Faster R-CNN of 5 classes becomes one of 3: only `box_predictor` is new, as the log says; it trains."""
     model = build_model({**SMALL, "num_classes": 5})
     weights = saved(model, tmp_path)
-    fewer = build_model({**SMALL, "num_classes": 3, "weights": weights})
+    with caplog.at_level("INFO", "detloss"):
+        build_model({**SMALL, "num_classes": 5, "weights": weights})
+        assert caplog.messages == []
+        fewer = build_model({**SMALL, "num_classes": 3, "weights": weights})
+    (message,) = caplog.messages
+    assert message.startswith("roi_heads.box_predictor begins untrained: ")
+    assert message.endswith(f" the weights {weights} have num_classes 5, the model has num_classes 3.")
     # 3 scores and 3 boxes of 4 numbers.
     assert fewer.roi_heads.box_predictor.cls_score.out_features == 3
     assert fewer.roi_heads.box_predictor.bbox_pred.out_features == 12

@@ -83,6 +83,13 @@ def numbers(folder: Path) -> dict[str, Any]:
     return final
 
 
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics, but for what depends on the machine: time, speed and memory."""
+    varying = {"time", "images_per_second", "memory_mib"}
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{key: value for key, value in line.items() if key not in varying} for line in lines]
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """The weights in a run's last checkpoint."""
     state: dict[str, torch.Tensor] = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
@@ -90,11 +97,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(first: Path, second: Path) -> None:
-    """Fail unless two runs have the same weights, and the same bytes in all other files."""
+    """Fail unless two runs have the same weights, the same metrics, and the same bytes in all other files."""
     expected, found = weights(first), weights(second)
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
-    for name in ("metrics.jsonl", "predictions-val.json", "predictions.png", "config.yaml"):
+    assert metrics(first) == metrics(second)
+    for name in ("curves.png", "predictions-val.json", "predictions.png", "config.yaml"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     # Checkpoints of equal content may differ in their bytes: pickle writes an object that is met twice once.
     assert [numbers(each) for each in (first, second)] == [numbers(first)] * 2

@@ -98,6 +98,7 @@ WINDOWS = [
     "os.rename config.yaml",
     "os.rename metrics.jsonl",  # a resumed run goes back to its checkpoint
     15,
+    "os.rename curves.png",
     "os.rename predictions.png",
     "open best.ckpt.part.ckpt",  # filled, not yet flushed to the disk
     "os.rename best.ckpt",

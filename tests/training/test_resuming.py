@@ -20,7 +20,7 @@ from detloss.training.folder import check_places, is_whole
 from detloss.training.resuming import read_last, read_weights, restore_best
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
-PLAIN = ("config.yaml", "metrics.jsonl", "metrics.json", "predictions-val.json", "predictions.png")
+PLAIN = ("config.yaml", "metrics.jsonl", "metrics.json", "predictions-val.json", "predictions.png", "curves.png")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_row_41_the_ways_on_lead_on(run, tmp_path):
         train(resume=run, progress="off")
     assert commands(caught.value) == [f"cp {run}/last.ckpt {run}/best.ckpt"]
     shutil.copy(run / "last.ckpt", run / "best.ckpt")
-    assert train(resume=run, progress="off").metrics["last"]["epoch"] == 1
+    assert train(resume=run, progress="off").metrics["last"]["epoch"] == 2
     load_trained(run)
     (run / "last.ckpt").unlink()
     with pytest.raises(ConfigError) as caught:
@@ -203,7 +203,7 @@ def test_row_41_what_can_be_derived_is_written_again(damage, run, finished):
 
     The evaluations are in the checkpoint; what was cut off of the training losses is gone, and the log says so.
     """
-    names = ["metrics.jsonl", "metrics.json", "predictions-val.json", "predictions.png"]
+    names = ["metrics.jsonl", "metrics.json", "predictions-val.json", "predictions.png", "curves.png"]
     for name in names:
         DAMAGES[damage](run / name)
     left = (run / names[0]).read_bytes().count(b"\n") if (run / names[0]).exists() else 0
@@ -212,14 +212,15 @@ def test_row_41_what_can_be_derived_is_written_again(damage, run, finished):
     lines = (finished / names[0]).read_bytes().splitlines(keepends=True)
     kept = [line for number, line in enumerate(lines) if number < left or b"val/AP" in line]
     assert (run / names[0]).read_bytes() == b"".join(kept)
-    for name in names[1:]:
+    assert is_whole(run / "curves.png")  # of what is left of the losses
+    for name in names[1:-1]:
         assert (run / name).read_bytes() == (finished / name).read_bytes()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["predictions-val.json", "predictions.png"])
+@pytest.mark.parametrize("name", ["predictions-val.json", "predictions.png", "curves.png"])
 def test_row_41_predictions_that_are_not_whole(name, damage, run):
-    """Whether predictions are to be written again is seen from their end."""
+    """Whether predictions or curves are to be written again is seen from their end."""
     assert is_whole(run / name)
     DAMAGES[damage](run / name)
     assert not is_whole(run / name)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ import torch
 import yaml
 from PIL import Image
 from runs import STEPS_PER_EPOCH, TINY, assert_same_run, config_file, weights
+from terminal import in_terminal
 from torchvision.transforms.v2 import functional
 
 from detloss.errors import ConfigError, DataError
 from detloss.training import Interrupted, ShapesDataset, TrainConfig, load_trained, train
 from detloss.training.callbacks import MetricsFile, read_metrics
-from detloss.training.folder import write_whole
+from detloss.training.folder import FILES, write_whole
 from detloss.training.settings import ShapesConfig
 
 
@@ -34,24 +37,30 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run."""
+    """The folder of an uninterrupted run; what it printed is beside it."""
     folder = tmp_path_factory.mktemp("whole")
     result = subprocess.run(
         command(str(config_file(folder)), "--output", str(folder / "run")), check=True, capture_output=True, text=True
     )
-    assert "validation, best epoch" in result.stdout
+    (folder / "stdout").write_text(result.stdout)
+    (folder / "stderr").write_text(result.stderr)
     return folder / "run"
 
 
 @pytest.mark.slow
 def test_a_run_leaves_everything_in_its_folder(whole):
-    """The folder holds config, metrics, both checkpoints, predictions and their image, and nothing half written."""
+    """The folder holds what `FILES` names, and nothing half written; all of it is printed, with a word on each."""
+    printed = (whole.parent / "stdout").read_text()
+    assert "validation, best epoch" in printed
+    for path in whole.iterdir():
+        assert f"  {path.name:<22} {FILES[path.name]}" in printed
     assert {path.name for path in whole.iterdir()} == {
         "config.yaml",
         "metrics.jsonl",
         "metrics.json",
         "best.ckpt",
         "last.ckpt",
+        "curves.png",
         "predictions-val.json",
         "predictions.png",
     }
@@ -59,17 +68,100 @@ def test_a_run_leaves_everything_in_its_folder(whole):
     steps = [line["step"] for line in lines if "train/loss_box_reg" in line]
     assert steps == list(range(1, 2 * STEPS_PER_EPOCH + 1))
     evaluations = [line for line in lines if "val/AP" in line]
-    assert [line["epoch"] for line in evaluations] == [0, 1]
+    assert [line["epoch"] for line in evaluations] == [1, 2]
+    assert {line["epoch"] for line in lines if line["step"] <= STEPS_PER_EPOCH} == {1}
     for line in evaluations:
         parts = [value for name, value in line.items() if re.fullmatch("val/loss_.+", name)]
         assert len(parts) == 4
         assert line["val/loss"] == pytest.approx(sum(parts))
     metrics = json.loads((whole / "metrics.json").read_text())
-    assert metrics["last"]["epoch"] == 1
+    assert metrics["last"]["epoch"] == 2
     assert {"AP", "AP50", "AP75", "APs", "APm", "APl"} <= metrics["best"].keys()
     # Two images, each 480 pixels wide, between three margins of 8.
     with Image.open(whole / "predictions.png") as image:
         assert image.width == 2 * 480 + 3 * 8
+
+
+@pytest.mark.slow
+def test_a_run_says_what_it_does_and_where_it_is(whole):
+    """It begins with model, losses, data, device and folder; each step has a line with speed and time left."""
+    log = re.sub("^[0-9:]{8} ", "", (whole.parent / "stderr").read_text(), flags=re.MULTILINE)
+    begin = log[log.index("The run:\n") :].splitlines()[1:]
+    facts = dict(re.split("  +", line.strip(), maxsplit=1) for line in begin if line.startswith("  "))
+    assert re.fullmatch(r"fasterrcnn on mobilenet_v2, (1\d\.\d\d M) parameters, \1 trained", facts["model"])
+    assert facts["losses"].startswith("roi_heads: 10 * giou(")
+    assert re.fullmatch(rf"{2 * STEPS_PER_EPOCH} images, \d+ boxes", facts["train"])
+    assert facts["val"].startswith("3 images, ")
+    assert facts["classes"].startswith("3: ")
+    assert facts["epochs"] == "2, 2 images a step"
+    assert re.fullmatch(r"cpu \(\d+ threads\), 32-true", facts["device"])
+    assert facts["folder"] == str(whole)
+    number = r"\d[\d.e+-]*"
+    lines = re.findall(
+        rf"^epoch (\d)/2, step (\d+)/12: loss {number}, {number} s/step, {number} images/s, \d+:\d\d left$",
+        log,
+        re.MULTILINE,
+    )
+    assert lines == [("12"[step > STEPS_PER_EPOCH], str(step)) for step in range(1, 2 * STEPS_PER_EPOCH + 1)]
+
+
+@pytest.mark.slow
+def test_metrics_have_time_speed_and_memory(whole):
+    """Each line has its time, in order, and the peak memory; each line of losses the speed."""
+    lines = read_metrics(whole / "metrics.jsonl")
+    times = [datetime.fromisoformat(line["time"]) for line in lines]
+    assert times == sorted(times)
+    # More than torch alone takes, and no more than there is.
+    assert all(100 < line["memory_mib"] < 100_000 for line in lines)
+    assert all(line["images_per_second"] > 0 for line in lines if "train/loss" in line)
+
+
+@pytest.fixture
+def copied(whole: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to go on from."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_a_finished_run_says_so(copied, caplog):
+    """Resumed by its last.ckpt, a finished run trains nothing, says that it is finished and how to train on."""
+    with caplog.at_level("INFO", "detloss"):
+        metrics = train(resume=copied / "last.ckpt").metrics
+    assert metrics == json.loads((copied / "metrics.json").read_text())
+    (said,) = (message for message in caplog.messages if "This run is finished" in message)
+    assert said.endswith(f"To train on:\n  detloss train --resume {copied} --set train.epochs=4")
+    assert not [message for message in caplog.messages if re.search(r"step \d", message)]
+
+
+@pytest.mark.slow
+def test_a_terminal_gets_a_bar(copied):
+    """On a terminal a bar shows epoch, step, speed and time left, and the evaluation; a resumed run says from where."""
+    done = in_terminal(
+        "train", "--resume", str(copied / "last.ckpt"), "--set", "train.epochs=3", columns=100, NO_COLOR="1"
+    )
+    assert done.returncode == 0, done.stdout
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout)
+    assert "Resumed after step 12/18, in epoch 3/3." in shown
+    assert re.search(r"epoch 3/3 .* step 13/18, \S+ s/step, \S+ images/s, loss \S+, \d+:\d\d left", shown)
+    assert re.search(r"evaluating 1/2 .* step 18/18", shown)
+    assert "step 13/18: loss" not in shown, "the bar is in the place of the lines"
+
+
+def test_best_weights_alone_are_not_resumed(tmp_path):
+    """`resume` with a best.ckpt says what it is, and gives the two commands that go on."""
+    (tmp_path / "best.ckpt").touch()
+    with pytest.raises(ConfigError) as caught:
+        train(resume=tmp_path / "best.ckpt")
+    lines = str(caught.value).splitlines()
+    assert lines[1] == f"  detloss train --resume {tmp_path}"
+    assert lines[3].startswith(f"  detloss train {tmp_path}/config.yaml --output {tmp_path}-2 --set weights=")
+
+
+def test_progress_is_a_word_or_a_function(tmp_path):
+    """Anything else than `lines`, `off` or a function is refused before anything is written."""
+    with pytest.raises(ConfigError, match="progress is 'bar'"):
+        train(config_file(tmp_path), output=tmp_path / "run", progress="bar")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -177,7 +269,7 @@ def test_a_run_on_coco_files(tmp_path):
     # One epoch, the same pictures: the best weights are the last ones.
     assert metrics["best"] == metrics["last"]
     losses = {name: value for name, value in metrics["best"].items() if name.startswith("loss")}
-    assert {"epoch": 0, **metrics["test"], **losses} == metrics["best"]
+    assert {"epoch": 1, **metrics["test"], **losses} == metrics["best"]
     assert "annotation 99" in (folder / "skipped.txt").read_text()
     assert (folder / "csv" / "metrics.csv").exists()
     predictions, of_test = (json.loads((folder / f"predictions-{split}.json").read_text()) for split in ("val", "test"))
