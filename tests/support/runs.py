@@ -18,7 +18,7 @@ from detloss.training.settings import ShapesConfig
 STEPS_PER_EPOCH = 6
 TINY: dict[str, Any] = {
     "model": "fasterrcnn",
-    "backbone": "mobilenet_v2",
+    "backbone": "tiny",
     "losses": {"roi_heads": "giou"},
     "options": {
         "min_size": 64,

@@ -24,7 +24,8 @@ from detloss.testing.subject import subject_of
 from detloss.testing.trial import DoesNotApply, Trial
 
 BY_NAME = {check.name: check for check in CHECKS}
-QUICK = [check for check in CHECKS if check.name != "torch_compile"]  # it takes longer than all others together
+HEAVY = {"torch_compile", "training"}  # they take longer than all others together
+QUICK = [check for check in CHECKS if check.name not in HEAVY]
 
 every_bad_loss = pytest.mark.parametrize("name", BAD)
 
@@ -60,7 +61,7 @@ def test_a_sound_loss_passes():
 @every_bad_loss
 def test_a_bad_loss_is_rejected_by_its_check_alone(name: str, package_without_bounds: None):
     """A loss with one fault fails the check of that fault, and no other."""
-    assert rejected_by(BAD[name], QUICK) == {name} - {"torch_compile"}
+    assert rejected_by(BAD[name], QUICK) == {name} - HEAVY
 
 
 @pytest.mark.parametrize("loss", MORE_BAD, ids=lambda loss: loss.__name__)
@@ -70,10 +71,13 @@ def test_other_ways_to_break_a_promise_are_rejected(loss: Any):
 
 
 @pytest.mark.slow
-@every_bad_loss
-def test_only_what_does_not_compile_fails_the_check_of_it(name: str):
-    """Of the bad losses, the one that breaks the graph fails torch_compile, and no other does."""
-    assert rejected_by(BAD[name], [BY_NAME["torch_compile"]]) == {name} & {"torch_compile"}
+@pytest.mark.parametrize("name", [*sorted(HEAVY), "gradient", "state_in_buffers", "batch_dependence", "vmap", "nan"])
+def test_only_what_does_not_compile_or_train_fails_the_check_of_it(name: str):
+    """Of bad losses the one that breaks the graph fails torch_compile, the one that learns nothing training, no other.
+
+    The others are one with a backward of its own, with Python state, with a buffer, that writes in place, and plain.
+    """
+    assert rejected_by(BAD[name], [BY_NAME[heavy] for heavy in sorted(HEAVY)]) == {name} & HEAVY
 
 
 @pytest.mark.parametrize("name", [name for name in BAD if name.startswith("config_")])
@@ -115,15 +119,13 @@ class Limits(LossConfig):
 )
 def test_an_ignored_parameter_of_any_type_is_found(annotation: Any, value: Any):
     """Whatever its type, a parameter that is not read is named, beside one that is."""
-    config: Any = create_model(
-        "Config", __base__=LossConfig, scale=(float, 1.0), mode=(Literal[1, 2], 1), ignored=(annotation, value)
-    )
+    config: Any = create_model("Config", __base__=LossConfig, mode=(Literal[1, 2], 1), ignored=(annotation, value))
 
     class Ignoring(BoxRegressionLoss):
         Config = config
 
         def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-            return self.config.scale * giou(pred, target) ** self.config.mode
+            return giou(pred, target) ** self.config.mode
 
     build_loss("giou")  # packages that are imported already are those whose losses are tried
     with pytest.raises(ConformanceError, match="Expected ignored to make a difference"):
@@ -399,7 +401,7 @@ def test_global_state_is_left_alone():
         )
 
     before = state()
-    for check in QUICK:
+    for check in (*QUICK, BY_NAME["training"]):
         check.run(Sound)
     assert state() == before
 

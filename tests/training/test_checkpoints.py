@@ -21,6 +21,8 @@ from detloss.training import DetectionModule, collate, load_trained, train
 from detloss.training.checkpoints import AtomicCheckpointIO
 
 MODEL = {key: TINY[key] for key in ("model", "backbone", "options")} | {"num_classes": 4}
+LARGER = {**MODEL, "backbone": "mobilenet_v2"}
+"""One of which there are weights of the backbone alone."""
 
 
 class Marking:
@@ -64,9 +66,9 @@ READERS: dict[str, Callable[[Path], object]] = {
     "last.ckpt of a resumed run": lambda file: train(resume=file.parent),
     "Lightning": lightning_validates,
     "weights": lambda file: build_model({**MODEL, "weights": file}),
-    "weights_backbone": lambda file: build_model({**MODEL, "weights_backbone": file}),
+    "weights_backbone": lambda file: build_model({**LARGER, "weights_backbone": file}),
     "hub/checkpoints/mobilenet_v2-b0353104.pth": lambda _: build_model(
-        {**MODEL, "weights_backbone": "MobileNet_V2_Weights.IMAGENET1K_V1"}
+        {**LARGER, "weights_backbone": "MobileNet_V2_Weights.IMAGENET1K_V1"}
     ),
 }
 

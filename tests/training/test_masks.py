@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from torchvision.transforms.v2 import functional
 
+from detloss.training import train
 from detloss.training.data.synthetic import ShapesDataset
 from detloss.training.settings import ShapesConfig
 
@@ -45,8 +44,7 @@ def test_a_mask_rcnn_trains_on_polygons_in_bfloat16(tmp_path: Path) -> None:
         },
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-W", "error", "-m", "detloss", "train", str(tmp_path / "config.yaml")]
-    subprocess.run([*command, "--output", str(tmp_path / "run")], check=True, capture_output=True)
+    train(tmp_path / "config.yaml", output=tmp_path / "run", progress="off")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     logged = {name: value for line in lines for name, value in line.items() if "loss" in name}
     assert {"val/loss_mask", "val/loss_box_reg", "val/loss_rpn_box_reg", "train/loss_mask"} <= logged.keys()

@@ -75,7 +75,7 @@ def test_a_resumed_run_takes_another_loss(run):
     ("change", "message"),
     [
         ("train.optimizer=adamw", "holds the state of another optimizer than adamw"),
-        ("backbone=resnet18", "holds the weights of another model: model.backbone.body.0.0.weight is of shape"),
+        ("backbone=resnet18", "holds the weights of another model: model.backbone.body.bn1.bias is missing"),
     ],
 )
 def test_a_resumed_run_keeps_model_and_optimizer(run, change, message):

@@ -117,7 +117,7 @@ class LateLoss(BoxRegressionLoss):
 """
 SMALL = {
     "model": "fasterrcnn",
-    "backbone": "mobilenet_v2",
+    "backbone": "tiny",
     "losses": {"roi_heads": "late"},
     "options": {"min_size": 64, "max_size": 64, "box_batch_size_per_image": 8, "rpn_post_nms_top_n_train": 20},
     "data": {"shapes": {"train": 8, "val": 1, "size": 64}},
