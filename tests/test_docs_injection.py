@@ -27,6 +27,9 @@ def test_the_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "roi_heads: 10 * giou(eps=1e-07) + 1 * smooth_l1(" in printed
     assert "rpn: 2 * giou(" in printed
+    assert "{'loss_classifier': " in printed
+    assert set(namespace["losses"]) == {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+    assert namespace["detections"][0]["boxes"].shape[1] == 4
     assert list(injected(namespace["model"])) == ["roi_heads"]
     assert not injected(namespace["plain"])
 

@@ -51,12 +51,12 @@ class ShapesConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """Random changes of a training picture and its boxes (torchvision.transforms.v2)."""
+    """Random changes of a training image and its boxes (torchvision.transforms.v2)."""
 
     flip: float = Field(0.5, ge=0, le=1)
     """Probability of a horizontal flip."""
     scale_jitter: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)] | None = None
-    """Least and greatest factor on the content's size; the picture keeps its own size (cropped or padded)."""
+    """Least and greatest factor on the content's size; the image keeps its own size (cropped or padded)."""
     photometric: bool = False
     """Random brightness, contrast, saturation and hue (the SSD paper's distortion)."""
 
@@ -71,21 +71,21 @@ class DataConfig(_Section):
     """What is trained on: COCO splits, or synthetic images."""
 
     train: SplitConfig | None = None
-    """Pictures and annotations to train on."""
+    """Images and annotations to train on."""
     val: SplitConfig | None = None
-    """Pictures and annotations to evaluate on after each epoch; chooses the best checkpoint."""
+    """Images and annotations to evaluate on; the highest AP on them chooses the best checkpoint."""
     test: SplitConfig | None = None
-    """Pictures and annotations that the best checkpoint is evaluated on at the end."""
+    """Images and annotations that the best checkpoint is evaluated on at the end."""
     shapes: ShapesConfig | None = None
     """Synthetic images; instead of `train` and `val`."""
     augment: AugmentConfig = AugmentConfig()
-    """Random changes of the training pictures."""
+    """Random changes of the training images."""
     bbox_check: Literal["on", "off"] = "on"
     """Whether a file is refused whose boxes look normalized (all in [0, 1]), or like corners x1, y1, x2, y2."""
     pixel_range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     """Pixel values that become 0 and 1, [low, high], in all images; null knows 8 bits, 16 bits and float in [0, 1]."""
     workers: int = Field(0, ge=0)
-    """Processes that load pictures; 0 loads them in the training process."""
+    """Processes that load images; 0 loads them in the training process."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -108,19 +108,19 @@ class FitConfig(_Section):
     """How the model is trained: the optimizer is torch's, everything below `accumulate` is Lightning's."""
 
     epochs: int = Field(12, ge=1)
-    """Passes over the training pictures."""
+    """Passes over the training images."""
     batch_size: int = Field(8, ge=1)
-    """Pictures a step and process."""
+    """Images a batch, in each process."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """torch.optim's AdamW, or SGD with `momentum`."""
     lr: float = Field(5e-4, gt=0)
     """Learning rate; with `onecycle` its peak."""
     weight_decay: float = Field(1e-4, ge=0)
-    """Weight decay; not applied to biases and normalisation layers."""
+    """Weight decay; not applied to biases and normalization layers."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of SGD; AdamW keeps its betas."""
     schedule: Literal["onecycle", "cosine", "step", "constant"] = "onecycle"
-    """Learning rate over the steps of the whole run."""
+    """How the learning rate changes over the steps of the whole run."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Fraction of all steps in which the learning rate rises."""
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = [0.67, 0.92]
@@ -128,15 +128,15 @@ class FitConfig(_Section):
     clip: float | None = Field(None, gt=0)
     """Greatest norm of the gradient; null does not clip."""
     guard: Literal["raise", "skip", "off"] = "raise"
-    """What becomes of a step whose loss or gradient is NaN or infinite: an error, left out, or nothing is looked at."""
+    """A step whose loss or gradient is NaN or infinite is an error, skipped, or (`off`) taken as it is."""
     accumulate: int = Field(1, ge=1)
-    """Batches whose gradients are summed before a step."""
+    """Batches whose gradients are averaged into one step."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] = "32-true"
     """Lightning's precision."""
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, mps, ..."""
     devices: Literal["auto"] | Annotated[int, Field(ge=-1)] | list[int] = "auto"
-    """Number of devices (processes on a CPU), or their indices."""
+    """Number of devices (on a CPU: of processes), or their indices; -1 takes all there are."""
     num_nodes: int = Field(1, ge=1)
     """Number of machines."""
     strategy: str = "auto"
@@ -154,7 +154,7 @@ class FitConfig(_Section):
     pictures: int = Field(6, ge=0)
     """Validation images drawn with predictions over ground truth."""
     loggers: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = []
-    """Further loggers of Lightning; metrics.jsonl is always written."""
+    """Further loggers of Lightning, each with a package of its own; metrics.jsonl is always written."""
 
 
 class TrainConfig(ModelConfig):
