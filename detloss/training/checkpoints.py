@@ -141,8 +141,10 @@ class StepSeeds(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed all of torch's generators."""
-        torch.manual_seed(derived_seed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))
+        """Seed all of torch's generators that the model draws from."""
+        seed = derived_seed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        # Without a GPU, torch.manual_seed would keep the stack of each of its callers until the process ends.
+        (torch.default_generator if pl_module.device.type == "cpu" else torch).manual_seed(seed)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

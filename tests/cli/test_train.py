@@ -60,7 +60,10 @@ def test_json_is_all_that_is_printed(run_python, tmp_path):
 
 @pytest.mark.slow
 def test_the_default_learns(tmp_path):
-    """The README's first command reaches an AP50 over 0.5 on pictures that it was not trained on."""
+    """The README's first command finds objects that it was not trained on, and places most of them well."""
     command = [sys.executable, "-m", "detloss", "train", "--json", "--output", str(tmp_path / "run")]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert json.loads(result.stdout)["best"]["AP50"] > 0.5
+    best = json.loads(result.stdout)["best"]
+    # 0.97 and 0.77 where it was measured; the last digits are the machine's.
+    assert best["AP50"] > 0.95
+    assert best["AP"] > 0.73

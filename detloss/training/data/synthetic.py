@@ -30,19 +30,19 @@ _LEAST_SIDE = 11
 """Least length of an object's shorter side in pixels, before it is tilted: COCO calls boxes like that small."""
 _TILT = math.radians(20)
 """Greatest turn of an object to either side."""
-_COVERED = 0.3
-"""Greatest part of an object that others may cover."""
+_COVERED = (0.0, 0.3)
+"""Greatest part of an object that others may cover: in one half of the images, and in the other."""
 _EMPTY = 0.1
 """Share of images without an object."""
 _TRIES = 20
 """Random places that are tried for an object before the image does without it."""
-_CONTRAST = 60
+_CONTRAST = 90
 """Least difference between an object's and the ground's color in one channel, of 255."""
-_TEXTURE = (4, 28)
+_TEXTURE = (3, 20)
 """Least and greatest standard deviation of the ground's texture, of 255."""
 _COARSE = 6
 """Patches of the texture on a side."""
-_NOISE = 8
+_NOISE = 6
 """Standard deviation of the noise on the whole image, of 255."""
 
 Pixels = npt.NDArray[np.uint8]
@@ -111,6 +111,7 @@ def synthesize(
     ground = random.integers(30, 226, 3)
     pixels = ground + _texture(random, size) * noise
     wanted = 0 if random.uniform() < _EMPTY else int(random.integers(min(1, max_objects), max_objects + 1))
+    covered = random.choice(_COVERED)
     whole: list[int] = []
     visible: list[Mask] = []
     labels: list[int] = []
@@ -121,7 +122,7 @@ def synthesize(
         mask = _mask(random, SHAPES[label - 1], size)
         # The new object lies on top.
         left = [other & ~mask for other in visible]
-        if any(seen.sum() < (1 - _COVERED) * area for seen, area in zip(left, whole, strict=True)):
+        if any(seen.sum() < (1 - covered) * area for seen, area in zip(left, whole, strict=True)):
             continue
         whole, visible, labels = [*whole, int(mask.sum())], [*left, mask], [*labels, label]
         color = random.integers(0, 256, 3)
