@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _CONTEXT.set_forkserver_preload(["detloss.cli.app", "detloss.cli.train", "detlos
 
 
 def start(arguments: list[str], log: Path, folder: Path | None = None, die_at: int | str = "") -> ForkServerProcess:
-    """Start the `detloss` command.
+    """Start the `detloss` command, as the first process of a group of its own; warnings are errors.
 
     Args:
         arguments: The command's.
@@ -34,6 +35,13 @@ def start(arguments: list[str], log: Path, folder: Path | None = None, die_at: i
     process = _CONTEXT.Process(target=_run, args=(arguments, str(log), str(folder), die_at))
     process.start()
     return process
+
+
+def finish(arguments: list[str], log: Path) -> None:
+    """Run the `detloss` command to its end, which must be a good one."""
+    process = start(arguments, log)
+    process.join(timeout=120)
+    assert process.exitcode == 0, log.read_text()
 
 
 def broken_files(folder: Path) -> list[str]:
@@ -73,6 +81,8 @@ def _run(arguments: list[str], log: str, folder: str, die_at: int | str) -> None
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    os.setsid()
+    warnings.simplefilter("error")
     torch.set_num_threads(1)
     if die_at:
         sys.addaudithook(_Death(folder, die_at))

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import killed
 import pytest
 from runs import TINY, config_file
 from torch.utils.data import DataLoader, Dataset
@@ -103,19 +102,14 @@ def test_row_45_the_end_of_the_terminal(tmp_path: Path) -> None:
     """SIGHUP stops a run with a checkpoint, as SIGTERM does, although its workers get the signal too."""
     folder = tmp_path / "run"
     file = config_file(tmp_path, train={"epochs": 200}, data={"workers": 1})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "detloss", "train", str(file), "--output", str(folder)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    process = killed.start(["train", str(file), "--output", str(folder)], tmp_path / "log.txt")
     deadline = time.monotonic() + 120
     while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGHUP)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130, said
+    process.join(timeout=120)
+    said = (tmp_path / "log.txt").read_text()
+    assert process.exitcode == 130, said
     assert said.splitlines()[-1] == f"Interrupted. Continue with: detloss train --resume {folder}"
     assert (folder / "last.ckpt").is_file()
 

@@ -29,9 +29,7 @@ def command(folder: Path) -> list[str]:
 
 
 def finish(folder: Path) -> None:
-    process = killed.start(command(folder), folder.parent / "log.txt")
-    process.join(timeout=120)
-    assert process.exitcode == 0, (folder.parent / "log.txt").read_text()
+    killed.finish(command(folder), folder.parent / "log.txt")
 
 
 def written(folder: Path) -> float:
