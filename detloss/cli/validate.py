@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detloss.cli.extras import needs as needs_extra
 from detloss.cli.options import Overrides
 from detloss.errors import ConfigError, DetlossError, Finding
 
@@ -72,7 +73,8 @@ def resolve(file: Path, overrides: list[str], *, needs: bool = True) -> dict[str
         if needs and schema.__name__ == "ModelConfig":
             build_model(config)
         elif needs:
-            from detloss.training.run import check_run  # noqa: PLC0415 - it brings Lightning
+            with needs_extra("train", "Checking what a run needs"):
+                from detloss.training.run import check_run  # noqa: PLC0415 - it brings Lightning
 
             check_run(file, overrides)
     losses = []

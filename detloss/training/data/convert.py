@@ -82,6 +82,8 @@ def convert(
         DataError: the source cannot be read or holds no image, or a file would be overwritten.
     """
     source, output = (Path(expanded(str(path))) for path in (source, output))
+    if not source.exists():
+        raise DataError(f"{printable(str(source))} does not exist. Fix: give the folder or the file of a data set.")
     kind = format or guess_format(source)
     read = _READERS[kind](source, None if images is None else Path(expanded(str(images))), track)
     skipped, notes = list(read.skipped), list(read.notes)
@@ -124,8 +126,6 @@ def guess_format(source: Path) -> Format:
         DataError: it is none of those that are read; the message says what it is, or what was looked for.
     """
     name = printable(str(source))
-    if not source.exists():
-        raise DataError(f"{name} does not exist. Fix: give the folder or the file of a data set.")
     if find_yaml(source):
         return "yolo"
     xml = [source] if source.suffix == ".xml" and source.is_file() else _xml_files(source)

@@ -39,7 +39,7 @@ def read_cvat(source: Path, images: Path | None = None, track: Track = iter) -> 
     Raises:
         DataError: the file is not such an export.
     """
-    file = source / "annotations.xml" if source.is_dir() else source
+    file = _file(source)
     root = read_xml(file)
     if root.tag != "annotations" or root.find("track") is not None:
         what = (
@@ -70,6 +70,16 @@ def read_cvat(source: Path, images: Path | None = None, track: Track = iter) -> 
     counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
     notes = [f"Shapes that are no upright box become the one around them: {counts}."] if kinds else []
     return LabeledData(splits, tuple(dict.fromkeys([*names, *used])), tuple(skipped), tuple(notes))
+
+
+def _file(source: Path) -> Path:
+    files = sorted(source.glob("*.xml")) if source.is_dir() else [source]
+    usual = source / "annotations.xml"
+    if usual not in files and len(files) != 1:
+        raise DataError(
+            f"{printable(str(source))} holds {len(files)} XML files. Fix: give CVAT's annotations.xml itself."
+        )
+    return usual if usual in files else files[0]
 
 
 def _split(subset: str) -> str:

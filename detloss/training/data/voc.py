@@ -40,6 +40,8 @@ def read_voc(source: Path, images: Path | None = None, track: Track = iter) -> L
     Raises:
         DataError: there is no annotation file, or one cannot be read.
     """
+    if not source.is_dir():
+        raise DataError(f"{printable(str(source))} is not a folder. Fix: give the folder that holds `Annotations`.")
     skipped: list[Unused] = []
     notes: list[str] = []
     files = _files(source, skipped, notes)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detloss.config.files import read_document
-from detloss.errors import DataError
+from detloss.errors import ConfigError, DataError
 from detloss.text import clipped, printable
 from detloss.training.data.labeled import (
     LabeledBox,
@@ -33,7 +33,7 @@ def find_yaml(source: Path) -> Path | None:
     if source.is_file():
         return source if source.suffix in (".yaml", ".yml") else None
     files = sorted([*source.glob("*.yaml"), *source.glob("*.yml")], key=lambda file: (file.stem != "data", file.name))
-    return next((file for file in files if {"names", "nc"} & _content(file).keys()), None)
+    return next((file for file in files if {"names", "nc"} & _content(file, file.stem == "data").keys()), None)
 
 
 def read_yolo(source: Path, images: Path | None = None, track: Track = iter) -> LabeledData:
@@ -90,8 +90,13 @@ def read_yolo(source: Path, images: Path | None = None, track: Track = iter) -> 
     return LabeledData(splits, names, tuple(skipped), tuple(notes))
 
 
-def _content(file: Path) -> Mapping[str, Any]:
-    content = read_document(file).data
+def _content(file: Path, must_be_read: bool = True) -> Mapping[str, Any]:
+    try:
+        content = read_document(file).data
+    except ConfigError:
+        if must_be_read:
+            raise
+        return {}  # some other file beside the data
     return content if isinstance(content, dict) else {}
 
 

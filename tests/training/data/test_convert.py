@@ -372,7 +372,27 @@ def test_what_is_no_data_set_is_named(tmp_path: Path, files: dict[str, str], mes
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     """A path with a typing error is named."""
     with pytest.raises(DataError, match="gone does not exist"):
-        guess_format(tmp_path / "gone")
+        convert(tmp_path / "gone", tmp_path / "out", format="voc")
+
+
+def test_files_beside_the_data_are_in_nobodys_way(tmp_path: Path) -> None:
+    """A YAML file that cannot be read does not hide a data set; a file in the place of its folder is named."""
+    source = voc(tmp_path / "voc", a=OBJECT.format("dog", 0, 11, 21, 30, 60))
+    text(source / "docs.yml", "a: !tag [")
+    assert guess_format(source) == "voc"
+    with pytest.raises(DataError, match=r"a\.xml is not a folder. Fix: give the folder that holds `Annotations`"):
+        convert(source / "Annotations" / "a.xml", tmp_path / "out")
+
+
+def test_a_cvat_file_may_have_any_name(tmp_path: Path) -> None:
+    """The only XML file of a folder is CVAT's; of several it has to be named."""
+    image(tmp_path / "c" / "a.png")
+    source = cvat(tmp_path / "c", '<image name="a.png" width="100" height="80"/>')
+    (source / "annotations.xml").rename(source / "one.xml")
+    assert convert(source, tmp_path / "out").splits["train"].images == 1
+    text(source / "two.xml", (source / "one.xml").read_text())
+    with pytest.raises(DataError, match=r"holds 2 XML files. Fix: give CVAT's annotations\.xml itself"):
+        convert(source, tmp_path / "again")
 
 
 @pytest.fixture(scope="module")
