@@ -47,11 +47,10 @@ def command(
     out = stdout()
     for file in done.files:
         out.print(f"{file}  {_size(file)}", soft_wrap=True)
-    out.print(
-        f"Checked on {done.image}: {done.detections} detections, the same as of {checkpoint}.ckpt within "
-        f"{done.pixels:.1g} pixels and {done.score:.1g} of the score.",
-        soft_wrap=True,
-    )
+    within = f"those of {checkpoint}.ckpt within {done.pixels:.1g} pixels and {done.score:.1g} in score"
+    same = within if done.pixels or done.score else f"exactly those of {checkpoint}.ckpt"
+    counted = f"{done.detections} detection{'s' * (done.detections != 1)}"
+    out.print(f"Checked on {done.image}: {counted}, {same}.", soft_wrap=True)
     if kind == "state_dict":
         out.print(f"To use it: from {done.files[1].stem} import CLASS_NAMES, model", soft_wrap=True)
 

@@ -29,8 +29,9 @@ def torchvision_code(config: ModelConfig, model: nn.Module) -> str:
         model: What was built from it: anchors, poolers and norms are read off it.
     """
     options = {key: value for key, value in config.options.items() if key != TRAINABLE}
-    if config.num_classes is not None:
-        options = {"num_classes": config.num_classes, **options}
+    classes = config.num_classes if config.num_classes is not None or config.backbone is None else 91
+    if classes is not None:
+        options = {"num_classes": classes, **options}
     if config.backbone is None:
         imports = [("torchvision.models.detection", config.model)]
         call = _call("model", config.model, _written({"weights": None, "weights_backbone": None, **options}))
@@ -43,7 +44,7 @@ def torchvision_code(config: ModelConfig, model: nn.Module) -> str:
         # A Mask R-CNN given it as an argument would be left without the number of classes.
         width = _box_head(model).fc7.out_features
         imports.append(("torchvision.models.detection.faster_rcnn", "FastRCNNPredictor"))
-        code.append(f"model.roi_heads.box_predictor = FastRCNNPredictor({width}, {config.num_classes or 91})")
+        code.append(f"model.roi_heads.box_predictor = FastRCNNPredictor({width}, {classes})")
     return _module(imports, code)
 
 

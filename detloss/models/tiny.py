@@ -44,9 +44,8 @@ class TinyBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` images to ``(N, 64, H / 8, W / 8)`` features, rounded up."""
-        fine = images
-        for stage in self.stages[:3]:
-            fine = stage(fine)
+        # Written out for TorchScript.
+        fine = self.stages[2](self.stages[1](self.stages[0](images)))
         coarse = self.lateral[1](self.stages[3](fine))
         joined: Tensor = self.lateral[0](fine) + functional.interpolate(coarse, size=fine.shape[-2:])
         return joined

@@ -60,7 +60,7 @@ def test_a_state_dict_and_the_code_that_loads_it(run_detloss: Run, run: Path, tr
     code, out, err = run_detloss("export", str(run))
     assert (code, err) == (0, "")
     assert f"{run / 'model.pth'}  " in out
-    assert "of the validation data: 5 detections, the same as of best.ckpt within" in out
+    assert "of the validation data: 5 detections, exactly those of best.ckpt." in out
     assert "To use it: from model import CLASS_NAMES, model" in out
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, str(run), str(image)],
