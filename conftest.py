@@ -1,4 +1,4 @@
-"""Order and resources of the whole test suite: quick tests first, one thread a process."""
+"""Order and resources of the whole test suite: what is shared is made once, quick tests first, one thread a process."""
 
 from __future__ import annotations
 
@@ -16,6 +16,24 @@ settings.register_profile("detloss", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("detloss")
 
 
+SHARED = {
+    "detloss_wheels": "environment",
+    "finished": "finished",
+    "fresh_environment": "environment",
+    "trained_run": "trained_run",
+    "ward": "ward",
+    "whole": "whole",
+}
+"""Fixture that takes seconds to make -> the group of tests that one process runs, so that it is made once."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests marked `slow` last, so that a plain mistake shows within a minute."""
+    """Run the tests marked `slow` last, and in one process those that share what takes long to make.
+
+    xdist begins with what is shared, the largest group first.
+    """
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if groups := [group for fixture, group in SHARED.items() if fixture in fixtures]:
+            item.add_marker(pytest.mark.xdist_group(groups[0]))

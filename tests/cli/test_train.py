@@ -13,36 +13,36 @@ import yaml
 from detloss.training import default_config
 
 
-def test_the_default_config_is_printed(run_python):
+def test_the_default_config_is_printed(run_detloss):
     """`--print-default` prints the embedded config, to start one's own from."""
-    result = run_python("-W", "error", "-m", "detloss", "train", "--print-default")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == default_config()
-    printed = yaml.safe_load(result.stdout)
+    code, out, err = run_detloss("train", "--print-default")
+    assert (code, err) == (0, "")
+    assert out == default_config()
+    printed = yaml.safe_load(out)
     assert printed["losses"]["roi_heads"] == "giou"
     assert "shapes" in printed["data"]
 
 
-def test_a_wrong_override_is_refused_like_the_file(run_python, tmp_path):
+def test_a_wrong_override_is_refused_like_the_file(run_detloss, tmp_path):
     """`--set` with an unknown key is an error that names the key and the near one; nothing is written."""
     folder = tmp_path / "run"
-    result = run_python("-m", "detloss", "train", "--set", "train.epoch=3", "--output", str(folder))
-    assert result.returncode == 1
-    assert "train.epoch" in result.stderr
-    assert "epochs" in result.stderr
-    assert "Traceback" not in result.stderr
+    code, out, err = run_detloss("train", "--set", "train.epoch=3", "--output", str(folder))
+    assert (code, out) == (1, "")
+    assert "train.epoch" in err
+    assert "epochs" in err
+    assert "Traceback" not in err
     assert not folder.exists()
 
 
-def test_missing_data_is_named(run_python, tmp_path):
+def test_missing_data_is_named(run_detloss, tmp_path):
     """A data file that is not there ends with its path and no traceback."""
     config = {"model": "fasterrcnn", "backbone": "mobilenet_v2", "data": {}}
     config["data"] = {split: {"images": ".", "annotations": f"{split}.json"} for split in ("train", "val")}
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
-    result = run_python("-m", "detloss", "train", str(tmp_path / "a.yaml"))
-    assert result.returncode == 1
-    assert f"{tmp_path / 'train.json'} does not exist" in result.stderr
-    assert "Traceback" not in result.stderr
+    code, out, err = run_detloss("train", str(tmp_path / "a.yaml"))
+    assert (code, out) == (1, "")
+    assert f"{tmp_path / 'train.json'} does not exist" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.slow
