@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detloss.cli import INTERRUPTED
+from detloss.cli.extras import needs
 from detloss.cli.options import ConfigOrDefault, Overrides
-from detloss.errors import DetlossError, NonFiniteError
+from detloss.errors import NonFiniteError
 from detloss.text import printable_lines
 
 if TYPE_CHECKING:
@@ -83,13 +84,8 @@ def command(
 
 
 def _training() -> Any:
-    try:
+    with needs("train", "Training"):
         from detloss.training import run  # noqa: PLC0415, F401 - help needs none of it
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("detloss"):
-            raise
-        message = f"Training needs {error.name}, which is not installed. Run\n  pip install 'detloss[train]'"
-        raise DetlossError(message) from error
     from detloss import training  # noqa: PLC0415
 
     return training
@@ -203,6 +199,11 @@ def _print(out: Console, result: TrainResult) -> None:
     for name, word in words.items():
         if (result.folder / name).exists():
             out.print(f"  {name:<{max(map(len, FILES))}}  {word}")
+    # To be copied, it is left to the terminal to wrap.
+    out.print(
+        f"\nTo find objects in your own images:\n  detloss predict {shlex.quote(str(result.folder))} IMAGE...",
+        soft_wrap=True,
+    )
 
 
 def _number(value: float) -> str:

@@ -155,7 +155,7 @@ def config_of(folder: Path) -> Path:
     """
     file = folder / "config.yaml"
     if not folder.is_dir():
-        what = "there is no such folder"
+        what = "it is a file" if folder.is_file() else "there is no such folder"
     elif file.exists():
         return file
     elif any((folder / name).exists() for name in ("best.ckpt", "last.ckpt", "metrics.jsonl")):

@@ -53,6 +53,7 @@ def test_a_run_leaves_everything_in_its_folder(whole):
     """The folder holds what `FILES` names, and nothing half written; all of it is printed, with a word on each."""
     printed = (whole.parent / "stdout").read_text()
     assert "validation, best epoch" in printed
+    assert printed.endswith(f"\n  detloss predict {whole} IMAGE...\n")
     for path in whole.iterdir():
         assert f"  {path.name:<22} {FILES[path.name]}" in printed
     assert {path.name for path in whole.iterdir()} == {
