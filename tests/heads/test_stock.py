@@ -43,7 +43,7 @@ BUILDERS = [
 LIGHT = ("fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large")
 FEW_PROPOSALS = {"rpn_post_nms_top_n_train": 50, "box_batch_size_per_image": 8}
 COUNTS = {
-    "keypointrcnn_resnet50_fpn": ((0, 1), (3, 0)),  # torchvision's own loss cannot be computed without a keypoint
+    "keypointrcnn_resnet50_fpn": ((0, 1),),  # torchvision's own loss cannot be computed without a keypoint
     "ssd300_vgg16": ((3,),),  # its images are large; SSDlite is an SSD with two batches
 }
 """How many objects the images of two batches have, where it is not (0, 0) and (3, 0)."""

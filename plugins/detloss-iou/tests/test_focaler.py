@@ -56,7 +56,7 @@ def test_gradient_outside_of_the_interval():
 
 def test_gradient_is_that_of_finite_differences(pairs):
     """The gradient agrees with central finite differences."""
-    pred, target = pairs
+    pred, target = (boxes[::12] for boxes in pairs)
     assert torch.autograd.gradcheck(lambda p: FocalerIoULoss(base="diou")(p, target), pred.clone().requires_grad_())
 
 

@@ -41,7 +41,7 @@ def test_ratio_1_is_the_base(pairs, base: str):
 
 def test_gradient_is_that_of_finite_differences(pairs):
     """The gradient agrees with central finite differences."""
-    pred, target = pairs
+    pred, target = (boxes[::12] for boxes in pairs)
     assert torch.autograd.gradcheck(lambda p: InnerIoULoss(base="diou")(p, target), pred.clone().requires_grad_())
 
 

@@ -70,7 +70,7 @@ def test_focal_weight_is_detached():
 
 def test_gradient_is_that_of_finite_differences(pairs):
     """The gradient agrees with central finite differences."""
-    pred, target = pairs
+    pred, target = (boxes[::12] for boxes in pairs)
     assert torch.autograd.gradcheck(lambda p: at(0.3, base="diou")(p, target), pred.clone().requires_grad_())
 
 
