@@ -36,6 +36,8 @@ ONLY_IN = {
     "typer": ("cli",),
     "pytorch_lightning": ("training",),
     "hotcoco": ("training",),
+    "onnx": ("cli", "training"),
+    "onnxruntime": ("cli", "training"),
     "entrypoints": ("registry",),
     "jinja2": ("scaffold",),
 }

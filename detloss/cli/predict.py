@@ -81,7 +81,7 @@ def _print(out: Console, found: Predicted, score: float) -> None:
     empty = count - len({one["image_id"] for one in found.results})
     out.print(
         f"{count} image{'s' * (count != 1)}, {boxes} box{'es' * (boxes != 1)} with a score of {score:g} or more; "
-        f"{empty} without a box."
+        f"{empty} without a box{f', {len(found.skipped)} skipped' if found.skipped else ''}."
     )
     if not boxes:
         out.print("A lower --score shows what the detector is less sure of.")

@@ -104,6 +104,9 @@ def test_an_unreadable_image_is_skipped_and_named(
     for name in ("broken.png", "empty.jpg", "thin.png"):
         assert f"Skipped: The image {photos / name} cannot be " in err
     assert len(list(output.rglob("*.*"))) == 4
+    code, out, _ = run_detloss("predict", str(trained_run), str(photos), "-o", str(tmp_path / "again"))
+    assert code == 0
+    assert out.splitlines()[-2 - ("A lower" in out)].endswith(", 3 skipped.")
 
 
 def test_nothing_to_detect_in(run_detloss: Run, trained_run: Path, tmp_path: Path) -> None:
