@@ -27,11 +27,16 @@ def mutations() -> list[Any]:
 
 
 MUTATIONS = mutations()
+FIRST = {mutation.row: mutation for mutation in reversed(MUTATIONS) if mutation.row is not None}
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.guard)
-def test_a_mutation_applies_and_its_test_exists(mutation: Any) -> None:
-    """The text of a guard stands in its file exactly once, what is left is still Python, and its test exists."""
+@pytest.mark.parametrize("row", sorted(FIRST))
+def test_a_mutation_applies_and_its_test_exists(row: int) -> None:
+    """The text of a guard stands in its file exactly once, what is left is still Python, and its test exists.
+
+    Of each row the first one. The script says so of the others, and stops where a test does not exist.
+    """
+    mutation = FIRST[row]
     text = (ROOT / mutation.file).read_text(encoding="utf-8")
     assert text.count(mutation.old) == 1
     if mutation.file.endswith(".py"):
@@ -39,8 +44,7 @@ def test_a_mutation_applies_and_its_test_exists(mutation: Any) -> None:
     path, _, name = mutation.test.partition("::")
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     assert name.partition("[")[0] in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if mutation.row is not None:
-        assert name.startswith(f"test_row_{mutation.row:02}_")
+    assert name.startswith(f"test_row_{row:02}_")
 
 
 def test_every_row_has_a_mutation() -> None:

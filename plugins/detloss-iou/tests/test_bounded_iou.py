@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from detloss_iou.bounded_iou import BoundedIoULoss
 
@@ -15,13 +14,6 @@ def formula(n, beta=0.2):
         1 - min(n.h / n.H, n.H / n.h),
     ]
     return sum(c**2 / (2 * beta) if c < beta else c - beta / 2 for c in costs)
-
-
-def test_value():
-    """A prediction half as wide, 1 px off its target in x."""
-    pred, target = torch.tensor([[3.5, 0, 8.5, 10]]), torch.tensor([[0.0, 0, 10, 10]])
-    # dx = 1: 1 - (10 - 2)/(10 + 2) = 1/3, less 0.1; dy = 0; 1 - 5/10 = 0.5, less 0.1; equal heights
-    torch.testing.assert_close(BoundedIoULoss()(pred, target), torch.tensor([1 / 3 - 0.1 + 0.4]))
 
 
 @pytest.mark.parametrize("beta", [0.2, 1.0])
@@ -42,10 +34,3 @@ def test_eps_is_in_every_denominator():
     box = torch.tensor([[0.0, 0, 1, 1]])
     # the same box twice, eps = 1: each IoU_b is 1/(1 + 1), each cost 0.5 - 0.1
     torch.testing.assert_close(BoundedIoULoss(eps=1.0)(box, box), torch.tensor([1.6]))
-
-
-@pytest.mark.parametrize("params", [{"beta": 0.0}, {"eps": 0.0}])
-def test_bounds(params):
-    """Beta and eps are positive."""
-    with pytest.raises(ValidationError, match=next(iter(params))):
-        BoundedIoULoss(**params)

@@ -2,24 +2,9 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
-from pydantic import ValidationError
 
 from detloss_iou.sca import SCALoss
-
-
-def one(loss: SCALoss, pred: list[float], target: list[float]) -> float:
-    return float(loss(torch.tensor([pred], dtype=torch.float64), torch.tensor([target], dtype=torch.float64)))
-
-
-def test_by_hand():
-    """The loss is the paper's side overlap and corner distance, for overlapping and for disjoint boxes."""
-    # Shift 5: SO = 5/15 + 10/10, both corners off by 5, diagonal sqrt(15² + 10²)
-    expected = 2 - 4 / 3 + 2 * 10 / math.sqrt(325)
-    assert one(SCALoss(alpha=2.0), [0, 0, 10, 10], [5, 0, 15, 10]) == pytest.approx(expected, rel=1e-7)
-    # Gap 20: SO = -20/40 + 10/10, corners off by 30, diagonal sqrt(40² + 10²)
-    assert one(SCALoss(), [0, 0, 10, 10], [30, 0, 40, 10]) == pytest.approx(1.5 + 60 / math.sqrt(1700), rel=1e-7)
 
 
 def test_formula(check_against, geometry):
@@ -40,10 +25,3 @@ def test_coincident_corner_has_a_finite_gradient():
     pred = torch.tensor([[0.0, 0, 12, 13], [0.0, 0, 10, 10]], requires_grad=True)
     (gradient,) = torch.autograd.grad(SCALoss()(pred, target).sum(), pred)
     assert torch.isfinite(gradient).all()
-
-
-@pytest.mark.parametrize("params", [{"alpha": -1.0}, {"eps": 0.0}])
-def test_bounds(params: dict[str, float]):
-    """A parameter out of bounds is refused by name."""
-    with pytest.raises(ValidationError, match=next(iter(params))):
-        SCALoss(**params)
