@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Measure the detector that a run trained, as COCO does.
 
-    AP, each class, small, medium and large objects, and each IoU threshold. The categories of other images are those of
-    the training by their names; their ids may be others.
+    Prints AP of all objects, of each class, by size and at each IoU threshold. Other images (--images) need the
+    categories of the training, by name; their ids may be others.
     """
     if (images is None) != (annotations is None) or (images is not None and split is not None):
         raise typer.BadParameter("give --images and --annotations together, without --split")

@@ -25,7 +25,7 @@ def command(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="Image files, and folders that are searched for such.", metavar="IMAGE...", show_default=False
+            help="Image files, and folders that are searched for such.", metavar="IMAGE", show_default=False
         ),
     ],
     *,

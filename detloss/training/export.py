@@ -134,10 +134,9 @@ def _onnx(trained: Trained, path: Path, image: Tensor) -> list[Path]:
     import onnx  # noqa: PLC0415 - of the extra `export`
 
     names = list(_detect(trained.model, image))
-    sizes: dict[str, dict[int, str]] = {
-        "image": {1: "height", 2: "width"},
-        **{name: {0: "detections"} for name in names},
-    }
+    sizes = {"image": {1: "height", 2: "width"}} | {name: {0: "detections"} for name in names}
+    if "masks" in names:
+        sizes["masks"] |= {2: "height", 3: "width"}
 
     def write(part: Path) -> None:
         with warnings.catch_warnings():

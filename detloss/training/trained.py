@@ -12,6 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from detloss._version import __version__
 from detloss.config import load_config
+from detloss.config.files import expanded
 from detloss.errors import ConfigError, DataError
 from detloss.models import build_model
 from detloss.text import clipped
@@ -149,7 +150,7 @@ def open_trained(folder: str | Path, checkpoint: CheckpointName = "best", *, los
     Raises:
         ConfigError: the config or the checkpoint is lost or damaged, or is of an old version and lacks its data.
     """
-    folder = Path(folder)
+    folder = Path(expanded(str(folder)))
     overrides = () if losses else ("losses={}",)
     config = load_config(config_of(folder), schema=TrainConfig, overrides=overrides).under(folder.resolve())
     path = folder / f"{checkpoint}.ckpt"

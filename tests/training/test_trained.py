@@ -56,6 +56,13 @@ def test_a_checkpoint_says_what_its_labels_mean(trained_run, name):
 
 
 @pytest.mark.slow
+def test_a_run_in_the_home_folder(trained_run, home):
+    """`~` in the path of a run is the home folder."""
+    shutil.copytree(trained_run, home / "run")
+    assert load_trained("~/run").class_names == NAMES
+
+
+@pytest.mark.slow
 def test_a_loaded_detector_has_its_class_names(trained_run):
     """`load_trained` gives the weights of the checkpoint, ready to detect, and the names of its labels."""
     model = load_trained(trained_run, "last")
