@@ -1,4 +1,4 @@
-"""`detloss train`: train a detector as a config says, or without one a small detector on drawn shapes."""
+"""`detloss train`: train a detector as a config says, or without one a small detector on synthetic images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the final metrics as JSON, nothing else.")] = False,
 ) -> None:
-    """Train a detector on COCO data; without a config, a small one on drawn shapes.
+    """Train a detector on COCO data; without a config, a small one on synthetic images.
 
     The run's folder gets the resolved config, metrics, curves, checkpoints and an image of predictions. Ctrl-C leaves
     a checkpoint to resume from.

@@ -23,11 +23,11 @@ _TRUTH = ("image_id", "category_id", "bbox", "area", "iscrowd")
 
 @dataclass(frozen=True)
 class Detections:
-    """What a model found in one picture, on the CPU."""
+    """What a model found in one image, on the CPU."""
 
     image_id: int
     boxes: npt.NDArray[np.float32]
-    """``(N, 4)`` x1, y1, x2, y2 in pixels of the picture."""
+    """``(N, 4)`` x1, y1, x2, y2 in pixels of the image."""
     scores: npt.NDArray[np.float32]
     """``(N,)``"""
     labels: npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ class Detections:
 
     @classmethod
     def from_output(cls, image_id: int, output: Mapping[str, Tensor]) -> Detections:
-        """Take boxes, scores and labels from a torchvision detector's output for one picture."""
+        """Take boxes, scores and labels from a torchvision detector's output for one image."""
         boxes, scores, labels = (output[key].detach().cpu() for key in ("boxes", "scores", "labels"))
         return cls(image_id, boxes.float().numpy(), scores.float().numpy(), labels.numpy())
 
@@ -59,11 +59,11 @@ class Detections:
 
 
 def evaluate_boxes(coco: Mapping[str, Any], detections: Iterable[Detections]) -> dict[str, float]:
-    """Measure boxes against ground truth, on the pictures that have an entry in `detections`.
+    """Measure boxes against ground truth, on the images that have an entry in `detections`.
 
     Args:
         coco: Ground truth as a COCO dictionary with integer ids; crowd boxes are treated as COCO does.
-        detections: One entry a picture, with the dictionary's image ids and category ids; it may hold no box.
+        detections: One entry an image, with the dictionary's image ids and category ids; it may hold no box.
 
     Returns:
         `METRICS` and ``AP/<category>`` for each category; -1 where there is nothing to measure on.
@@ -144,7 +144,7 @@ def coco_from_targets(targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]
     """A COCO dictionary from torchvision targets, for a data set that has none of its own.
 
     Args:
-        targets: One a picture: ``boxes``, ``labels``, ``image_id``, optionally ``area`` and ``iscrowd``.
+        targets: One an image: ``boxes``, ``labels``, ``image_id``, optionally ``area`` and ``iscrowd``.
     """
     annotations: list[dict[str, Any]] = []
     for target in targets:

@@ -76,7 +76,7 @@ def build_trainer(
             logger=[_LOGGERS[name](folder) for name in fit.loggers] or False,
             log_every_n_steps=1,
             default_root_dir=folder,
-            # The samplers of detloss.training.data.datamodule share out the pictures themselves.
+            # The samplers of detloss.training.data.datamodule share out the images themselves.
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
