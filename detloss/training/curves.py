@@ -38,9 +38,9 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         plot(losses, key, _POINTS, wide=key.endswith("/loss"))
     for key in _SCORES:
         plot(scores, key, len(lines), wide=key == "val/AP")
-    scores.set_ylim(0, 1)
+    scores.set_ylim(0, 1.02)
     for axes, title in ((losses, "losses"), (scores, "average precision")):
-        axes.set(title=title, xlabel="epoch", xlim=(0, max(epochs[-1], 1)))
+        axes.set(title=title, xlabel="epoch", xlim=(0, 1.02 * max(epochs[-1], 1)))  # the last points whole
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if axes.lines:
