@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import re
 import subprocess
@@ -257,9 +258,12 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def run_detloss(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Return a function that runs the command line in this process and returns exit code, stdout and stderr."""
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """A function that runs the command line in this process and returns exit code, stdout and stderr."""
     from detloss.cli import main
+
+    logger = logging.getLogger("detloss")
+    before = logger.handlers, logger.propagate, logger.level
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["detloss", *arguments])
@@ -271,7 +275,10 @@ def run_detloss(
         out, err = capsys.readouterr()
         return int(str(code or 0)), out, err
 
-    return run
+    yield run
+    # `train` writes its log to the stderr of its test, which ends here.
+    logger.handlers, logger.propagate = before[:2]
+    logger.setLevel(before[2])
 
 
 def _wheel(project: Path, folder: Path) -> Path:
