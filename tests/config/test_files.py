@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from plain_data import PLAIN, paths
 from power_losses import findings, places
@@ -289,12 +290,24 @@ def test_empty_file(write: Callable[..., Path]) -> None:
         assert (finding.key, finding.message.partition(":")[0]) == ("model", "is missing")
 
 
+class Quoting(yaml.SafeDumper):
+    """Quotes text that begins like a number: YAML 1.1, which PyYAML writes, has no number `0E0` or `0o7`."""
+
+
+def quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, '"' if re.match(r"[-+]?[.\d]", text) else None)
+
+
+Quoting.add_representer(str, quoted)
+
+
 @given(st.dictionaries(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])), PLAIN, max_size=3))
+@example({"0E0": None, "a": ["1e3", "-0o7", ".5E1"]})
 def test_yaml_is_read_as_pyyaml_reads_it(data: Any) -> None:
     """What PyYAML writes is read as the same data, and every value has a place."""
     from detloss.config.read_yaml import read_yaml
 
-    document = read_yaml(yaml.safe_dump(data))
+    document = read_yaml(yaml.dump(data, Dumper=Quoting))
     assert document.data == data
     assert set(document.values) == set(paths(data))
     assert not document.findings
