@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from generate_losses import kind, table
+from pages import rewrite
 
 from detloss.training import TrainConfig
 
@@ -21,7 +22,6 @@ WORDS = {
     "boolean": "`true` or `false`",
     "null": "`null`",
 }
-SHARED = runpy.run_path(str(Path(__file__).with_name("generate_losses.py")))
 
 
 def rows(schema: dict[str, Any], definitions: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
@@ -47,7 +47,7 @@ def values(schema: dict[str, Any]) -> str:
         return f"`{schema['const']}`"
     if "anyOf" in schema:
         return ", or ".join(map(values, schema["anyOf"]))
-    found: str = SHARED["kind"](schema).replace(", ", " ") if "enum" not in schema else SHARED["kind"](schema)
+    found = kind(schema) if "enum" in schema else kind(schema).replace(", ", " ")
     for word, plain in WORDS.items():
         found = re.sub(rf"^{word}\b", plain, found)
     return found
@@ -58,28 +58,17 @@ def page(text: str) -> str:
     schema = TrainConfig.model_json_schema()
     definitions = schema["$defs"]
 
-    def table(match: re.Match[str]) -> str:
+    def written(match: re.Match[str]) -> str:
         section = schema["properties"][match[2]]["$ref"].rpartition("/")[2]
         cells = rows(definitions[section], definitions, match[2])
-        written: str = SHARED["table"](("key", "takes", "default", "meaning"), cells)
-        return f"{match[1]}\n{written}"
+        return f"{match[1]}\n{table(('key', 'takes', 'default', 'meaning'), cells)}"
 
-    return MARKED.sub(table, text)
+    return MARKED.sub(written, text)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page, or with ``--check`` end with an error where it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if the page is out of date")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="the page")
-    options = parser.parse_args(arguments)
-    old = options.output.read_text(encoding="utf-8")
-    new = page(old)
-    if options.check and new != old:
-        raise SystemExit(f"{options.output.name} is out of date: run `python docs/generate_config.py`.")
-    if not options.check:
-        options.output.write_text(new, encoding="utf-8")
-        print(f"wrote {options.output.name}")
+    rewrite(__file__, __doc__, OUTPUT, page, arguments)
 
 
 if __name__ == "__main__":

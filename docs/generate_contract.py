@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
+
+from pages import rewrite
 
 from detloss.testing import CHECKS
 
@@ -20,17 +21,7 @@ def page(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the page, or with ``--check`` end with an error where it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if the page is out of date")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="the page")
-    options = parser.parse_args(arguments)
-    old = options.output.read_text(encoding="utf-8")
-    new = page(old)
-    if options.check and new != old:
-        raise SystemExit(f"{options.output.name} is out of date: run `python docs/generate_contract.py`.")
-    if not options.check:
-        options.output.write_text(new, encoding="utf-8")
-        print(f"wrote {options.output.name}")
+    rewrite(__file__, __doc__, OUTPUT, page, arguments)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from pages import rewrite
 
 from detloss import ModelConfig, build_model
 from detloss.models.architecture import FPN_MODELS, detectors
@@ -32,18 +33,14 @@ def recipe(config: ModelConfig) -> str:
     return f"`model: {config.model}`{backbone}\n\n```py\n{code}```\n"
 
 
+def page(text: str) -> str:
+    """Return the page with the code for each model."""
+    return RECIPES.sub(lambda _: "\n" + "\n".join(map(recipe, configs())) + "\n", text)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Write the page, or with ``--check`` end with an error where it is out of date."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, fail if the page is out of date")
-    options = parser.parse_args(arguments)
-    old = OUTPUT.read_text(encoding="utf-8")
-    new = RECIPES.sub(lambda _: "\n" + "\n".join(map(recipe, configs())) + "\n", old)
-    if options.check and new != old:
-        raise SystemExit(f"{OUTPUT.name} is out of date: run `python docs/generate_recipes.py`.")
-    if not options.check:
-        OUTPUT.write_text(new, encoding="utf-8")
-        print(f"wrote {OUTPUT.name}")
+    rewrite(__file__, __doc__, OUTPUT, page, arguments)
 
 
 if __name__ == "__main__":

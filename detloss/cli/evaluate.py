@@ -17,8 +17,6 @@ from detloss.cli.options import CheckpointOf, RunFolder
 if TYPE_CHECKING:
     from rich.console import Console
 
-_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-
 
 def command(
     run: RunFolder,
@@ -68,27 +66,22 @@ def command(
 
 
 def _print(out: Console, found: Mapping[str, Any], name: str) -> None:
-    from detloss.cli.output import new_table  # noqa: PLC0415 - help needs none of it
+    from detloss.cli.output import AP_NUMBERS, ap, new_table  # noqa: PLC0415 - help needs none of it
 
     rows = [{"name": "all", **found}, *found["classes"]]
     out.print(
         f"{found['checkpoint']} on {name}: {found['images']} images, {found['objects']} objects\n", soft_wrap=True
     )
     table = new_table("")
-    for heading in ("objects", *_NUMBERS):
+    for heading in ("objects", *AP_NUMBERS):
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(row["name"], str(row["objects"]), *(_number(row[key]) for key in _NUMBERS))
+        table.add_row(row["name"], str(row["objects"]), *(ap(row[key]) for key in AP_NUMBERS))
     out.print(table)
     out.print("\nAP at each IoU threshold\n")
     table = new_table("")
     for heading in found["by_iou"]:
         table.add_column(heading.removeprefix("0"), justify="right")
     for row in rows:
-        table.add_row(row["name"], *(_number(value).removeprefix("0")[:4] for value in row["by_iou"].values()))
+        table.add_row(row["name"], *(ap(value).removeprefix("0")[:4] for value in row["by_iou"].values()))
     out.print(table)
-
-
-def _number(value: float) -> str:
-    # COCO writes -1 where there is no object to measure on.
-    return "-" if value < 0 else f"{value:.3f}"

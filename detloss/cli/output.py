@@ -16,6 +16,8 @@ from detloss.text import printable_lines
 
 Step = TypeVar("Step")
 
+AP_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+"""Those of COCO's numbers that tables show."""
 _PIPE_WIDTH = 10_000
 """Columns of what is no terminal: whatever reads it gets whole lines."""
 
@@ -37,6 +39,12 @@ def new_table(name: str, *headings: str, whole: bool = False) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
+
+
+def ap(value: float) -> str:
+    """Return one of COCO's numbers as tables show it."""
+    # COCO writes -1 where there is no object to measure on.
+    return "-" if value < 0 else f"{value:.3f}"
 
 
 def plain(text: str) -> str:

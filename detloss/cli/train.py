@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from detloss.training import TrainResult
     from detloss.training.progress import Position
 
-_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _CLASSES = 40
 """So many classes are shown with their AP at most, the lowest first."""
 
@@ -168,16 +167,16 @@ def _print_interrupted(folder: Path) -> None:
 
 
 def _print(out: Console, result: TrainResult) -> None:
-    from detloss.cli.output import new_table  # noqa: PLC0415 - as in `command`
+    from detloss.cli.output import AP_NUMBERS, ap, new_table  # noqa: PLC0415 - as in `command`
     from detloss.training.folder import FILES, LOGGERS  # noqa: PLC0415 - as in `_training`
 
     titles = {"best": "validation, best epoch", "last": "validation, last epoch", "test": "test, best epoch"}
     measured = {title: result.metrics[key] for key, title in titles.items() if key in result.metrics}
     table = new_table("")
-    for name in ("epoch", *_NUMBERS):
+    for name in ("epoch", *AP_NUMBERS):
         table.add_column(name, justify="right")
     for title, numbers in measured.items():
-        table.add_row(title, str(numbers.get("epoch", "")), *(_number(numbers[name]) for name in _NUMBERS))
+        table.add_row(title, str(numbers.get("epoch", "")), *(ap(numbers[name]) for name in AP_NUMBERS))
     out.print()
     out.print(table)
     del measured[titles["last"]]
@@ -187,7 +186,7 @@ def _print(out: Console, result: TrainResult) -> None:
         for title in measured:
             table.add_column(title, justify="right")
         for _, key in classes[:_CLASSES]:
-            numbers_of_class = (_number(numbers.get(key, -1)) for numbers in measured.values())
+            numbers_of_class = (ap(numbers.get(key, -1)) for numbers in measured.values())
             table.add_row(key.removeprefix("AP/"), *numbers_of_class)
         out.print()
         out.print(table)
@@ -204,8 +203,3 @@ def _print(out: Console, result: TrainResult) -> None:
         f"\nTo find objects in your own images:\n  detloss predict {shlex.quote(str(result.folder))} IMAGE...",
         soft_wrap=True,
     )
-
-
-def _number(value: float) -> str:
-    # COCO writes -1 where there is no object to measure on.
-    return "-" if value < 0 else f"{value:.3f}"

@@ -26,7 +26,7 @@ from detloss.training.data.sources import open_split
 from detloss.training.drawing import draw_boxes, label_color
 from detloss.training.evaluation import Detections, evaluate_in_detail
 from detloss.training.folder import holds_files, sha256, write_errors, write_predictions, write_text, write_whole
-from detloss.training.settings import SplitConfig, absolute
+from detloss.training.settings import absolute
 from detloss.training.trained import Trained
 
 T = TypeVar("T")
@@ -84,7 +84,8 @@ def predict(
     for number, (file, place) in enumerate(bar(files), start=1):
         try:
             image = read_image(file, pixel_range=trained.pixel_range)
-            found = _above(_detect(model, [image], [number])[0], score)
+            (found,) = _detect(model, [image], [number])
+            found = found.only(found.scores >= score)
         except DataError as error:
             skipped[str(file)] = str(error)
             continue
@@ -175,10 +176,9 @@ def foreign_data(trained: Trained, images: Path, annotations: Path) -> Detection
     Raises:
         DataError: they cannot be read.
     """
-    split = SplitConfig(images=absolute(str(images)), annotations=absolute(str(annotations)))
     return CocoDataset(
-        split.images,
-        split.annotations,
+        absolute(str(images)),
+        absolute(str(annotations)),
         bbox_check=trained.config.data.bbox_check == "on",
         pixel_range=trained.pixel_range,
     )
@@ -210,11 +210,6 @@ def _detect(model: nn.Module, images: Sequence[Tensor], ids: Sequence[int]) -> l
     with torch.inference_mode():
         outputs = model([functional.to_dtype(image, torch.float32, scale=True).to(device) for image in images])
     return [Detections.from_output(number, output) for number, output in zip(ids, outputs, strict=True)]
-
-
-def _above(found: Detections, score: float) -> Detections:
-    kept = found.scores >= score
-    return Detections(found.image_id, found.boxes[kept], found.scores[kept], found.labels[kept])
 
 
 def _device() -> torch.device:

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional
 
 from detloss.text import one_line
 
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _SIDE = 480
 """Least longer side of a drawn image in pixels: small objects stay apart from their labels."""
 _TEXT = 100
@@ -107,7 +107,7 @@ def contact_sheet(images: Sequence[Image.Image], titles: Sequence[str], columns:
     for place, (image, title) in enumerate(zip(images, titles, strict=True)):
         row, column = divmod(place, columns)
         left, top = column * (width + _MARGIN) + _MARGIN, sum(heights[:row]) + _MARGIN
-        pen.text((left, top), _fitting(title, font, width), "black", font)
+        pen.text((left, top), fitting(title, font, width), "black", font)
         sheet.paste(image, (left, top + above))
     return sheet
 
@@ -144,6 +144,15 @@ def add_legend(image: Image.Image, entries: Sequence[tuple[str, str, bool]], not
     return canvas
 
 
+def fitting(text: str, font: Font, width: float) -> str:
+    """Cut a text where it is wider than `width` pixels."""
+    text = cut = one_line(text, _TEXT)
+    while cut and font.getlength(text) > width:
+        cut = cut[:-1]
+        text = f"{cut}..."
+    return text
+
+
 def _outline(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: int) -> None:
     width, height = pen.im.size
     x1, y1 = (max(0, low - 2 * unit) for low in box[:2])
@@ -177,7 +186,7 @@ def _label(
     for box, text, color in zip(boxes, texts, colors, strict=True):
         if not text:
             continue
-        shown = _fitting(text, font, canvas.width - 2 * pads)
+        shown = fitting(text, font, canvas.width - 2 * pads)
         width, height = pen.textlength(shown, font) + 2 * pads, size + 2 * pads
         wide, high = min(columns, int(-(-width // cell))), min(rows, int(-(-height // cell)))
         sums = np.pad(cost.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
@@ -209,20 +218,11 @@ def _add(cost: npt.NDArray[np.float64], box: npt.NDArray[np.float64], weight: fl
     part += weight / max(part.size, 1)
 
 
-def _fitting(text: str, font: _Font, width: float) -> str:
-    """Cut a text where it is wider than `width` pixels."""
-    text = cut = one_line(text, _TEXT)
-    while cut and font.getlength(text) > width:
-        cut = cut[:-1]
-        text = f"{cut}..."
-    return text
-
-
 def _text_color(color: str) -> str:
     """Black on light colors, white on dark ones."""
     red, green, blue = ImageColor.getrgb(color)[:3]
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else "white"
 
 
-def _font(size: int) -> _Font:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size)

@@ -39,6 +39,10 @@ class Detections:
         boxes, scores, labels = (output[key].detach().cpu() for key in ("boxes", "scores", "labels"))
         return cls(image_id, boxes.float().numpy(), scores.float().numpy(), labels.numpy())
 
+    def only(self, kept: npt.NDArray[Any]) -> Detections:
+        """Some of the detections, by their places or a mask."""
+        return Detections(self.image_id, self.boxes[kept], self.scores[kept], self.labels[kept])
+
     def results(self, image_id: object, category_ids: Mapping[int, object]) -> list[dict[str, Any]]:
         """The detections as COCO results: with ids as they are to be written, those of the categories by label."""
         return [

@@ -8,7 +8,7 @@ import runpy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,10 +71,10 @@ def export(trained: Trained, kind: Format, output: Path | None = None, image: Pa
     if path.suffix != _SUFFIX[kind]:
         raise ConfigError(f"{path}: such a file ends in {_SUFFIX[kind]}. Fix: choose another output.")
     model = trained.model
-    name, pixels = _image_with_detections(trained, image)
+    name, pixels, found = _image_with_detections(trained, image)
     with write_errors():
-        files = _state_dict(trained, path) if kind == "state_dict" else _onnx(trained, path, pixels)
-    run = _plain(files[1]) if kind == "state_dict" else _runtime(files[0], list(_detect(model, pixels)))
+        files = _state_dict(trained, path) if kind == "state_dict" else _onnx(trained, path, pixels, list(found))
+    run = _plain(files[1]) if kind == "state_dict" else _runtime(files[0], list(found))
     # Another size too: what was exported must not hold for one alone.
     tried = [pixels, functional.resize(pixels, [pixels.shape[-2] * 3 // 4, pixels.shape[-1]], antialias=True)]
     differences = [_difference(_detect(model, one), run(one)) for one in tried]
@@ -86,7 +86,7 @@ def export(trained: Trained, kind: Format, output: Path | None = None, image: Pa
             f"{path} finds something else than {trained.checkpoint} in {name} (boxes differ by up to {box:.3g} pixels, "
             f"scores by {score:.3g}). It was removed. Please report it, with the versions that `detloss doctor` prints."
         )
-    return Exported(tuple(files), name, len(_detect(model, pixels)["boxes"]), box, score)
+    return Exported(tuple(files), name, len(found["boxes"]), box, score)
 
 
 def _state_dict(trained: Trained, path: Path) -> list[Path]:
@@ -130,10 +130,9 @@ def _plain(code: Path) -> Run:
     return lambda image: _detect(model, image)
 
 
-def _onnx(trained: Trained, path: Path, image: Tensor) -> list[Path]:
+def _onnx(trained: Trained, path: Path, image: Tensor, names: Sequence[str]) -> list[Path]:
     import onnx  # noqa: PLC0415 - of the extra `export`
 
-    names = list(_detect(trained.model, image))
     sizes = {"image": {1: "height", 2: "width"}} | {name: {0: "detections"} for name in names}
     if "masks" in names:
         sizes["masks"] |= {2: "height", 3: "width"}
@@ -191,14 +190,15 @@ def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[
     return float(apart.min(1).max()), float(np.abs(scores[best] - other_scores[nearest]).max())
 
 
-def _image_with_detections(trained: Trained, image: Path | None) -> tuple[str, Tensor]:
-    """An image in which the detector finds something, and its name."""
+def _image_with_detections(trained: Trained, image: Path | None) -> tuple[str, Tensor, Mapping[str, Tensor]]:
+    """The name of an image in which the detector finds something, the image, and what is found."""
     tried = 0
     for name, pixels in islice(_candidates(trained, image), _TRIED):
         tried += 1
         scaled = functional.to_dtype(pixels, torch.float32, scale=True).as_subclass(Tensor)
-        if len(_detect(trained.model, scaled)["boxes"]):
-            return name, scaled
+        found = _detect(trained.model, scaled)
+        if len(found["boxes"]):
+            return name, scaled, found
     where = image or f"{tried} images of the run's data"
     raise DetlossError(
         f"{trained.checkpoint} finds nothing in {where}, so that an export could not be checked. Fix: name an image in "
@@ -210,11 +210,10 @@ def _candidates(trained: Trained, image: Path | None) -> Iterator[tuple[str, Ten
     if image is not None:
         yield str(image), read_image(image, pixel_range=trained.pixel_range)
         return
-    try:
-        datasets = [open_split(trained.config, name) for name in ("val", "train")]
-    except DataError as error:
-        raise DataError(f"{error}\nTo check the export on another image, name it (--image).") from error
-    for number, data in enumerate(chain(datasets)):
+    for split, word in (("val", "validation"), ("train", "training")):
+        try:
+            data = open_split(trained.config, split)
+        except DataError as error:
+            raise DataError(f"{error}\nTo check the export on another image, name it (--image).") from error
         for index in range(len(data)):
-            record = data.coco["images"][index]
-            yield f"{record['file_name']} of the {('validation', 'training')[number]} data", data.image(index)
+            yield f"{data.coco['images'][index]['file_name']} of the {word} data", data.image(index)

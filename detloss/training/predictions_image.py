@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 
 import numpy as np
@@ -96,7 +96,7 @@ def _scene(found: Detections, truth: Truth) -> _Scene:
     reached = bool(len(kept)) or not len(truth.boxes)
     if not reached:
         kept = np.argsort(-found.scores, kind="stable")[:_FEW]
-    shown = replace(found, boxes=found.boxes[kept], scores=found.scores[kept], labels=found.labels[kept])
+    shown = found.only(kept)
     return _Scene(shown, truth, judge(shown.boxes, shown.scores, shown.labels, truth), reached)
 
 

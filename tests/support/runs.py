@@ -42,14 +42,13 @@ TINY: dict[str, Any] = {
 }
 
 
-def coco_run(folder: Path) -> Path:
-    """Train on `tiny` for one epoch on COCO files with ids of their own, all splits alike, and return the folder."""
-    images = folder / "images"
-    images.mkdir()
+def coco_files(folder: Path) -> Path:
+    """Write images and ``all.json``, with ids of its own and one box without area, and return that file."""
     shapes = ShapesDataset(ShapesConfig(train=6, size=64, max_objects=2))
     for index, record in enumerate(shapes.coco["images"]):
-        functional.to_pil_image(shapes.image(index)).save(images / record["file_name"])
+        functional.to_pil_image(shapes.image(index)).save(folder / record["file_name"])
     content = {
+        "info": {"year": "2024"},
         "images": [{**image, "id": f"i{image['id']}"} for image in shapes.coco["images"]],
         "categories": [{**category, "id": 10 * category["id"]} for category in shapes.coco["categories"]],
         "annotations": [
@@ -58,7 +57,15 @@ def coco_run(folder: Path) -> Path:
         ]
         + [{"id": 99, "image_id": "i1", "category_id": 10, "bbox": [1, 1, 0, 0]}],
     }
-    (images / "all.json").write_text(json.dumps(content))
+    file = folder / "all.json"
+    file.write_text(json.dumps(content))
+    return file
+
+
+def coco_run(folder: Path) -> Path:
+    """Train on `tiny` for one epoch on COCO files with ids of their own, all splits alike, and return the folder."""
+    (folder / "images").mkdir()
+    coco_files(folder / "images")
     split = {"images": "images", "annotations": "images/all.json"}
     file = config_file(folder, train={"epochs": 1})
     changed = {"backbone": "tiny", "data": dict.fromkeys(("train", "val", "test"), split)}

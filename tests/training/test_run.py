@@ -18,18 +18,15 @@ from typing import Any
 import killed
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
-from runs import STEPS_PER_EPOCH, TINY, assert_same_run, config_file, weights
+from runs import STEPS_PER_EPOCH, TINY, assert_same_run, coco_files, config_file
 from terminal import in_terminal
-from torchvision.transforms.v2 import functional
 
 from detloss.errors import ConfigError, DataError
-from detloss.training import Interrupted, ShapesDataset, TrainConfig, load_trained, train
+from detloss.training import Interrupted, TrainConfig, train
 from detloss.training.callbacks import MetricsFile, read_metrics
 from detloss.training.folder import FILES, write_whole
-from detloss.training.settings import ShapesConfig
 
 
 def command(*arguments: str) -> list[str]:
@@ -176,17 +173,6 @@ def test_the_resolved_config_is_a_config(whole):
 
 
 @pytest.mark.slow
-def test_the_trained_detector_can_be_loaded(whole):
-    """`load_trained` gives the detector with the checkpoint's weights, ready to detect."""
-    model = load_trained(whole, "last")
-    saved = weights(whole)
-    assert all(torch.equal(value, saved[f"model.{key}"]) for key, value in model.state_dict().items())
-    assert not model.training
-    with torch.inference_mode():
-        assert model([torch.rand(3, 64, 64)])[0].keys() == {"boxes", "labels", "scores"}
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("line", "workers"), [(2, 0), (STEPS_PER_EPOCH + 3, 0), (STEPS_PER_EPOCH + 3, 2)])
 def test_ctrl_c_and_resume_give_the_uninterrupted_run(whole, tmp_path, line, workers):
     """A SIGINT to the process group in either epoch leaves a checkpoint; resumed, every file ends the same.
@@ -248,20 +234,7 @@ def test_two_processes_evaluate_all_pictures(tmp_path):
 @pytest.mark.slow
 def test_a_run_on_coco_files(tmp_path):
     """Files with string ids train, test data are evaluated at the end, results have the file's own ids."""
-    shapes = ShapesDataset(ShapesConfig(train=6, size=64, max_objects=2))
-    for index, record in enumerate(shapes.coco["images"]):
-        functional.to_pil_image(shapes.image(index)).save(tmp_path / record["file_name"])
-    content = {
-        "info": {"year": "2024"},
-        "images": [{**image, "id": f"i{image['id']}"} for image in shapes.coco["images"]],
-        "categories": [{**category, "id": 10 * category["id"]} for category in shapes.coco["categories"]],
-        "annotations": [
-            {**entry, "image_id": f"i{entry['image_id']}", "category_id": 10 * entry["category_id"]}
-            for entry in shapes.coco["annotations"]
-        ]
-        + [{"id": 99, "image_id": "i1", "category_id": 10, "bbox": [1, 1, 0, 0]}],
-    }
-    (tmp_path / "all.json").write_text(json.dumps(content))
+    coco_files(tmp_path)
     split = {"images": ".", "annotations": "all.json"}
     file = config_file(tmp_path, train={"epochs": 1, "loggers": ["csv"]})
     data = {"train": split, "val": split, "test": split, "augment": {"scale_jitter": [0.7, 1.4]}}

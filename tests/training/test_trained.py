@@ -70,6 +70,8 @@ def test_a_loaded_detector_has_its_class_names(trained_run):
     assert all(torch.equal(value, saved[f"model.{key}"]) for key, value in model.state_dict().items())
     assert not model.training
     assert model.class_names == NAMES
+    with torch.inference_mode():
+        assert model([torch.rand(3, 64, 64)])[0].keys() == {"boxes", "labels", "scores"}
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ _READERS: Mapping[Format, Callable[[Path, Path | None, Track], LabeledData]] = {
     "cvat": read_cvat,
 }
 _MOST_DRAWN = 12
-"""Boxes in the image that shows them: with more nobody could tell whether they are right."""
+"""An image with more boxes is drawn only where there is no other: its boxes hide each other."""
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,10 @@ from xml.etree import ElementTree
 
 from detloss.errors import DataError
 from detloss.text import one_line, printable, reason
-from detloss.training.data.images import read_header
+from detloss.training.data.images import SUFFIXES, read_header
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]
 """Hands on the items of a sequence, and may draw a progress bar."""
-
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp")
-)
-"""Endings of image files, in lower case."""
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """What the formats call a split, in lower case, and what it is called here."""

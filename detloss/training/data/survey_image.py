@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from detloss.training.data.datamodule import AugmentedDataset
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.data.survey import SplitSurvey
-from detloss.training.drawing import contact_sheet, draw_target
+from detloss.training.drawing import contact_sheet, draw_target, fitting
 from detloss.training.settings import TrainConfig
 
 _SAMPLES = 9
@@ -55,10 +55,7 @@ def _chart(counts: Mapping[str, Any]) -> Image.Image:
     for row, (name, count) in enumerate(counts.items()):
         top = row * _ROW
         end = left + room * count / max(1, *counts.values())
-        shown = name
-        while len(shown) > 1 and pen.textlength(shown, font) > left - 8:
-            shown = shown[:-1]
-        pen.text((left - 8, top + _ROW / 2), shown, "black", font, anchor="rm")
+        pen.text((left - 8, top + _ROW / 2), fitting(name, font, left - 8), "black", font, anchor="rm")
         pen.rectangle((left, top + 3, end, top + _ROW - 4), fill="#4477aa")
         pen.text((end + 6, top + _ROW / 2), str(count), "black", font, anchor="lm")
     return canvas

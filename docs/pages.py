@@ -1,0 +1,32 @@
+"""What the scripts beside it share: writing the generated part of a page, or checking that it is up to date."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def rewrite(
+    script: str, about: str | None, output: Path, page: Callable[[str], str], arguments: Sequence[str] | None = None
+) -> None:
+    """Write a page anew, or with ``--check`` end with an error where it is out of date.
+
+    Args:
+        script: File of the script that does it.
+        about: Its docstring, whose first line is the help.
+        output: The page.
+        page: From the text that is there to the one that should be.
+        arguments: Of the command line; None takes the process's own.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if the page is out of date")
+    parser.add_argument("--output", type=Path, default=output, help="the page")
+    options = parser.parse_args(arguments)
+    old = options.output.read_text(encoding="utf-8")
+    new = page(old)
+    if options.check and new != old:
+        raise SystemExit(f"{options.output.name} is out of date: run `python docs/{Path(script).name}`.")
+    if not options.check:
+        options.output.write_text(new, encoding="utf-8")
+        print(f"wrote {options.output.name}")
