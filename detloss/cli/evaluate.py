@@ -32,7 +32,7 @@ def command(
     annotations: Annotated[
         Path | None, typer.Option("--annotations", help="Their COCO JSON file.", show_default=False)
     ] = None,
-    checkpoint: CheckpointOf = "best",
+    checkpoint: CheckpointOf = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File for the boxes as COCO results.", show_default=False),

@@ -22,7 +22,7 @@ def command(
         Path | None,
         typer.Option("--output", "-o", help="The file; by default model.pth or model.onnx in RUN.", show_default=False),
     ] = None,
-    checkpoint: CheckpointOf = "best",
+    checkpoint: CheckpointOf = None,
     image: Annotated[
         Path | None,
         typer.Option("--image", help="Image to check the file on; by default of the run's data.", show_default=False),

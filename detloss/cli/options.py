@@ -15,8 +15,12 @@ RunFolder = Annotated[
 ]
 
 CheckpointOf = Annotated[
-    Literal["best", "last"],
-    typer.Option("--checkpoint", help="The weights of the highest validation AP, or the last ones."),
+    Literal["best", "last"] | None,
+    typer.Option(
+        "--checkpoint",
+        help="The weights of the highest validation AP, or the last ones; by default what train.select says.",
+        show_default=False,
+    ),
 ]
 
 Overrides = Annotated[

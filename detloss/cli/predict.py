@@ -36,7 +36,7 @@ def command(
             "--output", "-o", help="New folder for the results; by default RUN/predict-TIME.", show_default=False
         ),
     ] = None,
-    checkpoint: CheckpointOf = "best",
+    checkpoint: CheckpointOf = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the boxes as JSON, nothing else.")] = False,
 ) -> None:
     """Detect objects in images with the detector that a run trained.

@@ -170,7 +170,9 @@ def _print(out: Console, result: TrainResult) -> None:
     from detloss.cli.output import AP_NUMBERS, ap, new_table  # noqa: PLC0415 - as in `command`
     from detloss.training.folder import FILES, LOGGERS  # noqa: PLC0415 - as in `_training`
 
-    titles = {"best": "validation, best epoch", "last": "validation, last epoch", "test": "test, best epoch"}
+    titles = {"best": "validation, best epoch", "last": "validation, last epoch"}
+    if test := result.metrics["checkpoint"].get("test"):
+        titles["test"] = f"test, {test.removesuffix('.ckpt')} epoch"
     measured = {title: result.metrics[key] for key, title in titles.items() if key in result.metrics}
     table = new_table("")
     for name in ("epoch", *AP_NUMBERS):

@@ -161,8 +161,8 @@ def split_of(trained: Trained, split: str | None) -> tuple[str, DetectionDataset
         DataError: it cannot be read.
     """
     data = trained.config.data
-    split = split or ("test" if data.test is not None else "val")
-    if split == "test" and data.test is None:
+    split = split or ("test" if data.has_test else "val")
+    if split == "test" and not data.has_test:
         raise ConfigError(
             f"{trained.checkpoint.parent}: this run has no test data. Fix: choose the split val or train, or name "
             "images and annotations."

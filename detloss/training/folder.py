@@ -22,7 +22,7 @@ from detloss.training.settings import TrainConfig, as_plain
 log = logging.getLogger(__name__)
 
 PREDICTIONS = {"val": "predictions-val.json", "test": "predictions-test.json"}
-"""Detections in a split: of the last checkpoint in validation data, of the best one in test data."""
+"""Detections in a split: of the last checkpoint in validation data, of `train.select`'s in test data."""
 _SKIPPED = "skipped.txt"
 FILES: Mapping[str, str] = {
     "config.yaml": "the config, resolved: it repeats the run",
@@ -33,7 +33,7 @@ FILES: Mapping[str, str] = {
     "curves.png": "losses and AP over the epochs",
     "predictions.png": "predictions over ground truth in some images",
     PREDICTIONS["val"]: "COCO results: last.ckpt on the validation images",
-    PREDICTIONS["test"]: "COCO results: best.ckpt on the test images",
+    PREDICTIONS["test"]: "COCO results: the selected checkpoint on the test images",
     _SKIPPED: "annotations that are skipped, and why",
 }
 """What a run writes into its folder, with a word on each."""
@@ -205,10 +205,10 @@ def write_predictions(path: Path, detections: Iterable[Detections], known: Annot
     write_text(path, json.dumps(results))
 
 
-def origins(folder: Path, *, test: bool) -> dict[str, Any]:
-    """Which checkpoint each number and file of predictions is of, and the SHA-256 of both."""
+def origins(folder: Path, test: str | None) -> dict[str, Any]:
+    """Which checkpoint each number and file of predictions is of, those of test data `test`; the SHA-256 of both."""
     of = {"best": "best.ckpt", "last": "last.ckpt", PREDICTIONS["val"]: "last.ckpt"}
-    of |= {"test": "best.ckpt", PREDICTIONS["test"]: "best.ckpt"} if test else {}
+    of |= {"test": test, PREDICTIONS["test"]: test} if test else {}
     return {"checkpoint": of, "sha256": {name: sha256(folder / name) for name in ("best.ckpt", "last.ckpt")}}
 
 

@@ -233,13 +233,14 @@ def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, d
     if trainer.is_global_zero and not is_whole(folder / "curves.png"):
         write_curves(folder)
     test: dict[str, float] = {}
+    selected = f"{module.config.select}.ckpt"
     if data.test is not None:
-        trainer.test(module, data, ckpt_path=folder / "best.ckpt", verbose=False)
+        trainer.test(module, data, ckpt_path=folder / selected, verbose=False)
         test = module.metrics
         if trainer.is_global_zero:
             write_predictions(folder / PREDICTIONS["test"], module.detections.values(), data.test.annotations)
     metrics = final_metrics(read_metrics(folder / "metrics.jsonl"), test)
     if trainer.is_global_zero:
-        metrics |= origins(folder, test=data.test is not None)
+        metrics |= origins(folder, None if data.test is None else selected)
         write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     return metrics

@@ -42,6 +42,8 @@ class ShapesConfig(_Section):
     """Number of training images."""
     val: int = Field(200, ge=1)
     """Number of validation images."""
+    test: int = Field(0, ge=0)
+    """Number of test images; 0 for no test data. The others do not depend on it."""
     seed: int = Field(0, ge=0)
     """Seed that decides every image."""
     size: int = Field(96, ge=32, le=4096)
@@ -75,7 +77,7 @@ class DataConfig(_Section):
     val: SplitConfig | None = None
     """Images and annotations to evaluate on; the highest AP on them chooses the best checkpoint."""
     test: SplitConfig | None = None
-    """Images and annotations that the best checkpoint is evaluated on at the end."""
+    """Images and annotations to evaluate on at the end, with the checkpoint that `train.select` names."""
     shapes: ShapesConfig | None = None
     """Synthetic images; instead of `train` and `val`."""
     augment: AugmentConfig = AugmentConfig()
@@ -97,6 +99,11 @@ class DataConfig(_Section):
         if self.pixel_range is not None and not self.pixel_range[0] < self.pixel_range[1]:
             raise ValueError(f"pixel_range is [low, high] with low < high; found {self.pixel_range}")
         return self
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split."""
+        return self.test is not None or (self.shapes is not None and self.shapes.test > 0)
 
     def under(self, folder: Path) -> DataConfig:
         """The same data with absolute paths, relative ones taken from `folder`."""
@@ -147,6 +154,8 @@ class FitConfig(_Section):
     """Decides initial weights, order, augmentation and the heads' sampling."""
     validate_every: int = Field(1, ge=1)
     """Epochs between two evaluations; the last epoch is always evaluated."""
+    select: Literal["best", "last"] = "best"
+    """Checkpoint to evaluate on the test data and to use later: that of the highest validation AP, or the last one."""
     checkpoint_every: int | None = Field(None, ge=1)
     """Steps between two checkpoints within an epoch, besides the one at its end."""
     log_every: int = Field(10, ge=1)

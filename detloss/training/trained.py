@@ -123,7 +123,7 @@ class Trained:
         return None if given is None else (given[0], given[1])
 
 
-def load_trained(folder: str | Path, checkpoint: CheckpointName = "best") -> nn.Module:
+def load_trained(folder: str | Path, checkpoint: CheckpointName | None = None) -> nn.Module:
     """The detector that a run trained, in evaluation mode.
 
     Its ``class_names`` say what its labels mean: ``{1: "ellipse", ...}``. It takes a list of RGB images ``(3, H, W)``,
@@ -131,7 +131,8 @@ def load_trained(folder: str | Path, checkpoint: CheckpointName = "best") -> nn.
 
     Args:
         folder: The run's folder, wherever it was moved.
-        checkpoint: The weights of the highest validation AP, or the last ones.
+        checkpoint: The weights of the highest validation AP, or the last ones; None takes what the run's
+            `train.select` says.
 
     Raises:
         ConfigError: the config or the checkpoint is lost or damaged; no other file is needed.
@@ -139,12 +140,12 @@ def load_trained(folder: str | Path, checkpoint: CheckpointName = "best") -> nn.
     return open_trained(folder, checkpoint, losses=True).model
 
 
-def open_trained(folder: str | Path, checkpoint: CheckpointName = "best", *, losses: bool = False) -> Trained:
+def open_trained(folder: str | Path, checkpoint: CheckpointName | None = None, *, losses: bool = False) -> Trained:
     """Read a run's config and a checkpoint of it.
 
     Args:
         folder: The run's folder.
-        checkpoint: Which one.
+        checkpoint: Which one; None takes what the run's `train.select` says.
         losses: Inject the run's losses, too; without them, their packages need not be installed.
 
     Raises:
@@ -153,7 +154,7 @@ def open_trained(folder: str | Path, checkpoint: CheckpointName = "best", *, los
     folder = Path(expanded(str(folder)))
     overrides = () if losses else ("losses={}",)
     config = load_config(config_of(folder), schema=TrainConfig, overrides=overrides).under(folder.resolve())
-    path = folder / f"{checkpoint}.ckpt"
+    path = folder / f"{checkpoint or config.train.select}.ckpt"
     saved = read_saved(path)
     card = _read_card(saved.get("detloss"), path)
     module = DetectionModule(build_model(config if card is None else _from_checkpoint(config, path)))

@@ -59,7 +59,7 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
     if config.data.shapes is not None:
         if config.model.startswith("maskrcnn"):
             raise ConfigError("Synthetic images have no masks: choose a model without masks, or give COCO data.")
-        return {name: open_split(config, name) for name in ("train", "val")}
+        return {name: open_split(config, name) for name in ("train", "val", *["test"] * config.data.has_test)}
     datasets: dict[str, DetectionDataset] = {}
     for name in ("train", "val", "test"):
         split: SplitConfig | None = getattr(config.data, name)

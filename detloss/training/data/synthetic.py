@@ -55,14 +55,13 @@ class ShapesDataset(DetectionDataset):
 
     Args:
         config: How many, how large and from which seed.
-        part: ``"train"`` or ``"val"``: they share no image.
+        part: ``"train"``, ``"val"`` or ``"test"``: they share no image.
     """
 
     def __init__(self, config: ShapesConfig, part: str = "train") -> None:
         self.config = config
         # A stream of random numbers of its own for each part.
-        stream = {"train": 0, "val": 1}[part]
-        number = config.train if part == "train" else config.val
+        number, stream = {"train": (config.train, 0), "val": (config.val, 1), "test": (config.test, 2)}[part]
         self._made = [synthesize((config.seed, stream, i), config.size, config.max_objects) for i in range(number)]
         super().__init__(self._annotations)
 

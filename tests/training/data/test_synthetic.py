@@ -20,6 +20,14 @@ def test_the_same_seed_gives_the_same_images() -> None:
     assert train.coco == again.coco
 
 
+def test_test_images_are_further_ones() -> None:
+    """Test images are others than those to train and to validate on, which stay as they are."""
+    config = ShapesConfig(train=3, val=3, test=3, size=64)
+    splits = [ShapesDataset(config, part) for part in ("train", "val", "test")]
+    assert splits[0].coco == ShapesDataset(ShapesConfig(train=3, size=64)).coco
+    assert len({split[index][0].numpy().tobytes() for split in splits for index in range(3)}) == 9
+
+
 def test_objects_lie_in_their_image() -> None:
     """Every box lies in its image and has an area; every label is one of the shapes; there are 0 to 4 of them."""
     for image, boxes, labels in MADE:
