@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from hotcoco import COCO, COCOeval
+from hotcoco import COCOeval
 from torch import Tensor
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-"""COCO's twelve numbers in their order; -1 where the ground truth has no object to measure on."""
-_TRUTH = ("image_id", "category_id", "bbox", "area", "iscrowd")
-"""What box metrics need of an annotation; a segmentation may hold anything."""
+from detloss.training.coco_numbers import METRICS, Rows, evaluated, in_detail
+
+_DECIMALS = {"bbox": 2, "score": 5}
+"""Digits after the point of what is written and measured."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +46,19 @@ class Detections:
             {
                 "image_id": image_id,
                 "category_id": category_ids[label],
-                "bbox": [round(value, 2) for value in (*box[:2], box[2] - box[0], box[3] - box[1])],
-                "score": round(score, 5),
+                "bbox": [round(value, _DECIMALS["bbox"]) for value in (*box[:2], box[2] - box[0], box[3] - box[1])],
+                "score": round(score, _DECIMALS["score"]),
             }
             for box, score, label in zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
         ]
 
-    def rows(self) -> npt.NDArray[np.float64]:
-        """``(N, 7)``: image_id, x, y, width, height, score, label, as COCO results are."""
+    def rows(self) -> Rows:
+        """The detections as rows, rounded as `results` writes them: what is written gives the same numbers again."""
         boxes = self.boxes.astype(np.float64)
         image_ids = np.full(len(boxes), self.image_id, dtype=np.float64)
-        return np.column_stack([image_ids, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], self.scores, self.labels])
+        boxes = np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).round(_DECIMALS["bbox"])
+        scores = self.scores.astype(np.float64).round(_DECIMALS["score"])
+        return np.column_stack([image_ids, boxes, scores, self.labels])
 
 
 def evaluate_boxes(coco: Mapping[str, Any], detections: Iterable[Detections]) -> dict[str, float]:
@@ -84,64 +83,13 @@ def evaluate_in_detail(coco: Mapping[str, Any], detections: Iterable[Detections]
         ``classes``, for each its ``name``, ``objects``, ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` and
         ``by_iou``. -1 where there is no object to measure on.
     """
-    evaluation = _evaluated(coco, detections)
-    summary = evaluation.get_results()
-    # By IoU threshold, recall, class, size and number of detections; -1 where there is no object.
-    precision = np.asarray((evaluation.eval or {})["precision"])[..., -1]
-    counts = Counter(entry["category_id"] for entry in coco["annotations"] if not entry.get("iscrowd"))
-    categories = sorted(coco["categories"], key=lambda category: int(category["id"]))
-    classes = [
-        {
-            "name": category["name"],
-            "objects": counts[category["id"]],
-            "AP": _mean(precision[:, :, index, 0]),
-            "AP50": _mean(precision[0, :, index, 0]),
-            "AP75": _mean(precision[5, :, index, 0]),
-            **{f"AP{size}": _mean(precision[:, :, index, place]) for place, size in enumerate("sml", start=1)},
-            "by_iou": _by_iou(precision[:, :, index, 0]),
-        }
-        for index, category in enumerate(categories)
-    ]
-    return {
-        "objects": counts.total(),
-        **{key: float(summary[key]) for key in METRICS},
-        "by_iou": _by_iou(precision[..., 0]),
-        "classes": classes,
-    }
-
-
-def _by_iou(precision: npt.NDArray[np.float64]) -> dict[str, float]:
-    return {f"{0.5 + 0.05 * step:.2f}": _mean(values) for step, values in enumerate(precision)}
-
-
-def _mean(precision: npt.NDArray[np.float64]) -> float:
-    measured = precision[precision > -1]
-    return float(measured.mean()) if measured.size else -1.0
+    return in_detail(_evaluated(coco, detections), coco)
 
 
 def _evaluated(coco: Mapping[str, Any], detections: Iterable[Detections]) -> COCOeval:
     detections = list(detections)
-    seen = {entry.image_id for entry in detections}
-    annotations = [entry for entry in coco["annotations"] if entry["image_id"] in seen]
-    # What else a dictionary of a user's own holds may be anything, and its annotation ids may repeat.
-    truth = COCO(
-        {
-            "info": {},
-            "images": [{"id": one["id"], "width": 0, "height": 0} for one in coco["images"] if one["id"] in seen],
-            "annotations": [
-                {**{key: entry[key] for key in _TRUTH if key in entry}, "id": number}
-                for number, entry in enumerate(annotations, start=1)
-            ],
-            "categories": [{"id": one["id"], "name": str(one.get("name", one["id"]))} for one in coco["categories"]],
-        }
-    )
     rows = np.concatenate([np.zeros((0, 7)), *(entry.rows() for entry in detections)])
-    evaluation = COCOeval(truth, truth.load_res(rows if len(rows) else []), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    with redirect_stdout(io.StringIO()):  # it prints the table that pycocotools prints
-        evaluation.summarize()
-    return evaluation
+    return evaluated(coco, [entry.image_id for entry in detections], rows)
 
 
 def coco_from_targets(targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:

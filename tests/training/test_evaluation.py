@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,18 @@ def test_numbers_equal_pycocotools_on_real_annotations():
     detections = jittered(truth, 0)
     ours = evaluate_boxes(truth, detections)
     assert [ours[name] for name in METRICS] == pytest.approx(pycocotools_numbers(truth, detections), abs=1e-9)
+
+
+def test_written_detections_give_the_same_numbers():
+    """COCO results hold exactly what is measured: their rows are those of the detections."""
+    detections = jittered(random_truth(0), 0)
+    written = json.loads(json.dumps([one for each in detections for one in each.results(each.image_id, IDS)]))
+    rows = [[one["image_id"], *one["bbox"], one["score"], one["category_id"]] for one in written]
+    assert len(rows) > 50
+    assert np.array_equal(np.array(rows), np.concatenate([each.rows() for each in detections]))
+
+
+IDS = {1: 1, 2: 2, 3: 3}
 
 
 def test_perfect_detections_have_ap_1():
