@@ -101,7 +101,8 @@ class Difference(_Part):
     """One arm minus the reference."""
 
     arm: str
-    estimate: float
+    estimate: float | None
+    """None where no run of the arm or of the reference finished."""
     by_seed: dict[int, float]
     """Differences at the seeds that both finished."""
     training: Interval | None
