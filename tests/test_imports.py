@@ -40,6 +40,7 @@ ONLY_IN = {
     "onnxruntime": ("cli", "training"),
     "entrypoints": ("registry",),
     "jinja2": ("scaffold",),
+    "scipy": ("compare",),
 }
 
 

@@ -1,0 +1,38 @@
+"""Forecasts against the intervals that they forecast."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from detloss.compare.statistics.forecast import Spread, half_width, more_images, more_seeds
+
+SPREAD = Spread(training=4e-4, interaction=1e-4, images=1e-4, df=4.0, seeds=3.0, count=100)
+
+
+def test_now() -> None:
+    """With nothing added it is the interval at hand: variances add, degrees of freedom by Satterthwaite."""
+    df = 5e-4**2 / (4e-4**2 / 4 + 1e-4**2 / 99)
+    assert half_width(SPREAD, 0.05) == pytest.approx(stats.t.isf(0.025, df) * 5e-4**0.5)
+
+
+def test_more_seeds_are_just_enough() -> None:
+    """So many seeds give an interval that excludes zero, one seed less does not."""
+    seeds = more_seeds(SPREAD, 0.03, 0.005, 0.05)
+    assert seeds is not None
+    assert half_width(SPREAD, 0.05, seeds=seeds) < 0.03 <= half_width(SPREAD, 0.05, seeds=seeds - 1)
+
+
+def test_more_images_are_just_enough() -> None:
+    """So many images give an interval that excludes zero, a tenth less does not."""
+    spread = Spread(training=1e-4, interaction=0.5e-4, images=4e-4, df=8.0, seeds=5.0, count=100)
+    images = more_images(spread, 0.03, 0.005, 0.05)
+    assert images is not None
+    assert half_width(spread, 0.05, images=images) < 0.03 <= half_width(spread, 0.05, images=images * 0.9)
+
+
+def test_neither_decides_what_is_within_the_noise_of_the_other() -> None:
+    """Where images alone are too uncertain no seed helps, and the other way round; a margin may decide as well."""
+    assert more_seeds(SPREAD, 0.001, 0.0001, 0.05) is None
+    assert more_images(SPREAD, 0.001, 0.0001, 0.05) is None
+    assert more_seeds(SPREAD, 0.001, 0.03, 0.05) is not None
