@@ -37,11 +37,18 @@ def banner(
         *((split, _content(data)) for split, data in datasets.items()),
         ("classes", f"{len(names)}: {shown}{', ...' if len(names) > _CLASSES else ''}"),
         ("epochs", f"{fit.epochs}, {fit.batch_size * fit.accumulate * trainer.world_size} images a step"),
-        ("device", f"{_device(trainer)}, {fit.precision}"),
+        ("device", f"{device_name(trainer)}, {fit.precision}"),
         ("folder", str(folder)),
     ]
     width = max(len(name) for name, _ in lines)
     return "\n".join(["The run:", *(f"  {name:<{width}}  {text}" for name, text in lines)])
+
+
+def device_name(trainer: Trainer) -> str:
+    """What a run is trained on: the devices' number, kind and name, or the threads of a CPU."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return f"{trainer.world_size} x {device.type} ({name})" if trainer.world_size > 1 else f"{device} ({name})"
 
 
 def _millions(number: int) -> str:
@@ -51,9 +58,3 @@ def _millions(number: int) -> str:
 def _content(data: DetectionDataset) -> str:
     text = f"{len(data):,} images, {len(data.coco['annotations']):,} boxes"
     return f"{text}, {len(data.skipped):,} more skipped" if data.skipped else text
-
-
-def _device(trainer: Trainer) -> str:
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return f"{trainer.world_size} x {device.type} ({name})" if trainer.world_size > 1 else f"{device} ({name})"

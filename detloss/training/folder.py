@@ -23,9 +23,11 @@ log = logging.getLogger(__name__)
 
 PREDICTIONS = {"val": "predictions-val.json", "test": "predictions-test.json"}
 """Detections in a split: of the last checkpoint in validation data, of `train.select`'s in test data."""
+PROVENANCE = "provenance.json"
 _SKIPPED = "skipped.txt"
 FILES: Mapping[str, str] = {
     "config.yaml": "the config, resolved: it repeats the run",
+    PROVENANCE: "versions, device, data and config it was made with",
     "best.ckpt": "weights of the epoch with the highest AP",
     "last.ckpt": "weights and state of the last epoch, to resume from",
     "metrics.json": "the final numbers",
@@ -188,7 +190,8 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
         part.unlink()
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
         (folder / "metrics.jsonl").unlink(missing_ok=True)
-    write_text(folder / "config.yaml", yaml.safe_dump(_movable(config, folder), sort_keys=False, allow_unicode=True))
+    plain = plain_config(config, folder)
+    write_text(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
     for warning in (warning for data in datasets.values() for warning in data.annotations.warnings):
         log.warning("%s", warning)
     skipped = [str(entry) for data in datasets.values() for entry in data.skipped]
@@ -196,6 +199,18 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
         report = folder / _SKIPPED
         write_text(report, "\n".join(skipped) + "\n")
         log.warning("%d annotations are skipped (all in %s); the first: %s", len(skipped), report, skipped[0])
+
+
+def plain_config(config: TrainConfig, folder: Path) -> dict[str, Any]:
+    """The config as plain values; a path within the run's folder is relative to it, so that the folder can be moved."""
+    plain = as_plain(config)
+    splits = [split for name in ("train", "val", "test") if (split := plain["data"][name])]
+    for section in (plain, *splits):
+        for key in section.keys() & {"weights", "weights_backbone", "images", "annotations"}:
+            value = section[key]
+            if value is not None and Path(value).is_relative_to(folder):
+                section[key] = f"./{Path(value).relative_to(folder).as_posix()}"
+    return plain
 
 
 def write_predictions(path: Path, detections: Iterable[Detections], known: Annotations) -> None:
@@ -231,18 +246,6 @@ def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float])
 def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
     numbers = {key.removeprefix("val/"): value for key, value in line.items() if key.startswith("val/")}
     return {"epoch": line["epoch"], **numbers}
-
-
-def _movable(config: TrainConfig, folder: Path) -> dict[str, Any]:
-    """The config as plain values; a path within the run's folder is relative to it, so that the folder can be moved."""
-    plain = as_plain(config)
-    splits = [split for name in ("train", "val", "test") if (split := plain["data"][name])]
-    for section in (plain, *splits):
-        for key in section.keys() & {"weights", "weights_backbone", "images", "annotations"}:
-            value = section[key]
-            if value is not None and Path(value).is_relative_to(folder):
-                section[key] = f"./{Path(value).relative_to(folder).as_posix()}"
-    return plain
 
 
 def _misplaced(path: Path, what: str, wanted: str) -> ConfigError:

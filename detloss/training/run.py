@@ -39,6 +39,7 @@ from detloss.training.folder import (
     write_text,
 )
 from detloss.training.module import DetectionModule
+from detloss.training.provenance import write_provenance
 from detloss.training.resuming import broken, read_last, restore_best, resumed_folder
 from detloss.training.settings import TrainConfig, absolute
 from detloss.training.trained import card_of
@@ -106,6 +107,7 @@ def train(
                 if last is not None:
                     restore_best(folder, last, module)
                 write_start(folder, settings, datasets)
+                write_provenance(folder, settings, datasets, module, trainer)
             except OSError as error:
                 way_out = "Choose another output folder." if resume is None else "Fix that first."
                 raise ConfigError(

@@ -55,6 +55,7 @@ def test_a_run_leaves_everything_in_its_folder(whole):
         assert f"  {path.name:<22} {FILES[path.name]}" in printed
     assert {path.name for path in whole.iterdir()} == {
         "config.yaml",
+        "provenance.json",
         "metrics.jsonl",
         "metrics.json",
         "best.ckpt",
