@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from detloss.loss import ENVELOPE, LossConfig
 from detloss.text import clipped, did_you_mean, near
@@ -101,15 +102,22 @@ def types_in(annotation: Any) -> Iterator[type]:
 
 def _models_at(annotation: Any, location: KeyPath) -> Iterator[type[BaseModel]]:
     """Yield the models that may stand at a location within an annotation."""
-    for part in types_in(annotation):
-        if not issubclass(part, BaseModel):
-            continue
+    models = [part for part in types_in(annotation) if issubclass(part, BaseModel)]
+    tag, rest = location[:1], location[1:]
+    # Of models that differ in a key with one value each, pydantic adds the value as a step.
+    if chosen := [part for part in models if tag and any(field.default == tag[0] for field in _fields(part))]:
+        models, location = chosen, rest
+    for part in models:
         for i, step in enumerate(location):
             if step in part.model_fields:
                 yield from _models_at(part.model_fields[str(step)].annotation, location[i + 1 :])
                 break
         else:  # the steps are keys of a dict or indices of a list that holds such models
             yield part
+
+
+def _fields(model: type[BaseModel]) -> list[FieldInfo]:
+    return [field for field in model.model_fields.values() if get_origin(field.annotation) is Literal]
 
 
 # Errors of validators: their text says what was found.

@@ -97,6 +97,9 @@ def train(
     settings, datasets, module = _built(settings)
     data = DetectionData(settings, datasets["train"], datasets["val"], datasets.get("test"))
     with quiet_lightning(), ExitStack() as until_the_end:
+        if settings.train.threads is not None:
+            until_the_end.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(settings.train.threads)
         checkpoints = Checkpoints(folder, settings.train.checkpoint_every)
         trainer = build_trainer(settings.train, folder, data.val, checkpoints, progress)
         # In every process: some of Lightning's strategies read it without asking torch's guard.

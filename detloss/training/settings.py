@@ -6,6 +6,7 @@ A relative path is relative to the config file; given on the command line (``--s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -162,6 +163,8 @@ class FitConfig(_Section):
     """Steps between two lines of training losses in metrics.jsonl."""
     pictures: int = Field(6, ge=0)
     """Validation images drawn with predictions over ground truth."""
+    threads: int | None = Field(None, ge=1)
+    """Threads of torch on a CPU; null leaves it to torch. The last bits of the results depend on it."""
     loggers: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = []
     """Further loggers of Lightning, each with a package of its own; metrics.jsonl is always written."""
 
@@ -190,18 +193,18 @@ def absolute(path: str, folder: Path = Path()) -> str:
     return str((folder / expanded(path)).resolve())
 
 
-def absolute_overrides(overrides: tuple[str, ...] | list[str]) -> list[str]:
+def absolute_overrides(overrides: Iterable[str], folder: Path = Path()) -> list[str]:
     """Make the paths in ``key.path=value`` overrides absolute: on the command line they mean the current folder."""
-    return [_absolute(override) for override in overrides]
+    return [_absolute(override, folder) for override in overrides]
 
 
 _PATH_KEYS = frozenset(f"data.{split}.{key}" for split in ("train", "val", "test") for key in SplitConfig.model_fields)
 
 
-def _absolute(override: str) -> str:
+def _absolute(override: str, folder: Path) -> str:
     key, sign, value = override.partition("=")
     if sign and key.strip() in _PATH_KEYS and value not in ("", "null"):
-        return f"{key}={absolute(value)}"
+        return f"{key}={absolute(value, folder)}"
     return override
 
 

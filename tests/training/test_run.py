@@ -18,6 +18,7 @@ from typing import Any
 import killed
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from runs import STEPS_PER_EPOCH, TINY, assert_same_run, coco_files, config_file
@@ -342,6 +343,16 @@ def test_what_lightning_refuses_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match=r"Lightning refuses the section `train`: .*teleport"):
         train(config_file(tmp_path, train={"strategy": "teleport"}), output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_run_has_threads_of_its_own(tmp_path):
+    """`train.threads` is how many threads torch has during the run; afterwards it has as many as before."""
+    before, during = torch.get_num_threads(), set()
+    file = config_file(tmp_path, train={"epochs": 1, "threads": before + 1})
+    train(file, output=tmp_path / "run", progress=lambda _: during.add(torch.get_num_threads()))
+    assert during == {before + 1}
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.slow

@@ -23,25 +23,27 @@ def default_config() -> str:
     return files("detloss.training").joinpath("default.yaml").read_text(encoding="utf-8")
 
 
-def read_config(source: Source | None, overrides: Sequence[str] = ()) -> TrainConfig:
+def read_config(source: Source | None, overrides: Sequence[str] = (), folder: Path | None = None) -> TrainConfig:
     """Read a train config and make its paths absolute.
 
     Args:
-        source: A file, a mapping or a `TrainConfig`; None is the embedded default. Relative paths in a mapping or in
-            `overrides` mean the current folder, in a file the file's folder.
+        source: A file, a mapping or a `TrainConfig`; None is the embedded default.
         overrides: ``key.path=value`` settings on top of the config.
+        folder: What relative paths in a mapping or in `overrides` are relative to, by default the current folder; in a
+            file they are relative to the file's.
 
     Raises:
         ConfigError: the config is wrong.
     """
-    overrides = absolute_overrides(list(overrides))
+    folder = folder or Path.cwd()
+    overrides = absolute_overrides(overrides, folder)
     if source is None:
         source = yaml.safe_load(default_config())
     if isinstance(source, (str, Path)):
         source = Path(expanded(str(source)))
-    base = source.resolve().parent if isinstance(source, Path) else Path.cwd()
+    base = source.resolve().parent if isinstance(source, Path) else folder
     config = load_config(source, schema=TrainConfig, overrides=overrides, check=check_model)
-    return _absolute_weights(config.under(base))
+    return _absolute_weights(config.under(base), folder)
 
 
 def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
@@ -113,9 +115,9 @@ def with_classes(config: TrainConfig, data: DetectionDataset) -> TrainConfig:
     return config.model_copy(update={"num_classes": expected})
 
 
-def _absolute_weights(config: TrainConfig) -> TrainConfig:
+def _absolute_weights(config: TrainConfig, folder: Path) -> TrainConfig:
     # What is still relative did not come from a file; written into the run's folder it would change its meaning.
     paths = {
         key: value for key in ("weights", "weights_backbone") if (value := getattr(config, key)) and is_path(value)
     }
-    return config.model_copy(update={key: absolute(value) for key, value in paths.items()})
+    return config.model_copy(update={key: absolute(value, folder) for key, value in paths.items()})
