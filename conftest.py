@@ -17,6 +17,7 @@ settings.load_profile("detloss")
 
 
 SHARED = {
+    "browser": "browser",
     "detloss_wheels": "environment",
     "finished": "finished",
     "fresh_environment": "environment",

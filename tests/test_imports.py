@@ -39,7 +39,8 @@ ONLY_IN = {
     "onnx": ("cli", "training"),
     "onnxruntime": ("cli", "training"),
     "entrypoints": ("registry",),
-    "jinja2": ("scaffold",),
+    "jinja2": ("scaffold", "compare"),
+    "matplotlib": ("training", "compare"),
     "scipy": ("compare",),
 }
 
@@ -184,6 +185,7 @@ def test_names_mean_one_thing() -> None:
 
 SHARED_NAMES = {
     "checks": "what torchvision refuses in a config (models), and the folder of the kit's checks (testing)",
+    "report": "what the kit found (testing), and the page of a comparison (compare)",
 }
 """Names that several files have, and why each of them is right."""
 

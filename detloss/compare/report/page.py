@@ -1,0 +1,96 @@
+"""The page: a comparison in one HTML file, which needs no network and runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from detloss.compare.report import numbers, tables
+from detloss.compare.report.forest import forest
+from detloss.compare.report.profiles import epochs, thresholds
+from detloss.compare.report.svg import arm_styles
+from detloss.compare.result import ArmResult, Comparison
+from detloss.training.folder import write_text
+
+REPORT = "report.html"
+_NARROW, _WIDE = 358, 580
+"""Widths of the forest plot in pixels: on a phone, and beside the verdict."""
+
+
+def write_report(comparison: Comparison, folder: Path) -> Path:
+    """Write ``report.html`` into a comparison's folder.
+
+    The same comparison gives the same bytes.
+
+    Args:
+        comparison: What was found.
+        folder: Holds the runs too, from which images are shown where their data is there.
+
+    Returns:
+        The file.
+    """
+    styles = arm_styles([arm.label for arm in comparison.arms], comparison.question.reference)
+    known = any(difference.estimate is not None for difference in comparison.differences)
+    path = folder / REPORT
+    write_text(
+        path,
+        _environment().get_template("report.html.j2").render(
+            comparison=comparison,
+            question=comparison.question,
+            differences={difference.arm: difference for difference in comparison.differences},
+            styles=styles,
+            notes=list(_notes(comparison)),
+            minutes={arm.label: _minutes(comparison, arm) for arm in comparison.arms},
+            forests=[forest(comparison, styles, width) for width in (_NARROW, _WIDE)] if known else [],
+            thresholds=thresholds(comparison, styles),
+            epochs=epochs(comparison, styles),
+            overview=tables.overview(comparison),
+            errors=tables.errors(comparison),
+            classes=tables.classes(comparison),
+        ),
+    )  # fmt: skip
+    return path
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for filter_ in (numbers.plain, numbers.signed, numbers.between, numbers.percent, numbers.short):
+        environment.filters[filter_.__name__] = filter_
+    return environment
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    """What must be known before any number is believed."""
+    runs = [run for arm in comparison.arms for run in arm.runs]
+    if comparison.selection:
+        yield (
+            "Selection, not confirmation: there is no test split, so these images may also have chosen settings. "
+            "Expect a smaller lead on new data."
+        )
+    if len(comparison.question.seeds) == 1:
+        yield "One run each: the interval holds for these very models. Nothing is known about training again."
+    failed = sum(run.state == "failed" for run in runs)
+    if failed:
+        yield f"{failed} of {len(runs)} runs failed. A failure is a result too; why is said below the table."
+    for arm in comparison.arms:
+        if arm.dropped_after is not None:
+            label = numbers.short(arm.label)
+            yield f"{label} was dropped after {arm.dropped_after} seeds: it could hardly be the best."
+    waiting = sum(run.state == "missing" for arm in comparison.arms if arm.dropped_after is None for run in arm.runs)
+    if waiting:
+        yield f"{waiting} of {len(runs)} runs are missing. Resume the comparison to add them."
+    if comparison.noise.unequal:
+        yield "The arms vary so differently that each one has an interval from its own runs, not a pooled one."
+
+
+def _minutes(comparison: Comparison, arm: ArmResult) -> float | None:
+    seconds = [run.seconds for run in comparison.measured.runs if run.arm == arm.label and run.seconds is not None]
+    return sum(seconds) / len(seconds) / 60 if seconds else None

@@ -1,0 +1,124 @@
+"""The report of a comparison in a real browser: Chromium without a window."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comparisons import CASES
+
+from detloss.compare.report import write_report
+
+CHROMIUM = shutil.which("chromium")
+DESKTOP, PHONE = (1280, 800), (390, 844)
+LEAST_CONTRAST = 4.5
+"""Of text, by WCAG 2.2 (1.4.3)."""
+CONTRASTS = """() => {
+  const light = color => {
+    const [r, g, b] = color.match(/[\\d.]+/g).map(Number).map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = element => {
+    for (let each = element; each; each = each.parentElement) {
+      const color = getComputedStyle(each).backgroundColor;
+      if (!/, 0\\)$/.test(color)) return light(color);
+    }
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const parent = walker.currentNode.parentElement, text = walker.currentNode.data.trim();
+    if (!text || parent.closest("style") || !parent.getClientRects().length) continue;
+    const style = getComputedStyle(parent);
+    const [low, high] = [light(parent.closest("svg") ? style.fill : style.color), ground(parent)].sort((a, b) => a - b);
+    found.push([(high + 0.05) / (low + 0.05), text]);
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; where it is not installed the test is skipped, but in CI it fails."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is not installed. Fix: apt-get install chromium, as .ci/run does.")
+        pytest.skip("Chromium is not installed: the report is looked at in it (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Its sandbox needs a user namespace, which containers that run as root refuse; the page is our own.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Shown:
+    """A report in a window, and all that it asked for or complained about."""
+
+    def __init__(self, browser: Any, file: Path, size: tuple[int, int], scheme: str) -> None:
+        self.size = size
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri())
+
+    def above_the_fold(self, place: str) -> bool:
+        """Whether an element is seen whole before anybody scrolls."""
+        box = self.page.locator(place).bounding_box()
+        return bool(box and box["x"] >= 0 and box["y"] + box["height"] <= self.size[1])
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_answer_is_on_the_first_screen(browser: Any, tmp_path: Path, case: str, size: tuple[int, int]) -> None:
+    """Without scrolling a reader sees the verdict, the set that may be best and every interval; nothing is wider."""
+    shown = Shown(browser, write_report(CASES[case](), tmp_path), size, "light")
+    for place in ("h1", "#best", *["#intervals svg.chart:visible"] * (case != "no reference")):
+        assert shown.above_the_fold(place), place
+    assert shown.page.evaluate("document.documentElement.scrollWidth") == size[0]
+    assert shown.complaints == []
+    assert [url for url in shown.requests if not url.startswith("data:")] == [(tmp_path / "report.html").as_uri()]
+    shown.page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable(browser: Any, tmp_path: Path, scheme: str) -> None:
+    """In light and in dark all text, that in charts too, has the contrast that WCAG asks for."""
+    shown = Shown(browser, write_report(CASES["many"](), tmp_path), DESKTOP, scheme)
+    contrasts = shown.page.evaluate(CONTRASTS)
+    assert len(contrasts) > 200
+    assert [text for contrast, text in contrasts if contrast < LEAST_CONTRAST] == []
+    ground = shown.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") is (scheme == "light")
+    shown.page.close()
+
+
+def test_charts_are_described(browser: Any, tmp_path: Path) -> None:
+    """Who cannot see a chart hears what it shows: that of the intervals tells each arm, its interval and verdict."""
+    comparison = CASES["example"]()
+    shown = Shown(browser, write_report(comparison, tmp_path), DESKTOP, "light")
+    charts = shown.page.get_by_role("img").all()
+    names = [chart.get_attribute("aria-label") for chart in charts]
+    assert len(names) == 1 + 3 + 2
+    for difference in comparison.differences:
+        assert difference.full
+        assert f"{difference.arm}: {difference.estimate:+.3f} ({difference.full.low:+.3f} to" in names[0]
+    shown.page.close()
+
+
+def test_print(browser: Any, tmp_path: Path) -> None:
+    """Printed from a dark screen it is black on white, and closed parts are open."""
+    shown = Shown(browser, write_report(CASES["example"](), tmp_path), DESKTOP, "dark")
+    shown.page.emulate_media(media="print")
+    assert shown.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    assert shown.page.get_by_text("Provenance").bounding_box()["height"] > 0
+    shown.page.close()
