@@ -35,7 +35,7 @@ ONLY_IN = {
     "rich": ("cli", "training"),
     "typer": ("cli",),
     "pytorch_lightning": ("training",),
-    "hotcoco": ("training",),
+    "hotcoco": ("training", "compare"),
     "onnx": ("cli", "training"),
     "onnxruntime": ("cli", "training"),
     "entrypoints": ("registry",),

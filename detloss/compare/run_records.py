@@ -1,0 +1,267 @@
+"""`Records`: the runs of a comparison as they lie on disk, with the ground truth that they are measured by."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+
+from detloss.errors import ConfigError, DataError
+from detloss.text import clipped, one_line, reason
+from detloss.training.callbacks import read_metrics
+from detloss.training.coco_numbers import Rows
+
+Split = Literal["val", "test"]
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """What the runs of one arm have in common."""
+
+    label: str
+    losses: Mapping[str, Any]
+    """Specs by head, as in a config."""
+    weight: float | None
+    """Of the one loss in the head that is compared; None where it holds several."""
+    hash: str
+    gradient_ratio: float | None = None
+    dropped_after: int | None = None
+    """Seeds after which it got no more."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run found, and how it went."""
+
+    rows: Rows
+    """Detections, with the ids of the ground truth."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """Epoch and AP of each evaluation on validation data."""
+    skipped_steps: int = 0
+    seconds: float | None = None
+    seconds_a_step: float | None = None
+    memory_mib: float | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A run that ended with an error."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of one arm; without an outcome it is not finished."""
+
+    folder: Path
+    arm: ArmRecord
+    seed: int
+    outcome: Finished | Failed | None
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    """What must be the same in all runs that are compared, by the key that an error names."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Runs that can be compared."""
+
+    runs: tuple[Record, ...]
+    truth: dict[str, Any]
+    """A COCO dictionary with integer ids."""
+    split: Split
+    selection: bool
+    """Whether there are no test data, so that the numbers choose and do not confirm."""
+    data: str
+    """The split in a word."""
+    model: str
+    head: str
+    """The head that is compared; several are joined by commas."""
+
+    @property
+    def arms(self) -> tuple[ArmRecord, ...]:
+        """In the order of the runs."""
+        return tuple({run.arm.label: run.arm for run in self.runs}.values())
+
+
+def check_comparable(runs: Sequence[Record]) -> None:
+    """Refuse runs that differ in more than their losses and their seed.
+
+    Raises:
+        ConfigError: they do, or two of them are one arm with one seed.
+    """
+    first = runs[0]
+    seen: dict[tuple[str, int], Record] = {}
+    for run in runs:
+        different = [key for key in {**first.keys, **run.keys} if first.keys.get(key) != run.keys.get(key)]
+        if different:
+            values = (
+                f"  {key}: {clipped(first.keys.get(key, 'absent'))} and {clipped(run.keys.get(key, 'absent'))}\n"
+                for key in different
+            )
+            raise ConfigError(
+                f"{first.folder} and {run.folder} cannot be compared: they differ in more than losses and train.seed.\n"
+                f"{''.join(values)}Fix: compare runs of one config."
+            )
+        other = seen.setdefault((run.arm.label, run.seed), run)
+        if other is not run:
+            raise ConfigError(
+                f"{other.folder} and {run.folder} are the same: {run.arm.label} with seed {run.seed}. "
+                "Fix: leave one of them out."
+            )
+
+
+def read_outcome(
+    folder: Path, split: Split, image_ids: Sequence[object], category_ids: Sequence[object]
+) -> Finished | Failed | None:
+    """What became of the run in a folder; None where it is not finished.
+
+    Args:
+        folder: Of the run.
+        split: Whose predictions are read.
+        image_ids: The ids that the predictions name images by: that of image 1, 2, ... of the ground truth.
+        category_ids: Likewise of label 1, 2, ...
+
+    Raises:
+        ConfigError: a file of the run is damaged.
+        DataError: the predictions are of other images or categories.
+    """
+    found = read_predictions(folder, split) if read_json(folder / "metrics.json") else None
+    if found is None:
+        failed = read_json(folder / "failed.json")
+        return Failed(str(failed.get("reason", "unknown"))) if failed else None
+    lines = read_metrics(folder / "metrics.jsonl")
+    return Finished(
+        rows=_rows(found, folder, image_ids, category_ids),
+        curve=tuple((line["epoch"], float(line["val/AP"])) for line in lines if "val/AP" in line),
+        skipped_steps=max((line["train/skipped"] for line in lines if "train/skipped" in line), default=0),
+        **_taken(lines),
+    )
+
+
+def read_predictions(folder: Path, split: Split) -> list[dict[str, Any]] | None:
+    """The COCO results that a run wrote for a split, packed or not; None where they are not there to their end.
+
+    Raises:
+        ConfigError: the file holds anything else.
+    """
+    path = folder / f"predictions-{split}.json"
+    packed = path.with_name(f"{path.name}.gz")
+    try:
+        raw = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError) as error:
+        raise ConfigError(f"{packed} is damaged: {reason(error)}. Fix: restore it, or leave out its run.") from error
+    if not raw.endswith(b"]"):
+        return None
+    try:
+        results = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged: {reason(error)}. Fix: restore it, or leave out its run.") from error
+    return list(results)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a small JSON file; None where it is missing or not there to its end."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    items: dict[str, Any] = {}
+    for key, value in plain.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return items
+
+
+def short_labels(losses: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A short name for each of several sections `losses`: ``giou:10``, ``ciou(eps=0.1)``; alike ones are called alike.
+
+    Heads in which all are alike are not named.
+    """
+    heads = differing_heads(losses)
+    return [", ".join(_head_label(each, head, named=len(heads) > 1) for head in heads) for each in losses]
+
+
+def differing_heads(losses: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The heads in which sections `losses` differ; where they do not, the first one."""
+    sections = list(losses)
+    heads = sorted({head for each in sections for head in each})
+    return [head for head in heads if any(each.get(head) != sections[0].get(head) for each in sections)] or heads[:1]
+
+
+def _rows(
+    results: Sequence[Mapping[str, Any]], folder: Path, image_ids: Sequence[object], category_ids: Sequence[object]
+) -> Rows:
+    images = {identity: number for number, identity in enumerate(image_ids, start=1)}
+    labels = {identity: label for label, identity in enumerate(category_ids, start=1)}
+    try:
+        unknown = next(
+            (one for one in results if one["image_id"] not in images or one["category_id"] not in labels), None
+        )
+        if unknown is None:
+            rows = [
+                (images[one["image_id"]], *one["bbox"], one["score"], labels[one["category_id"]]) for one in results
+            ]
+            return np.asarray(rows, dtype=np.float64).reshape(-1, 7)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{folder}: its predictions are no COCO results of boxes ({type(error).__name__}: {one_line(error)}). "
+            "Fix: restore the file, or leave out the run."
+        ) from None
+    raise DataError(
+        f"{folder}: its predictions name image_id {unknown['image_id']!r} and category_id {unknown['category_id']!r}, "
+        "which the data do not have. Fix: restore the data that the run was trained with."
+    )
+
+
+def _head_label(losses: Mapping[str, Any], head: str, *, named: bool) -> str:
+    label = "+".join(map(_loss_label, losses.get(head, ()))) or "stock"
+    return f"{head} {label}" if named else label
+
+
+def _loss_label(spec: Mapping[str, Any]) -> str:
+    weight = f":{spec['weight']:g}" if spec.get("weight") is not None else ""
+    usual = {"normalizer": "stock", "compile": False}
+    params = ", ".join(
+        f"{key}={value}"
+        for key, value in spec.items()
+        if key not in ("name", "weight") and not (key in usual and usual[key] == value)
+    )
+    return f"{spec['name']}{weight}" + (f"({params})" if params else "")
+
+
+_PAUSE = 600.0
+"""Seconds between two lines of a run's metrics that are more than this are an interruption, and count as this."""
+
+
+def _taken(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Seconds, seconds a step and memory, from the lines that a run wrote; what they do not say is None."""
+    timed = [(datetime.fromisoformat(line["time"]).timestamp(), line["step"]) for line in lines if "time" in line]
+    passed = [
+        ((later - earlier) / (step - before), step - before)
+        for (earlier, before), (later, step) in itertools.pairwise(timed)
+        if step > before
+    ]
+    memory = [line["memory_mib"] for line in lines if line.get("memory_mib") is not None]
+    # The median: evaluations lie between some lines, and an interruption between two of a resumed run.
+    a_step = median(seconds for seconds, _ in passed) if passed else None
+    return {
+        "seconds": sum(min(later - earlier, _PAUSE) for (earlier, _), (later, _) in itertools.pairwise(timed)) or None,
+        "seconds_a_step": a_step,
+        "memory_mib": max(memory, default=None),
+    }
