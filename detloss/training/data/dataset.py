@@ -8,6 +8,7 @@ An image without boxes has boxes of shape ``(0, 4)``.
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torchvision.transforms.v2 import functional
 
 from detloss.config.files import expanded
 from detloss.training.data.coco import Annotations, Skipped, is_tiny, read_annotations
+from detloss.training.data.decoded import DecodedImages, decoded_images
 from detloss.training.data.images import read_image
 from detloss.training.data.segmentations import mask_of
 
@@ -124,11 +126,18 @@ class CocoDataset(DetectionDataset):
         self.folder, file = (Path(expanded(str(path))) for path in (images, annotations))
         self.pixel_range = None if pixel_range is None else (pixel_range[0], pixel_range[1])
         super().__init__(read_annotations(file, self.folder, masks=masks, bbox_check=bbox_check), masks=masks)
+        records = self.coco["images"]
+        self._files = [self.folder / record["file_name"] for record in records]
+        self._sizes = [(record["width"], record["height"]) for record in records]
 
     def image(self, index: int) -> Tensor:
         """The RGB image number `index`, turned as its annotations expect."""
-        record = self.coco["images"][index]
-        return read_image(self.folder / record["file_name"], (record["width"], record["height"]), self.pixel_range)
+        decoded = None if self._decoded is None else self._decoded.image(index)
+        return read_image(self._files[index], self._sizes[index], self.pixel_range) if decoded is None else decoded
+
+    @cached_property
+    def _decoded(self) -> DecodedImages | None:
+        return None if self.pixel_range else decoded_images(self._files, self._sizes)
 
 
 def collate(items: Sequence[Item]) -> tuple[list[Tensor], list[Target]]:
