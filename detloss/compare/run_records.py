@@ -99,9 +99,9 @@ def check_comparable(runs: Sequence[Record]) -> None:
     Raises:
         ConfigError: they do, or two of them are one arm with one seed.
     """
-    first = runs[0]
     seen: dict[tuple[str, int], Record] = {}
     for run in runs:
+        first = runs[0]
         different = [key for key in {**first.keys, **run.keys} if first.keys.get(key) != run.keys.get(key)]
         if different:
             values = (

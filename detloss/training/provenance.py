@@ -70,7 +70,7 @@ def write_provenance(
             **{package: version(package) for package in _PACKAGES},
         },
         device=device_name(trainer),
-        data={name: _digest(settings, name, data) for name, data in datasets.items()},
+        data={name: digest(settings, name, data) for name, data in datasets.items()},
         config=plain_config(settings, folder),
     )
     file = folder / PROVENANCE
@@ -78,6 +78,15 @@ def write_provenance(
     parts = [*before.earlier, before.model_copy(update={"earlier": ()})] if before is not None else []
     earlier = tuple(part for number, part in enumerate(parts) if part not in (now, *parts[:number]))
     write_text(file, now.model_copy(update={"earlier": earlier}).model_dump_json(indent=2) + "\n")
+
+
+def digest(settings: TrainConfig, name: str, data: DetectionDataset) -> SplitDigest:
+    """What tells the data of a split, of these settings, from other data."""
+    split = getattr(settings.data, name)
+    return SplitDigest(
+        annotations=_sha256_as_json(data.coco) if split is None else sha256(Path(split.annotations)),
+        images=_sha256_as_json([image["file_name"] for image in data.coco["images"]]),
+    )
 
 
 def _plugins(module: DetectionModule, settings: TrainConfig) -> Iterator[Plugin]:
@@ -89,14 +98,6 @@ def _plugins(module: DetectionModule, settings: TrainConfig) -> Iterator[Plugin]
     with one_scan():
         yield from (get_plugin(name).plugin for name in names)
         yield from (get_plugin(head, HEAD_GROUP).plugin for head in settings.losses)
-
-
-def _digest(settings: TrainConfig, name: str, data: DetectionDataset) -> SplitDigest:
-    split = getattr(settings.data, name)
-    return SplitDigest(
-        annotations=_sha256_as_json(data.coco) if split is None else sha256(Path(split.annotations)),
-        images=_sha256_as_json([image["file_name"] for image in data.coco["images"]]),
-    )
 
 
 def _sha256_as_json(value: object) -> str:

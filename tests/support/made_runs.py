@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import yaml
 from runs import TINY
 
+from detloss.compare.plan import Plan, load_compare, make_plan
 from detloss.training import ShapesDataset
+from detloss.training.folder import plain_config
 from detloss.training.settings import ShapesConfig
 
 IMAGES = 30
@@ -59,6 +62,32 @@ def made_run(
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in timed))
     return folder
+
+
+LOSSES = {
+    "smooth_l1": {"name": "smooth_l1", "weight": 1.0, "gradient_ratio": 1.0, "label": "smooth_l1"},
+    "mine": {"name": "giou", "weight": 8.0, "gradient_ratio": 0.5, "label": "mine"},
+    "yours": {"name": "giou", "weight": 8.0, "gradient_ratio": 0.5, "label": "yours"},
+}
+"""Arms of planned runs, with all that is measured of a loss."""
+
+
+def planned_runs(folder: Path, blur: Mapping[str, float], seeds: int, **changes: Any) -> Plan:
+    """Plan a comparison in a new folder and write all its runs, finished.
+
+    Args:
+        folder: Holds the folder.
+        blur: Of each arm, by a key of `LOSSES`.
+        seeds: How many.
+        changes: Of the `CompareConfig`.
+    """
+    base = {**TINY, "data": {"shapes": SHAPES}, "num_classes": 4}
+    losses = [LOSSES[name] for name in blur]
+    plan = make_plan(load_compare({"base": base, "losses": losses, "seeds": seeds, **changes}), folder / "comparison")
+    for run in plan.runs:
+        made_run(run.folder, seed=run.seed, blur=blur[run.arm.label])
+        (run.folder / "config.yaml").write_text(yaml.safe_dump(plain_config(run.config, run.folder)))
+    return plan
 
 
 def blurred(seed: int, blur: float) -> list[dict[str, Any]]:
