@@ -120,7 +120,8 @@ def _none_better(known: Sequence[Difference], comparison: Comparison) -> str:
         names = _words([each.arm for each in equivalent])
         verb = "differs" if len(equivalent) == 1 else "differ"
         parts.append(
-            f"{names} {verb} from {question.reference} by no more than {question.margin:g} {metric}, the margin"
+            f"{names} {verb} from {question.reference} by no more than {question.margin:g} {metric}, which makes no "
+            "difference in practice"
         )
     if parts:
         parts[-1] += f" ({_confidence(comparison)})"

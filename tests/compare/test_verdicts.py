@@ -50,27 +50,32 @@ def three(*verdicts: tuple[Verdict, float, float], best: tuple[bool, bool, bool]
         ),
         (
             two("equivalent", -0.003, 0.002),
-            "giou differs from smooth_l1 by no more than 0.005 AP, the margin (95 % confidence).",
+            (
+                "giou differs from smooth_l1 by no more than 0.005 AP, which makes no difference in practice "
+                "(95 % confidence)."
+            ),
         ),
         (
             two("not decided", -0.006, 0.022, more_seeds=6, more_images=1350),
             (
-                "Not decided: giou was 0.008 AP above smooth_l1, and could be between -0.006 and +0.022 (95 % confidence). "
-                "About 6 more seeds of each loss or 1,350 more test images would decide it, if the difference stays."
+                "Not decided: giou was 0.008 AP above smooth_l1, and could be between -0.006 and +0.022 (95 % "
+                "confidence). About 6 more seeds of each loss or 1,350 more test images would decide it, if the "
+                "difference stays."
             ),
         ),
         (
             two("not decided", -0.022, 0.006, more_seeds=None, more_images=350),
             (
-                "Not decided: giou was 0.008 AP below smooth_l1, and could be between -0.022 and +0.006 (95 % confidence). "
-                "About 350 more test images would decide it, if the difference stays."
+                "Not decided: giou was 0.008 AP below smooth_l1, and could be between -0.022 and +0.006 (95 % "
+                "confidence). About 350 more test images would decide it, if the difference stays."
             ),
         ),
         (
             two("not decided", -0.022, 0.022, more_seeds=None, more_images=None),
             (
-                "Not decided: giou was 0.000 AP above smooth_l1, and could be between -0.022 and +0.022 (95 % confidence). "
-                "The difference is too small for the noise: neither 50 more seeds nor 20 times the images would decide it."
+                "Not decided: giou was 0.000 AP above smooth_l1, and could be between -0.022 and +0.022 (95 % "
+                "confidence). The difference is too small for the noise: neither 50 more seeds nor 20 times the images "
+                "would decide it."
             ),
         ),
         (
@@ -84,22 +89,22 @@ def three(*verdicts: tuple[Verdict, float, float], best: tuple[bool, bool, bool]
         (
             three(("better", 0.002, 0.03), ("not decided", -0.01, 0.02), best=(False, True, True)),
             (
-                "giou is better than smooth_l1, by at least 0.002 AP (95 % confidence); which of giou and ciou is the best "
-                "is not decided."
+                "giou is better than smooth_l1, by at least 0.002 AP (95 % confidence); which of giou and ciou is "
+                "the best is not decided."
             ),
         ),
         (
             three(("better", 0.002, 0.03), ("better", 0.004, 0.03), best=(False, True, True)),
             (
-                "ciou and giou are better than smooth_l1, each by at least 0.002 AP (95 % confidence); which of them is the "
-                "best is not decided."
+                "ciou and giou are better than smooth_l1, each by at least 0.002 AP (95 % confidence); which of them "
+                "is the best is not decided."
             ),
         ),
         (
             three(("worse", -0.04, -0.002), ("equivalent", -0.004, 0.003), best=(True, False, True)),
             (
-                "smooth_l1 is better than giou, by at least 0.002 AP; ciou differs from smooth_l1 by no more than 0.005 AP, "
-                "the margin (95 % confidence)."
+                "smooth_l1 is better than giou, by at least 0.002 AP; ciou differs from smooth_l1 by no more than "
+                "0.005 AP, which makes no difference in practice (95 % confidence)."
             ),
         ),
         (without_reference(), "Not decided: no run of the reference smooth_l1 finished."),
@@ -125,15 +130,15 @@ def test_intervals() -> None:
     text = " ".join(sentences(comparison))
     assert "giou (weight 10) was +0.018 AP over smooth_l1, better in " in text
     assert (
-        "If you trained both again and tested on new images like these 72, the mean difference would lie between +0.001 "
-        "and +0.035 (95 % confidence); on these same images, between +0.008 and +0.028." in text
+        "If you trained both again and tested on new images like these 72, the mean difference would lie between "
+        "+0.001 and +0.035 (95 % confidence); on these same images, between +0.008 and +0.028." in text
     )
     assert "70 % comes from having only 72 images to test on, which more seeds will not remove" in text
     assert "all 2 differences together" in " ".join(sentences(example()))
 
 
 def test_one_run_each() -> None:
-    """One run of each loss is no comparison of losses: the first sentence says so, the interval is that of the images."""
+    """One run of each loss compares no losses: the first sentence says so, the interval is that of the images."""
     first, *others = sentences(one_run_each())
     assert first.startswith("Not decided: each loss was trained once")
     assert "on new images these same models would differ by a value between" in others[0]
