@@ -1,7 +1,7 @@
 """The image of a run's predictions: each colored by what is wrong with it, over the ground truth."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -50,17 +50,45 @@ def draw_predictions(dataset: DetectionDataset, detections: Iterable[Detections]
     places = np.linspace(0, len(ordered) - 1, min(number, len(ordered))).round().astype(int)
     chosen = [ordered[place] for place in places]
     sheet = contact_sheet(
-        [_drawn(dataset, scene) for scene in chosen], [_title(dataset, scene) for scene in chosen], _COLUMNS
+        [_drawn(dataset, scene, _SIDE) for scene in chosen], [_title(dataset, scene) for scene in chosen], _COLUMNS
     )
-    entries = [(outcome.value, _COLORS[outcome], False) for outcome in Outcome if outcome is not Outcome.CROWD]
-    if any(Outcome.CROWD in scene.judged.outcomes for scene in chosen):
-        entries.append((Outcome.CROWD.value, _COLORS[Outcome.CROWD], False))
-    entries += [("missed object", _MISSED, True), ("other ground truth", _TRUTH, True)]
+    entries = legend(crowds=any(Outcome.CROWD in scene.judged.outcomes for scene in chosen))
     notes = [
         f"The number is the IoU with the ground truth. Predictions with a score of at least {_LEAST_SCORE:g}.",
         f"{len(chosen)} of {len(scenes)} images, from the worst to the best.",
     ]
     return add_legend(sheet, entries, notes)
+
+
+def draw_each(
+    dataset: DetectionDataset, detections: Iterable[Detections], *, side: int = _SIDE
+) -> Iterator[tuple[Image.Image, str]]:
+    """Draw predictions over ground truth in each of some images; with each image come words on it.
+
+    Args:
+        dataset: The images and their ground truth.
+        detections: What was found in the images that are drawn.
+        side: Longer side of each in pixels.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    truths = _truths(dataset)
+    for found in detections:
+        scene = _scene(found, truths[found.image_id])
+        yield _drawn(dataset, scene, side), _words(scene)
+
+
+def legend(*, crowds: bool) -> list[tuple[str, str, bool]]:
+    """What the colors mean: words, the color as CSS writes it, and whether the line is dashed.
+
+    Args:
+        crowds: Whether any prediction lies in a crowd.
+    """
+    entries = [
+        (outcome.value, _COLORS[outcome], False) for outcome in Outcome if crowds or outcome is not Outcome.CROWD
+    ]
+    return [*entries, ("missed object", _MISSED, True), ("other ground truth", _TRUTH, True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,16 +130,20 @@ def _scene(found: Detections, truth: Truth) -> _Scene:
 
 def _title(dataset: DetectionDataset, scene: _Scene) -> str:
     name = PurePath(dataset.coco["images"][scene.found.image_id - 1]["file_name"]).name
+    return f"{name}: {_words(scene)}"
+
+
+def _words(scene: _Scene) -> str:
     counts = Counter(scene.judged.outcomes)
     objects = int((~scene.truth.crowd).sum())
     parts = [f"{counts[Outcome.RIGHT]} of {objects} found" if objects else "no object"]
     parts += [f"{counts[outcome]} {outcome.value}" for outcome in _FAULTS if counts[outcome]]
     if not scene.reached:
         parts[0] = f"scores below {_LEAST_SCORE:g}, best {len(scene.found.boxes)}: {parts[0]}"
-    return f"{name}: {', '.join(parts)}"
+    return ", ".join(parts)
 
 
-def _drawn(dataset: DetectionDataset, scene: _Scene) -> Image.Image:
+def _drawn(dataset: DetectionDataset, scene: _Scene, side: int) -> Image.Image:
     found, truth, judged = scene.found, scene.truth, scene.judged
     missed = [number in judged.missed for number in range(len(truth.boxes))]
     names = dataset.categories
@@ -125,4 +157,4 @@ def _drawn(dataset: DetectionDataset, scene: _Scene) -> Image.Image:
     ]
     boxes = [*found.boxes.tolist(), *truth.boxes.tolist()]
     dashed = [False] * len(found.boxes) + [True] * len(missed)
-    return draw_boxes(dataset.image(found.image_id - 1), boxes, texts, colors, dashed=dashed, side=_SIDE)
+    return draw_boxes(dataset.image(found.image_id - 1), boxes, texts, colors, dashed=dashed, side=side)

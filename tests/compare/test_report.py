@@ -104,7 +104,7 @@ def test_only_ap_is_not_descriptive(tmp_path: Path) -> None:
         ("failures", ["No run finished: siou.", "0 of 5, 5 failed"]),
         ("dropped", ["l1 was dropped after 2 seeds", "2 of 5, dropped"]),
         ("one run each", ["One run each", "these same models on new images"]),
-        ("unequal", ["vary so differently", "cost 1.2 runs"]),
+        ("unequal", ["vary so differently", "cost as much as 1.2 runs"]),
         ("identical", ["identical at every seed", "None is ruled out"]),
         ("selection", ["Selection, not confirmation", "72 validation images", "97.2 %", "number 2"]),
     ],
@@ -130,7 +130,7 @@ def test_one_run_each_has_no_training_interval(tmp_path: Path) -> None:
 def test_an_arm_without_runs_has_no_numbers(tmp_path: Path) -> None:
     """An arm of which no run finished has dashes in the place of numbers."""
     page = written(with_failures(), tmp_path)
-    row = re.search(r"<tr>\s*<th[^>]*><span[^>]*></span>siou</th>(.*?)</tr>", page, re.DOTALL)
+    row = re.search(r"<tr>\s*<th[^>]*><span[^>]*>siou</span></th>(.*?)</tr>", page, re.DOTALL)
     assert row
     assert re.findall(r"<td>(.*?)</td>", row[1])[2:7] == [DASH] * 5
 

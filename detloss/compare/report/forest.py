@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from statistics import median
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -20,8 +21,8 @@ _LINE, _TOP, _BOTTOM, _SIDE = 15, 24, 44, 8
 """Heights of a further line of text in a row, of what is above and below the rows; room at the sides."""
 _MANY = 6
 """With more rows than these, rows are lower: all are to be seen at once."""
-_REACH = 1.2
-"""Bars of arms that cannot be best are cut off this far beyond the others, in lengths of the others' range."""
+_REACH = 3.0
+"""Arms that cannot be best are cut off this far out, in medians of how far the arms lie out."""
 
 
 def forest(comparison: Comparison, styles: Mapping[str, ArmStyle], width: int) -> Markup:
@@ -50,6 +51,7 @@ def forest(comparison: Comparison, styles: Mapping[str, ArmStyle], width: int) -
             line = label + (_LINE if wraps else 0)
             axes.text(_SIDE if wraps else width - _SIDE, line, text, ha="left" if wraps else "right")
             bar, dots = (line + 14, line + 26) if roomy else (line + 10, line + 19)
+            _lane(axes, comparison.question.margin, scale, (line + 4, dots + 6))
             _bars(axes, difference, styles[difference.arm].color, scale, bar)
             shown = [scale.place(value) for value in difference.by_seed.values() if scale.holds(value)]
             axes.plot(
@@ -94,31 +96,31 @@ def _decides(difference: Difference) -> Interval | None:
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:
-    """Which differences are shown: all of what may be best, and of the others what lies near."""
+    """Which differences are shown: those of what may be best, and of the others what does not lie far out."""
     margin = comparison.question.margin
     best = {arm.label for arm in comparison.arms if arm.may_be_best}
-
-    def ends(differences: Sequence[Difference]) -> list[float]:
-        intervals = [one for each in differences for one in (each.training, each.full or each.images) if one]
-        seeds = [
-            value for each in differences for value in (each.estimate, *each.by_seed.values()) if value is not None
-        ]
-        return [end for one in intervals for end in (one.low, one.high)] + seeds
-
-    core = [*ends([each for each in comparison.differences if each.arm in best]), -1.5 * margin, 1.5 * margin]
-    reach = _REACH * max(max(core) - min(core), 1e-3)
-    found = [*ends(comparison.differences), *core]
-    low, high = max(min(found), min(core) - reach), min(max(found), max(core) + reach)
+    ends = {each.arm: _ends(each) for each in comparison.differences if each.estimate is not None}
+    usual = _REACH * median(max(map(abs, values)) for values in ends.values())
+    core = [end for arm, values in ends.items() if arm in best for end in values] + [-1.5 * margin, 1.5 * margin]
+    found = [*core, *(min(max(end, -usual), usual) for values in ends.values() for end in values)]
+    low, high = min(found), max(found)
     return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
+def _ends(difference: Difference) -> list[float]:
+    """All that is drawn of one arm."""
+    intervals = [one for one in (difference.training, _decides(difference)) if one]
+    values = [
+        difference.estimate,
+        *difference.by_seed.values(),
+        *(end for one in intervals for end in (one.low, one.high)),
+    ]
+    return [value for value in values if value is not None]
+
+
 def _ground(axes: Axes, comparison: Comparison, scale: _Scale, base: float) -> None:
-    """Zero, the margin and the axis."""
+    """The axis, and which side is better."""
     question, zero = comparison.question, scale.place(0)
-    axes.fill_between(
-        [scale.place(-question.margin), scale.place(question.margin)], _TOP, base, color=BAND, linewidth=0
-    )
-    axes.plot([zero, zero], [_TOP, base], color=INK, linewidth=1)
     axes.plot([scale.left, scale.right], [base, base], color=MUTED, linewidth=0.8)
     width, reference = scale.right + scale.left, short(question.reference, 18)
     for text, x, side, room in (
@@ -136,6 +138,12 @@ def _ground(axes: Axes, comparison: Comparison, scale: _Scale, base: float) -> N
         axes.text(x, base + 16, signed(tick, digits), color=MUTED, size=11, ha=side)
     title = f"difference in {question.metric} to {short(question.reference)}"
     axes.text(width / 2, base + 34, title, color=MUTED, ha="center")
+
+
+def _lane(axes: Axes, margin: float, scale: _Scale, heights: tuple[float, float]) -> None:
+    """Zero and the margin, where the bars of one arm are: no line strikes a text through."""
+    axes.fill_between([scale.place(-margin), scale.place(margin)], *heights, color=BAND, linewidth=0)
+    axes.plot([scale.place(0)] * 2, heights, color=INK, linewidth=1)
 
 
 def _bars(axes: Axes, difference: Difference, color: str, scale: _Scale, y: float) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from detloss.compare.report import numbers, tables
+from detloss.compare.report.drawn_pairs import draw_pairs
 from detloss.compare.report.forest import forest
 from detloss.compare.report.profiles import epochs, thresholds
 from detloss.compare.report.svg import arm_styles
 from detloss.compare.result import ArmResult, Comparison
 from detloss.training.folder import write_text
+from detloss.training.predictions_image import legend
 
 REPORT = "report.html"
 _NARROW, _WIDE = 358, 580
@@ -49,6 +51,8 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
             overview=tables.overview(comparison),
             errors=tables.errors(comparison),
             classes=tables.classes(comparison),
+            gallery=draw_pairs(comparison, folder),
+            legend=legend(crowds=False),
         ),
     )  # fmt: skip
     return path
