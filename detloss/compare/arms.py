@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from detloss.calibration import Calibration, calibrate
@@ -34,13 +35,17 @@ class Arm:
     gradient_ratio: float | None
     """Gradient at this weight over that of torchvision's own loss; None where no object was matched."""
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Of its config: the same in every comparison that this arm is a part of."""
         # Without defaults: an option that a later version of detloss adds changes no hash.
         plain = self.config.model_dump(mode="json", exclude_defaults=True)
         plain.get("train", {}).pop("seed", None)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+    def __hash__(self) -> int:
+        """By label and hash: a config holds mappings."""
+        return hash((self.label, self.hash))
 
     @property
     def folder(self) -> str:

@@ -76,8 +76,7 @@ class Plan:
         """Most runs at once; None is no limit."""
         if self.config.jobs is not None or not isinstance(self.config.engine, LocalEngine):
             return self.config.jobs
-        gpus = _gpus(self.arms[0].config)
-        return gpus or min(cores(), len(self.arms))
+        return gpus(self.arms[0].config) or min(cores(), len(self.arms))
 
 
 def default_comparison() -> str:
@@ -213,6 +212,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus(config: TrainConfig) -> int:
+    """GPUs of this machine that a config trains on."""
+    if config.train.accelerator == "cpu":
+        return 0
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
 def _read(source: Path | Mapping[str, Any] | CompareConfig | None) -> Document:
     if isinstance(source, Path):
         document = read_document(source)
@@ -244,12 +250,5 @@ def _threads(config: CompareConfig, base: TrainConfig, arms: int) -> int | None:
         case SlurmEngine() | RayEngine() as engine:
             return None if engine.gpus else max(1, int(engine.cpus))
         case LocalEngine():
-            return None if _gpus(base) else max(1, cores() // (config.jobs or min(cores(), arms)))
+            return None if gpus(base) else max(1, cores() // (config.jobs or min(cores(), arms)))
     return 1
-
-
-def _gpus(config: TrainConfig) -> int:
-    """GPUs of this machine that a config trains on."""
-    if config.train.accelerator == "cpu":
-        return 0
-    return torch.cuda.device_count() or int(torch.backends.mps.is_available())

@@ -44,6 +44,8 @@ LOGGERS = ("csv", "mlflow", "tensorboard", "wandb")
 _PARTS = "*.part.*"
 """The files that `write_whole` writes before it puts them in their places."""
 _LOCK = ".lock"
+IN_USE = "Another process is training into"
+"""With these words a run ends whose folder another process has."""
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 """Some network drives have no locks: nothing is locked there."""
 
@@ -112,9 +114,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise ConfigError(
-            f"Another process is training into {folder}. Wait until it has ended, or choose another output folder."
-        ) from None
+        raise ConfigError(f"{IN_USE} {folder}. Wait until it has ended, or choose another output folder.") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -124,6 +124,21 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # Windows removes it on release
             file.unlink()
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is training into a folder."""
+    if not (folder / _LOCK).exists():
+        return False
+    lock = FileLock(folder / _LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
 
 
 def check_places(folder: Path) -> None:

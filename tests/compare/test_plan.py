@@ -5,6 +5,7 @@ import yaml
 from runs import TINY
 
 from detloss import ConfigError
+from detloss.compare.estimate import estimate
 from detloss.compare.plan import CONFIG, Plan, load_compare, make_plan, read_plan, with_more, write_plan
 
 
@@ -144,3 +145,17 @@ def test_test_data_are_judged_on_where_there_are_some():
     """With a test split in the data, it is what the runs are judged on, unless val is asked for."""
     data = ["data.shapes.test=3"]
     assert (plan(overrides=data).split, plan(overrides=data, split="val").split) == ("test", "val")
+
+
+def test_what_it_will_take_is_estimated():
+    """Time and disk space come from timed steps; twice the epochs take longer, more jobs less; nothing is written."""
+    short = plan(jobs=1, seeds=3)
+    before = estimate(short)
+    assert before.runs == 6
+    assert before.images == 3
+    assert before.seconds == pytest.approx(6 * before.seconds_a_run)
+    assert before.seconds_a_run > 12 * before.seconds_a_step > 0
+    weights = 4 * 514_000  # bytes of `tiny`
+    assert before.disk_bytes == pytest.approx(6 * 3 * weights, rel=0.05)
+    assert estimate(plan(jobs=4, seeds=3)).seconds < before.seconds
+    assert not short.folder.exists()

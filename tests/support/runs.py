@@ -108,7 +108,8 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
     assert metrics(first) == metrics(second)
-    for name in ("curves.png", "predictions-val.json", "predictions.png", "config.yaml"):
+    drawn = yaml.safe_load((first / "config.yaml").read_text())["train"]["pictures"]
+    for name in ("curves.png", "predictions-val.json", "config.yaml", *["predictions.png"] * bool(drawn)):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     # A part of a run may have been made with another number of workers, say.
     made_with = [json.loads((each / "provenance.json").read_text()) | {"earlier": []} for each in (first, second)]

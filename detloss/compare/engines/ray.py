@@ -1,0 +1,99 @@
+"""Runs as tasks of a Ray cluster, on one machine or many."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detloss.compare.compare_config import RayEngine
+from detloss.compare.engines import KILLED, tied
+from detloss.errors import DetlossError
+
+_BETWEEN = 1.0
+"""Seconds between two looks whether the cluster is there."""
+
+
+class RayJobs:
+    """Submits tasks to a cluster, or to Ray started on this machine.
+
+    Args:
+        settings: Address, cores and GPUs of a task.
+
+    Raises:
+        ImportError: ray is not installed.
+        DetlossError: the cluster cannot be reached.
+    """
+
+    def __init__(self, settings: RayEngine) -> None:
+        import ray  # noqa: PLC0415 - an extra
+
+        try:
+            ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise DetlossError(
+                f"Ray cannot be reached at {settings.address}: {str(error).splitlines()[0]} Fix: start it with\n"
+                "  ray start --head"
+            ) from error
+        self._ray, self._looked = ray, 0.0
+        self.address = str(ray.get_runtime_context().gcs_address)
+        self._task = ray.remote(tied.run).options(
+            num_cpus=settings.cpus, num_gpus=settings.gpus, resources=settings.resources, max_retries=0
+        )
+
+    def submit(self, command: Sequence[str], log: Path) -> RayJob:
+        """Submit a task."""
+        self.check()
+        return RayJob(self, self._ray, self._task.remote(list(command), log))
+
+    def attach(self, log: Path) -> None:
+        """No task outlives the process that submitted it by more than its training run."""
+
+    def check(self) -> None:
+        """Look from time to time whether the cluster is there: Ray itself would wait for it, and then end this process.
+
+        Raises:
+            DetlossError: it is not.
+        """
+        if time.monotonic() < self._looked + _BETWEEN:
+            return
+        self._looked = time.monotonic()
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise DetlossError(
+                f"Ray at {self.address} has ended. The checkpoints of all runs are kept. Fix: start it again."
+            ) from error
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._ray.shutdown()
+
+
+class RayJob:
+    """A task of Ray's."""
+
+    def __init__(self, jobs: RayJobs, ray: Any, reference: Any) -> None:
+        self._jobs, self._ray, self._reference = jobs, ray, reference
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        self._jobs.check()
+        return bool(self._ray.wait([self._reference], timeout=0, fetch_local=False)[0])
+
+    def result(self) -> int:
+        """Wait for its end, and return the command's exit code."""
+        try:
+            return int(self._ray.get(self._reference))
+        except self._ray.exceptions.RayError:
+            return KILLED
+
+    def cancel(self) -> None:
+        """End the worker: its child process then ends as well, and checkpoints first."""
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.cancel(self._reference, force=True)

@@ -1,0 +1,95 @@
+"""What has become of a run, read from its folder alone: no engine and no driver keeps anything that matters."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from detloss.compare.plan import Run
+from detloss.text import one_line
+from detloss.training.folder import PREDICTIONS, is_locked, is_whole, plain_config, write_text
+
+State = Literal["waiting", "running", "interrupted", "finished", "failed"]
+"""``waiting``: not begun, or not up to its first checkpoint; ``running``: some process trains it at this moment."""
+SETTLED = ("finished", "failed")
+LOG = "log.txt"
+"""What the run's processes printed."""
+FAILED = "failed.json"
+"""Why a run failed, beside its config."""
+DROPPED = "dropped.json"
+"""After how many seeds the race dropped an arm, in the arm's folder."""
+
+
+def state_of(run: Run, split: str) -> State:
+    """What has become of a run whose predictions in `split` are wanted."""
+    folder = run.folder
+    if final_numbers(run) and _has_predictions(folder, split):
+        return "finished"
+    if is_locked(folder):
+        return "running"
+    if (folder / FAILED).exists():
+        return "failed"
+    return "interrupted" if (folder / "last.ckpt").exists() else "waiting"
+
+
+def final_numbers(run: Run) -> dict[str, Any]:
+    """What a finished run's metrics.json holds; nothing before."""
+    found = _read(run.folder / "metrics.json")
+    return found if isinstance(found, dict) else {}
+
+
+def final_ap(run: Run, split: str) -> float:
+    """The AP that a run is judged on; NaN where it has none."""
+    numbers = final_numbers(run).get("test" if split == "test" else "last", {})
+    return float(numbers.get("AP", math.nan))
+
+
+def prepare(run: Run) -> None:
+    """Make the run's folder with its config, so that one command begins it and goes on with it."""
+    if not (run.folder / "config.yaml").exists():
+        plain = plain_config(run.config, run.folder)
+        write_text(run.folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def write_failure(run: Run, reason: str, code: int) -> None:
+    """Note that a run failed, and why: it is not started again."""
+    write_text(run.folder / FAILED, json.dumps({"reason": reason, "exit": code}) + "\n")
+
+
+def reason_in(log: Path) -> str:
+    """Why a run ended, in its own words: its last error message, else the last line that it printed."""
+    lines = tail(log, 4000).strip().splitlines() or ["it printed nothing"]
+    errors = [number for number, line in enumerate(lines) if "Error: " in line]
+    return one_line("\n".join(lines[errors[-1] if errors else -1 :]).removeprefix("Error: "), 200)
+
+
+def tail(log: Path, size: int) -> str:
+    """The last `size` bytes of a text file; nothing where there is none."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - size))
+        return file.read().decode(errors="replace")
+
+
+def dropped_after(folder: Path) -> int | None:
+    """Seeds after which the race dropped the arm of this folder; None where it did not."""
+    found = _read(folder / DROPPED)
+    return int(found["after"]) if isinstance(found, Mapping) else None
+
+
+def _has_predictions(folder: Path, split: str) -> bool:
+    file = folder / PREDICTIONS[split]
+    return is_whole(file) or file.with_suffix(".json.gz").exists()
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
