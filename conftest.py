@@ -22,6 +22,7 @@ SHARED = {
     "finished": "finished",
     "fresh_environment": "environment",
     "trained_run": "trained_run",
+    "two_runs": "two_runs",
     "ward": "ward",
     "whole": "whole",
 }

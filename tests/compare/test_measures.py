@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from made_runs import blurred, truth
-from runs import config_file
 
 from detloss.compare.measures import common_ious, measure, qualities, replicates
-from detloss.training import ShapesDataset, train
 from detloss.training.coco_numbers import matched
-from detloss.training.settings import ShapesConfig
 
 TWO = {
     "images": [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "2.png"}],
@@ -143,17 +137,3 @@ def test_jackknife_above_5000_images():
     assert how == "jackknife over 100 random groups of the images"
     assert len(table) == 100
     assert table.mean() == pytest.approx(0.5, abs=0.01)
-
-
-@pytest.mark.slow
-def test_numbers_are_those_of_the_run(tmp_path: Path):
-    """What a run wrote into metrics.json is exactly what its written predictions give."""
-    folder = train(
-        config_file(tmp_path, train={"epochs": 1, "lr": 0.01}), output=tmp_path / "run", progress="off"
-    ).folder
-    results = json.loads((folder / "predictions-val.json").read_text())
-    assert results
-    found = measure(ShapesDataset(ShapesConfig(train=12, val=3, size=64), "val").coco, rows_of(results))
-    written = json.loads((folder / "metrics.json").read_text())["last"]
-    assert {key: written[key] for key in found.metrics} == found.metrics
-    assert {f"AP/{name}": value for name, value in found.classes.items()}.items() <= written.items()
