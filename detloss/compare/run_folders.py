@@ -25,6 +25,7 @@ from detloss.compare.run_records import (
     read_outcome,
     short_labels,
 )
+from detloss.compare.states import dropped_after
 from detloss.config import check_spec
 from detloss.config.files import expanded, read_document
 from detloss.errors import ConfigError, DetlossError
@@ -39,9 +40,6 @@ _FREE = {"train.seed", "train.devices", "train.threads", "train.accelerator", "d
     f"train.{key}" for key in ("pictures", "loggers", "log_every", "checkpoint_every")
 }
 """Keys that may differ besides the losses: where a run is computed, what it shows, how often it can be resumed."""
-
-_DROPPED = "dropped.json"
-"""In an arm's folder: after how many seeds the race dropped it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def read_planned(plan: Plan) -> Records:
             arm.weight,
             arm.hash,
             arm.gradient_ratio,
-            (read_json(plan.folder / "runs" / arm.folder / _DROPPED) or {}).get("after"),
+            dropped_after(plan.folder / "runs" / arm.folder),
         )
         for arm in plan.arms
     }
