@@ -78,6 +78,7 @@ def analyze(
         grid.parts,
         images=len(records.truth["images"]),
         reference=first,
+        dropped=[place for place, arm in enumerate(records.arms) if arm.dropped_after],
         margin=margin,
         alpha=level,
         next_alpha=following,
@@ -133,7 +134,7 @@ def _looks(known: Sequence[Look], grid: Grid, alpha: float) -> tuple[tuple[Look,
     counts = [(look.seeds, look.arms) for look in known]
     new = present not in counts  # the same runs analyzed again are no new look
     counts = [*counts, present] if new else counts[: counts.index(present) + 1]
-    level, following = look_level(counts, alpha), look_level([*counts, (present[0] + 1, present[1])], alpha)
+    level, following = look_level(counts, alpha), look_level([*counts, (2 * present[0], present[1])], alpha)
     look = Look(seeds=present[0], arms=present[1], alpha=level)
     return (*known, look) if new else tuple(known), level, following
 

@@ -128,6 +128,18 @@ def test_an_arm_that_scatters_more() -> None:
     assert not of([0.0, 0.0, 0.0], seeds=8).noise.unequal
 
 
+def test_an_arm_that_the_race_dropped() -> None:
+    """The race picks the moment at which an arm looks bad, so the arm's interval is wider than with so few seeds."""
+    y, replicates = simulated([0.0, 0.0, 0.0], seeds=5)
+    y[2:, 2], replicates[:, 2:, 2] = np.nan, np.nan
+    plain, dropped = infer(y, replicates, images=IMAGES), infer(y, replicates, images=IMAGES, dropped=[2])
+    assert dropped.contrasts[0] == plain.contrasts[0]
+    assert plain.contrasts[1].full is not None
+    assert dropped.contrasts[1].full is not None
+    assert dropped.contrasts[1].full.low < plain.contrasts[1].full.low
+    assert dropped.contrasts[1].full.high > plain.contrasts[1].full.high
+
+
 def test_forecast() -> None:
     """What is open says what would decide, and where the images are the limit that no seeds would."""
     _, replicates = simulated([0.0, 0.0], seeds=3)

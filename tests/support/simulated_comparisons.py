@@ -10,6 +10,7 @@ the images themselves, which random halves only estimate.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -41,6 +42,16 @@ CORRELATIONS = (0.0, 0.1, 0.5, 0.9)
 SEEDS = (3, 5, 8)
 ARMS = (2, 3, 5)
 CHUNK = 500
+
+LOOKS: tuple[tuple[tuple[int, int], ...], ...] = (
+    ((5, 2),),
+    ((3, 2), (5, 2), (8, 2)),
+    ((3, 3), (5, 3), (8, 3)),
+    ((5, 3), (8, 3), (12, 3)),
+    ((5, 2), (5, 4)),
+    ((3, 3), (5, 5)),
+)
+"""Seeds and arms of each look."""
 
 
 class Runs(NamedTuple):
@@ -103,14 +114,14 @@ def _level(arms: int, df: float, alpha: float) -> float:
     return level_of_each(between, df, alpha, sides=2)
 
 
-def half_widths(pairs: Pairs, alpha: float) -> Array:
+def half_widths(pairs: Pairs, alpha: float, divided: Array | float = 1.0) -> Array:
     """Half the width of each simultaneous interval to arm 0, with levels interpolated between degrees of freedom."""
     df, arms = pairs.df[:, 1:, 0], pairs.df.shape[-1]
     known = np.array([1e6, 60.0, 20.0, 10.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.0])
     levels = np.array([_level(arms, each, alpha) for each in known])
     common = 1 / (1 / df).mean(1)
     level = np.interp(1 / common, 1 / known, levels)[:, None]
-    return critical(level, df, sides=2) * np.sqrt(pairs.variance[:, 1:, 0])
+    return critical(level / divided, df, sides=2) * np.sqrt(pairs.variance[:, 1:, 0])
 
 
 class Coverage(NamedTuple):
@@ -147,39 +158,73 @@ def coverage(
 
 
 def false_wins(
-    looks: Sequence[int], arms: int, correlation: float, *, spend: bool, image_sd: float = IMAGE_SD, replicates: int
+    looks: Sequence[tuple[int, int]], correlation: float, *, spend: bool, image_sd: float = IMAGE_SD, replicates: int
 ) -> tuple[float, float]:
-    """Share of comparisons of equal arms with any difference at any look, and with any arm called better."""
+    """Share of comparisons of equal arms with any difference at any look, and with any arm called better.
+
+    Args:
+        looks: Seeds and arms of each.
+        correlation: Of runs that share a seed.
+        spend: Whether looks have the levels of `look_level`, or 0.05 each.
+        image_sd: As in `simulate`.
+        replicates: How many comparisons.
+    """
     rng = np.random.default_rng(7)
-    levels = [look_level([(seeds, arms) for seeds in looks[: n + 1]]) if spend else 0.05 for n in range(len(looks))]
-    either = better = 0
+    levels = [look_level(looks[: n + 1]) if spend else 0.05 for n in range(len(looks))]
+    wins = np.zeros(2)
     for _ in range(0, replicates, CHUNK):
-        runs = simulate(rng, CHUNK, (max(looks), arms), correlation, image_sd)
-        wins = np.zeros((2, CHUNK), bool)
-        for seeds, level in zip(looks, levels, strict=True):
-            part = Runs(runs.y[:, :seeds], runs.covariance[:, :seeds, :, :seeds], runs.on_images, runs.of_models)
+        runs = simulate(rng, CHUNK, looks[-1], correlation, image_sd)
+        won = np.zeros((2, CHUNK), bool)
+        for (seeds, arms), level in zip(looks, levels, strict=True):
+            part = Runs(
+                runs.y[:, :seeds, :arms],
+                runs.covariance[:, :seeds, :arms, :seeds, :arms],
+                runs.on_images[:, :arms],
+                runs.of_models[:, :arms],
+            )
             full = answers(part, images=IMAGES if image_sd else 10**6).full
             difference, half = full.difference[:, 1:, 0], half_widths(full, level)
-            wins |= np.stack([(np.abs(difference) > half).any(1), (difference > half).any(1)])
-        either, better = either + wins[0].sum(), better + wins[1].sum()
-    return either / replicates, better / replicates
+            won |= np.stack([(np.abs(difference) > half).any(1), (difference > half).any(1)])
+        wins += won.sum(1)
+    either, better = (wins / replicates).tolist()
+    return either, better
 
 
-def race(lead: float, *, arms: int = 6, blocks: int = 2, replicates: int = 2_000) -> tuple[float, float]:
-    """How often the race drops the best arm, and the share of the others that it drops, after 2 to `blocks` seeds."""
+def race(lead: float, *, arms: int = 6, replicates: int = 2_000) -> tuple[float, float]:
+    """How often the race drops the best arm after two seeds, and the share of the others that it drops."""
     rng = np.random.default_rng(3)
-    best = 0
-    others = 0
+    best = others = 0
     for _ in range(replicates):
-        y = SD * rng.standard_normal((blocks, arms))
+        y = SD * rng.standard_normal((2, arms))
         y[:, -1] += lead
-        gone: set[int] = set()
-        for seeds in range(2, blocks + 1):
-            y[seeds - 1 :, list(gone)] = np.nan
-            gone |= {*droppable(y[:seeds])}
+        gone = droppable(y)
         best += arms - 1 in gone
-        others += len(gone - {arms - 1})
+        others += len({*gone} - {arms - 1})
     return best / replicates, others / replicates / (arms - 2)  # the reference is never dropped
+
+
+def after_race(seeds: int, arms: int, correlation: float, *, replicates: int) -> tuple[float, float, float]:
+    """Where the race, after two seeds, may drop arms that are equal: how often it does, and how often intervals hold.
+
+    Returns:
+        The share of comparisons with an arm dropped, and in which all intervals hold: plain ones, and with half the
+        error probability for arms that were dropped, as `infer` gives them. All on these images.
+    """
+    rng = np.random.default_rng(5)
+    gone = np.zeros((replicates, arms), bool)
+    found = []
+    for each in gone:
+        y = SD * np.sqrt(correlation) * rng.standard_normal((seeds, 1))
+        y = y + SD * np.sqrt(1 - correlation) * rng.standard_normal((seeds, arms))
+        each[[*droppable(y[:2])]] = True
+        y[2:, each] = np.nan
+        found.append(training_pairs(fit_blocks(y)))
+    pairs = Pairs(*(np.stack(column) for column in zip(*map(dataclasses.astuple, found), strict=True)))
+    error = np.abs(pairs.difference[:, 1:, 0])
+    plain, halved = (
+        float((error <= half_widths(pairs, 0.05, divided)).all(1).mean()) for divided in (1.0, 1.0 + gone[:, 1:])
+    )
+    return float(gone.any(1).mean()), plain, halved
 
 
 def tables(replicates: int) -> Iterator[str]:
@@ -196,27 +241,30 @@ def tables(replicates: int) -> Iterator[str]:
                     f"| {found.images:.3f} | {found.full:.3f} | {found.half_width:.4f} |"
                 )
     yield ""
-    yield "| looks at seeds | arms | correlation of seeds | image noise | 0.05 each | spent | spent, called better |"
-    yield "|---|---|---|---|---|---|---|"
-    for looks in ((5,), (3, 5, 8), (5, 8, 12)):
-        for arms in (2, 3):
-            for correlation in (0.0, 0.5):
-                for image_sd in (0.0, IMAGE_SD):
-                    each, _ = false_wins(
-                        looks, arms, correlation, spend=False, image_sd=image_sd, replicates=replicates
-                    )
-                    spent = false_wins(looks, arms, correlation, spend=True, image_sd=image_sd, replicates=replicates)
-                    yield (
-                        f"| {', '.join(map(str, looks))} | {arms} | {correlation} | {'yes' if image_sd else 'no'} "
-                        f"| {each:.3f} | {spent[0]:.3f} | {spent[1]:.3f} |"
-                    )
+    yield "| looks | correlation of seeds | image noise | 0.05 each | spent | spent, called better |"
+    yield "|---|---|---|---|---|---|"
+    for looks in LOOKS:
+        for correlation in (0.0, 0.5):
+            for image_sd in (0.0, IMAGE_SD):
+                each, _ = false_wins(looks, correlation, spend=False, image_sd=image_sd, replicates=replicates)
+                spent = false_wins(looks, correlation, spend=True, image_sd=image_sd, replicates=replicates)
+                yield (
+                    f"| {', '.join(f'{seeds} x {arms}' for seeds, arms in looks)} | {correlation} "
+                    f"| {'yes' if image_sd else 'no'} | {each:.3f} | {spent[0]:.3f} | {spent[1]:.3f} |"
+                )
     yield ""
-    yield "| true lead | seeds | the best is dropped | others dropped |"
-    yield "|---|---|---|---|"
+    yield "| true lead | the best is dropped | others dropped |"
+    yield "|---|---|---|"
     for lead in (0.0, 0.005, 0.01, 0.02):
-        for blocks in (2, 5):
-            best, others = race(lead, blocks=blocks, replicates=replicates)
-            yield f"| {lead} | {blocks} | {best:.3f} | {others:.2f} |"
+        best, others = race(lead, replicates=replicates)
+        yield f"| {lead} | {best:.3f} | {others:.2f} |"
+    yield ""
+    yield "| seeds | arms | correlation of seeds | an arm is dropped | intervals hold | with half the error for it |"
+    yield "|---|---|---|---|---|---|"
+    for seeds in SEEDS:
+        for correlation in (0.0, 0.5):
+            dropped, plain, halved = after_race(seeds, 4, correlation, replicates=max(replicates // 4, 100))
+            yield f"| {seeds} | 4 | {correlation} | {dropped:.2f} | {plain:.3f} | {halved:.3f} |"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,7 @@ def infer(
     *,
     images: int,
     reference: int = 0,
+    dropped: Collection[int] = (),
     margin: float = 0.005,
     alpha: float = 0.05,
     next_alpha: float | None = None,
@@ -81,6 +83,8 @@ def infer(
             `(replicates, seeds, arms)`; or what `grouped_jackknife` gives.
         images: Images that the runs were tested on.
         reference: Column of the arm that all others are compared with.
+        dropped: Columns that the race dropped. Such an arm looked bad just then, and could have been judged at the end
+            instead: its interval has half the error probability, as one of two looks.
         margin: Differences up to this one make no difference in practice.
         alpha: Probability of a false interval of this look, all differences together.
         next_alpha: The same for the look after this one, which the forecast is for; half of `alpha` by default.
@@ -96,7 +100,8 @@ def infer(
     contrasts |= {arm: Contrast(arm, 0.0, verdict="identical") for arm in same}
     if found and kept[0] == reference:
         level = alpha / 2 if next_alpha is None else next_alpha
-        contrasts |= dict(zip(kept[1:], _contrasts(found, kept, margin, alpha, level), strict=True))
+        divided = np.array([2.0 if arm in dropped else 1.0 for arm in kept[1:]])
+        contrasts |= dict(zip(kept[1:], _contrasts(found, kept, divided, margin, (alpha, level)), strict=True))
     stay, best, loss = _choice(found, alpha)
     return Inference(
         tuple(contrasts.values()),
@@ -157,13 +162,15 @@ def _estimate(y: Array, replicates: Array, images: int) -> _Estimates:
 
 
 def _pair_by_pair(y: Array, pooled: Pairs) -> Pairs:
-    """Variances of each pair of arms from its own runs alone."""
-    variance, df = np.zeros_like(pooled.variance), np.ones_like(pooled.df)
+    """Variances of each pair of arms from its differences at shared seeds alone: Student's paired t, exact for any."""
+    variance, df = pooled.variance.copy(), pooled.df.copy()
     for first, second in zip(*np.triu_indices(y.shape[1], 1), strict=True):
-        two = y[:, [first, second]]
-        own = training_pairs(fit_blocks(two[np.isfinite(two).any(1)]))
-        variance[[first, second], [second, first]] = own.variance[0, 1]
-        df[[first, second], [second, first]] = own.df[0, 1]
+        differences = y[:, first] - y[:, second]
+        differences = differences[np.isfinite(differences)]
+        if len(differences) > 1:
+            at = [first, second], [second, first]
+            variance[at] = differences.var(ddof=1) / len(differences)
+            df[at] = len(differences) - 1
     return Pairs(pooled.difference, variance, df)
 
 
@@ -172,27 +179,30 @@ def _level(pairs: Pairs, alpha: float, *, shared: bool) -> float:
     return level_of_each(correlation(pairs.variance, 0), df, alpha, sides=2, shared_variance=shared)
 
 
-def _intervals(pairs: Pairs, level: float) -> list[Interval]:
+def _intervals(pairs: Pairs, level: Array | float) -> list[Interval]:
     half = critical(level, pairs.df[1:, 0], sides=2) * np.sqrt(pairs.variance[1:, 0])
     return [Interval(low=d - h, high=d + h) for d, h in zip(pairs.difference[1:, 0], half, strict=True)]
 
 
-def _contrasts(found: _Estimates, kept: list[int], margin: float, alpha: float, next_alpha: float) -> list[Contrast]:
+def _contrasts(
+    found: _Estimates, kept: list[int], divided: Array, margin: float, alphas: tuple[float, float]
+) -> list[Contrast]:
+    alpha, next_alpha = alphas
     estimates = found.images.difference[1:, 0].tolist()
     images = _intervals(found.images, _level(found.images, alpha, shared=False))
     if found.training is None or found.full is None:
         rows = zip(kept[1:], estimates, images, strict=True)
         return [Contrast(arm, estimate, images=interval) for arm, estimate, interval in rows]
     shared = not found.unequal
-    training = _intervals(found.training, _level(found.training, alpha, shared=shared))
-    level = _level(found.full, alpha, shared=shared)
+    training = _intervals(found.training, _level(found.training, alpha, shared=shared) / divided)
+    level = _level(found.full, alpha, shared=shared) / divided
     full = _intervals(found.full, level)
     contrasts = []
     for place, estimate in enumerate(estimates, start=1):
         interval = full[place - 1]
         verdict = _verdict(interval, margin)
         spread = _spread(found, found.training, place)
-        further = level * next_alpha / alpha
+        further = float(level[place - 1]) * next_alpha / alpha
         undecided = verdict == "not decided"
         contrasts.append(
             Contrast(

@@ -85,7 +85,7 @@ def level_of_each(correlation: Array, df: float, alpha: float, *, sides: int, sh
     return float(sides * special.stdtr(df, -largest))
 
 
-def critical(level: float, df: Array | float, *, sides: int) -> Array:
+def critical(level: Array | float, df: Array | float, *, sides: int) -> Array:
     """Value that a t variable exceeds with probability `level`, in either direction if `sides` is 2."""
     return np.asarray(-special.stdtrit(df, level / sides))
 
