@@ -20,6 +20,7 @@ from detloss.compare.result import (
     RunMeasured,
     RunResult,
 )
+from detloss.compare.verdicts import sentences
 
 EFFECTS = {"smooth_l1": 0.0, "giou": 0.019, "ciou": 0.012}
 """What each loss adds to AP in these examples; the first one is the reference."""
@@ -112,7 +113,7 @@ def example(
             "versions": {"detloss": "0.1.0", "torch": "2.15.0", "torchvision": "0.29.0", "hotcoco": "1.3.0"},
             "sha256": {"annotations": "5f0c" * 16, "images": "c41a" * 16},
         },
-        "verdict": _verdict(differences, reference.label, images),
+        "verdict": (),
         "measured": Measured(
             analyzed="2026-11-30T12:00:00+00:00",
             runs=tuple(
@@ -126,7 +127,8 @@ def example(
             devices=("NVIDIA H200",),
         ),
     }
-    return Comparison.model_validate(shared | changes)
+    comparison = Comparison.model_validate(shared | changes)
+    return comparison if comparison.verdict else _changed(comparison)
 
 
 def with_failures() -> Comparison:
@@ -157,9 +159,7 @@ def with_failures() -> Comparison:
         image_share=None,
         verdict="not decided",
     )
-    return comparison.model_copy(
-        update={"arms": (*comparison.arms, arm), "differences": (*comparison.differences, unknown)}
-    )
+    return _changed(comparison, arms=(*comparison.arms, arm), differences=(*comparison.differences, unknown))
 
 
 def without_reference() -> Comparison:
@@ -167,13 +167,8 @@ def without_reference() -> Comparison:
     comparison = with_failures()
     lost, reference = comparison.arms[-1], comparison.arms[0].label
     unknown = [comparison.differences[-1].model_copy(update={"arm": arm.label}) for arm in comparison.arms[1:-1]]
-    return comparison.model_copy(
-        update={
-            "arms": (lost.model_copy(update={"label": reference}), *comparison.arms[1:-1]),
-            "differences": tuple(unknown),
-            "verdict": (f"Nothing can be compared: no run of the reference {reference} finished.",),
-        }
-    )
+    reference_lost = lost.model_copy(update={"label": reference})
+    return _changed(comparison, arms=(reference_lost, *comparison.arms[1:-1]), differences=tuple(unknown))
 
 
 def with_dropped() -> Comparison:
@@ -181,15 +176,28 @@ def with_dropped() -> Comparison:
     return example({**EFFECTS, "l1": -0.08}, dropped={"l1": 2})
 
 
+def interrupted() -> Comparison:
+    """Some runs are not done yet."""
+    comparison = example()
+    arms = [
+        arm.model_copy(
+            update={
+                "runs": tuple(
+                    RunResult(seed=run.seed, state="missing", folder=run.folder) if run.seed > last else run
+                    for run in arm.runs
+                )
+            }
+        )
+        for arm, last in zip(comparison.arms, (3, 3, 2), strict=True)
+    ]
+    return _changed(comparison, arms=tuple(arms))
+
+
 def one_run_each() -> Comparison:
     """One run of each arm: nothing is known about another training."""
     return example(
         seeds=1,
         noise=Noise(seed_sd=None, seed_correlation=None, runs_saved=None, image_sd=0.004),
-        verdict=(
-            "giou was +0.018 AP over smooth_l1 in one run each.",
-            "These two models would differ by -0.001 to +0.037 on new images like these 72 (95 %).",
-        ),
     )
 
 
@@ -214,20 +222,14 @@ def identical() -> Comparison:
         image_share=None,
         verdict="identical",
     )
-    return comparison.model_copy(
-        update={
-            "arms": (reference, twin),
-            "differences": (same,),
-            "verdict": ("l1 twin and smooth_l1 are identical: every run gave the same AP.",),
-        }
-    )
+    return _changed(comparison, arms=(reference, twin), differences=(same,))
 
 
 def selection() -> Comparison:
     """Judged on validation data, without a test split, at the second of two looks."""
     comparison = example(selection=True, looks=(Look(seeds=3, arms=3, alpha=0.022), Look(seeds=5, arms=3, alpha=0.028)))
     question = comparison.question.model_copy(update={"split": "val", "alpha_spent": 0.028})
-    return comparison.model_copy(update={"question": question})
+    return _changed(comparison, question=question)
 
 
 def many() -> Comparison:
@@ -257,6 +259,7 @@ CASES: Mapping[str, Callable[[], Comparison]] = {
     "failures": with_failures,
     "no reference": without_reference,
     "dropped": with_dropped,
+    "interrupted": interrupted,
     "one run each": one_run_each,
     "unequal": unequal,
     "identical": identical,
@@ -264,6 +267,12 @@ CASES: Mapping[str, Callable[[], Comparison]] = {
     "many": many,
     "hostile": hostile,
 }
+
+
+def _changed(comparison: Comparison, **changes: Any) -> Comparison:
+    """The same with other values, and with the sentences that follow."""
+    changed = comparison.model_copy(update=changes)
+    return changed.model_copy(update={"verdict": sentences(changed)})
 
 
 def _arm(
@@ -377,17 +386,3 @@ def _difference(arm: ArmResult, reference: ArmResult, image_sd: float) -> Differ
 
 def _around(estimate: float, half: float | None) -> Interval | None:
     return None if half is None else Interval(low=estimate - half, high=estimate + half)
-
-
-def _verdict(differences: tuple[Difference, ...], reference: str, images: int) -> tuple[str, ...]:
-    best = max(differences, key=lambda difference: difference.estimate)
-    wins = sum(value > 0 for value in best.by_seed.values())
-    first = f"{best.arm} was {best.estimate:+.3f} AP over {reference}, better in {wins} of {len(best.by_seed)} seeds."
-    if best.full is None or best.image_share is None:
-        return (first,)
-    together = f"(95 %, all {len(differences)} comparisons together)"
-    return (
-        first,
-        f"On new images like these {images} it would lie in {best.full.low:+.3f} to {best.full.high:+.3f} {together}.",
-        f"Of the remaining uncertainty {best.image_share:.0%} comes from having only {images} test images.",
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -43,7 +43,8 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
             question=comparison.question,
             differences={difference.arm: difference for difference in comparison.differences},
             styles=styles,
-            notes=list(_notes(comparison)),
+            flags=list(_flags(comparison)),
+            headline=_headline(comparison.verdict),
             minutes={arm.label: _minutes(comparison, arm) for arm in comparison.arms},
             forests=[forest(comparison, styles, width) for width in (_NARROW, _WIDE)] if known else [],
             thresholds=thresholds(comparison, styles),
@@ -71,28 +72,29 @@ def _environment() -> Environment:
     return environment
 
 
-def _notes(comparison: Comparison) -> Iterator[str]:
-    """What must be known before any number is believed."""
-    runs = [run for arm in comparison.arms for run in arm.runs]
+def _flags(comparison: Comparison) -> Iterator[str]:
+    """What a reader must know before any number, in a few words; the verdict has the sentences."""
     if comparison.selection:
-        yield (
-            "Selection, not confirmation: there is no test split, so these images may also have chosen settings. "
-            "Expect a smaller lead on new data."
-        )
+        yield "selection, not confirmation"
     if len(comparison.question.seeds) == 1:
-        yield "One run each: the interval holds for these very models. Nothing is known about training again."
-    failed = sum(run.state == "failed" for run in runs)
+        yield "one run each"
+    states = [run.state for arm in comparison.arms if arm.dropped_after is None for run in arm.runs]
+    failed = sum(run.state == "failed" for arm in comparison.arms for run in arm.runs)
     if failed:
-        yield f"{failed} of {len(runs)} runs failed. A failure is a result too; why is said below the table."
-    for arm in comparison.arms:
-        if arm.dropped_after is not None:
-            label = numbers.short(arm.label)
-            yield f"{label} was dropped after {arm.dropped_after} seeds: it could hardly be the best."
-    waiting = sum(run.state == "missing" for arm in comparison.arms if arm.dropped_after is None for run in arm.runs)
-    if waiting:
-        yield f"{waiting} of {len(runs)} runs are missing. Resume the comparison to add them."
+        yield f"{failed} {'run' if failed == 1 else 'runs'} failed"
+    if "missing" in states:
+        yield f"{states.count('missing')} of {len(states)} runs missing"
+    dropped = [numbers.short(arm.label) for arm in comparison.arms if arm.dropped_after is not None]
+    if dropped:
+        yield f"dropped early: {', '.join(dropped)}"
     if comparison.noise.unequal:
-        yield "The arms vary so differently that each one has an interval from its own runs, not a pooled one."
+        yield "unequal variances: an interval of its own for each arm"
+
+
+def _headline(verdict: Sequence[str]) -> tuple[str, str]:
+    """The first sentence, and what stands beside it."""
+    first, _, rest = verdict[0].partition(". ") if verdict else ("", "", "")
+    return (f"{first}." if rest else first), rest
 
 
 def _minutes(comparison: Comparison, arm: ArmResult) -> float | None:
