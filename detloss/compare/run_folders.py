@@ -21,7 +21,6 @@ from detloss.compare.run_records import (
     check_comparable,
     differing_heads,
     flat,
-    read_json,
     read_outcome,
     short_labels,
 )
@@ -32,8 +31,8 @@ from detloss.errors import ConfigError, DetlossError
 from detloss.text import one_line
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.data.sources import open_split
-from detloss.training.folder import config_of
-from detloss.training.provenance import digest
+from detloss.training.folder import PROVENANCE, config_of
+from detloss.training.provenance import digest, read_provenance
 from detloss.training.settings import TrainConfig, as_plain
 
 _FREE = {"train.seed", "train.devices", "train.threads", "train.accelerator", "data.workers"} | {
@@ -141,8 +140,9 @@ def _with_outcomes(records: Sequence[Record], config: TrainConfig, head: str, sp
 
 
 def _provenance_of(folder: Path) -> dict[str, Any]:
-    """What a run's ``provenance.json`` says; nothing where there is none, as in a folder of an older version."""
-    return read_json(folder / "provenance.json") or {}
+    """What a run was made with; nothing where that is lost, or was not written yet by an older version."""
+    found = read_provenance(folder / PROVENANCE)
+    return {} if found is None else found.model_dump()
 
 
 def _run(folder: Path) -> _Run:

@@ -139,13 +139,18 @@ def read_outcome(
     if found is None:
         failed = read_json(folder / "failed.json")
         return Failed(str(failed.get("reason", "unknown"))) if failed else None
-    lines = read_metrics(folder / "metrics.jsonl")
-    return Finished(
-        rows=_rows(found, folder, image_ids, category_ids),
-        curve=tuple((line["epoch"], float(line["val/AP"])) for line in lines if "val/AP" in line),
-        skipped_steps=max((line["train/skipped"] for line in lines if "train/skipped" in line), default=0),
-        **_taken(lines),
-    )
+    rows, lines = _rows(found, folder, image_ids, category_ids), read_metrics(folder / "metrics.jsonl")
+    try:
+        return Finished(
+            rows=rows,
+            curve=tuple((line["epoch"], float(line["val/AP"])) for line in lines if "val/AP" in line),
+            skipped_steps=max((int(line["train/skipped"]) for line in lines if "train/skipped" in line), default=0),
+            **_taken(lines),
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{folder / 'metrics.jsonl'} is damaged: {one_line(error)}. Fix: restore it, or leave out its run."
+        ) from None
 
 
 def read_predictions(folder: Path, split: Split) -> list[dict[str, Any]] | None:
@@ -217,7 +222,7 @@ def _rows(
             rows = [
                 (images[one["image_id"]], *one["bbox"], one["score"], labels[one["category_id"]]) for one in results
             ]
-            return np.asarray(rows, dtype=np.float64).reshape(-1, 7)
+            return np.asarray_chkfinite(rows, dtype=np.float64).reshape(-1, 7)
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{folder}: its predictions are no COCO results of boxes ({type(error).__name__}: {one_line(error)}). "
@@ -257,7 +262,7 @@ def _taken(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         for (earlier, before), (later, step) in itertools.pairwise(timed)
         if step > before
     ]
-    memory = [line["memory_mib"] for line in lines if line.get("memory_mib") is not None]
+    memory = [float(line["memory_mib"]) for line in lines if line.get("memory_mib") is not None]
     # The median: evaluations lie between some lines, and an interruption between two of a resumed run.
     a_step = median(seconds for seconds, _ in passed) if passed else None
     return {

@@ -74,7 +74,7 @@ def write_provenance(
         config=plain_config(settings, folder),
     )
     file = folder / PROVENANCE
-    before = _read(file) if (folder / "last.ckpt").exists() else None
+    before = read_provenance(file) if (folder / "last.ckpt").exists() else None
     parts = [*before.earlier, before.model_copy(update={"earlier": ()})] if before is not None else []
     earlier = tuple(part for number, part in enumerate(parts) if part not in (now, *parts[:number]))
     write_text(file, now.model_copy(update={"earlier": earlier}).model_dump_json(indent=2) + "\n")
@@ -87,6 +87,14 @@ def digest(settings: TrainConfig, name: str, data: DetectionDataset) -> SplitDig
         annotations=_sha256_as_json(data.coco) if split is None else sha256(Path(split.annotations)),
         images=_sha256_as_json([image["file_name"] for image in data.coco["images"]]),
     )
+
+
+def read_provenance(file: Path) -> Provenance | None:
+    """What a run was made with so far; None where that is lost or damaged, as it is derived again."""
+    try:
+        return Provenance.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _plugins(module: DetectionModule, settings: TrainConfig) -> Iterator[Plugin]:
@@ -102,11 +110,3 @@ def _plugins(module: DetectionModule, settings: TrainConfig) -> Iterator[Plugin]
 
 def _sha256_as_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _read(file: Path) -> Provenance | None:
-    """What a run was made with so far; None where that is lost or damaged, as it is derived again."""
-    try:
-        return Provenance.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError):
-        return None

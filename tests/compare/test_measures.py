@@ -137,3 +137,9 @@ def test_jackknife_above_5000_images():
     assert how == "jackknife over 100 random groups of the images"
     assert len(table) == 100
     assert table.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_measuring_needs_no_torch(run_python):
+    """What measures detections imports no torch."""
+    done = run_python("-c", "import sys, detloss.compare.measures; print('torch' in sys.modules)")
+    assert done.stdout == "False\n", done.stderr

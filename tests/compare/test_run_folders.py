@@ -14,14 +14,15 @@ from detloss.compare.run_folders import read_planned, read_records
 from detloss.compare.run_records import Failed, Finished
 from detloss.training.data.dataset import CocoDataset
 from detloss.training.data.sources import open_split, read_config
-from detloss.training.provenance import digest
+from detloss.training.provenance import Provenance, SplitDigest, digest
 
 
-def provenance(folder: Path) -> dict:
-    """Write what the data of a run are, as a training does."""
+def provenance(folder: Path, device: str = "cpu (1 threads)") -> dict[str, SplitDigest]:
+    """Write what the data of a run are, as a training does, and return it."""
     config = read_config(folder / "config.yaml")
-    data = {name: digest(config, name, open_split(config, name)).model_dump() for name in ("train", "val")}
-    (folder / "provenance.json").write_text(json.dumps({"versions": {}, "device": "cpu (1 threads)", "data": data}))
+    data = {name: digest(config, name, open_split(config, name)) for name in ("train", "val")}
+    text = Provenance(versions={}, device=device, data=data, config={}).model_dump_json()
+    (folder / "provenance.json").write_text(text)
     return data
 
 
@@ -114,7 +115,7 @@ def test_images_of_another_version(tmp_path):
     for folder in folders:
         data = provenance(folder)
     assert len(read_records(folders).runs) == 2
-    now = data["val"]["annotations"]
+    now = data["val"].annotations
     for folder in folders:
         text = (folder / "provenance.json").read_text()
         (folder / "provenance.json").write_text(text.replace(now, "0" * 64))
@@ -164,9 +165,7 @@ def test_processes_are_part_of_the_experiment(tmp_path):
     """A run on two devices takes steps of twice as many images: it is no other seed of a run on one."""
     folders = [made_run(tmp_path / "a"), made_run(tmp_path / "b", "ciou")]
     for folder, device in zip(folders, ("cuda:0 (H200)", "2 x cuda (H200)"), strict=True):
-        provenance(folder)
-        content = json.loads((folder / "provenance.json").read_text())
-        (folder / "provenance.json").write_text(json.dumps({**content, "device": device}))
+        provenance(folder, device)
     with pytest.raises(ConfigError, match="number of devices: 1 and 2"):
         read_records(folders)
 
@@ -201,6 +200,6 @@ def test_data_that_changed_between_runs_of_a_plan(tmp_path):
     for run in plan.runs:
         data = provenance(run.folder)
     file = plan.runs[1].folder / "provenance.json"
-    file.write_text(file.read_text().replace(data["train"]["annotations"], "0" * 64))
+    file.write_text(file.read_text().replace(data["train"].annotations, "0" * 64))
     with pytest.raises(ConfigError, match=rf"data\.train\.annotations: [0-9a-f]{{64}} and {'0' * 64}"):
         read_planned(plan)

@@ -26,6 +26,9 @@ IDS = (tuple(range(1, 31)), (1, 2, 3))
 """Of the images and the categories of made runs."""
 
 
+NAN = '[{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, NaN], "score": 0.5}]'
+
+
 def spec(name, **values):
     return {"name": name, "weight": None, "normalizer": "stock", "compile": False, **values}
 
@@ -146,7 +149,20 @@ def test_a_failed_run(tmp_path):
     assert read_outcome(folder, "val", *IDS) == Failed("NonFiniteError: the loss is NaN")
 
 
-@pytest.mark.parametrize("text", ["[{]", '[{"image_id": 1}]', '[{"image_id": 1, "category_id": 1, "bbox": 3}]', "[1]"])
+@pytest.mark.parametrize(
+    "line", ['{"epoch": 1, "step": 1, "time": "noon"}', '{"epoch": 1, "step": 1, "memory_mib": []}', "no JSON"]
+)
+def test_damaged_metrics_are_named(tmp_path, line):
+    """A line of metrics that no run writes is an error that names the file."""
+    folder = made_run(tmp_path / "run")
+    (folder / "metrics.jsonl").write_text(f"{line}\n")
+    with pytest.raises(ConfigError, match=rf"{folder}/metrics\.jsonl"):
+        read_outcome(folder, "val", *IDS)
+
+
+@pytest.mark.parametrize(
+    "text", ["[{]", '[{"image_id": 1}]', '[{"image_id": 1, "category_id": 1, "bbox": 3}]', "[1]", NAN]
+)
 def test_damaged_predictions_are_named(tmp_path, text):
     """Predictions that are no COCO results are an error that names the run."""
     folder = made_run(tmp_path / "run")
