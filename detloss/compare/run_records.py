@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -165,9 +166,9 @@ def read_predictions(folder: Path, split: Split) -> list[dict[str, Any]] | None:
         raw = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{packed} is damaged: {reason(error)}. Fix: restore it, or leave out its run.") from error
-    if not raw.endswith(b"]"):
+    if not raw.rstrip().endswith(b"]"):
         return None
     try:
         results = json.loads(raw)

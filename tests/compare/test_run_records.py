@@ -124,9 +124,11 @@ def test_packed_predictions(tmp_path):
     assert isinstance(plain, Finished)
     assert isinstance(packed, Finished)
     assert np.array_equal(plain.rows, packed.rows)
-    (folder / "predictions-val.json.gz").write_bytes(b"no gzip")
-    with pytest.raises(ConfigError, match=r"predictions-val\.json\.gz is damaged"):
-        read_outcome(folder, "val", *IDS)
+    whole = (folder / "predictions-val.json.gz").read_bytes()
+    for damaged in (b"no gzip", whole[:50], whole[:50] + bytes(50) + whole[100:]):
+        (folder / "predictions-val.json.gz").write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"predictions-val\.json\.gz is damaged"):
+            read_outcome(folder, "val", *IDS)
 
 
 @pytest.mark.parametrize("lost", ["metrics.json", "predictions-val.json"])
