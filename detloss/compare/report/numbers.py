@@ -22,8 +22,10 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def between(interval: Interval | None) -> str:
-    """The two ends of an interval."""
-    return DASH if interval is None else f"{signed(interval.low)} to {signed(interval.high)}"
+    """The two ends of an interval; the sign of one that is nearly zero is seen, as it decides."""
+    if interval is None:
+        return DASH
+    return " to ".join(signed(end, 3 if abs(end) >= 0.0005 else 4) for end in (interval.low, interval.high))
 
 
 def around(estimate: float, interval: Interval) -> str:
