@@ -9,6 +9,7 @@ from simulated_comparisons import (
     CORRELATIONS,
     IMAGE_SD,
     IMAGES,
+    LITTLE_IMAGE_SD,
     SEEDS,
     answers,
     coverage,
@@ -30,7 +31,7 @@ NOISE = 3 * (0.05 * 0.95 / REPLICATES) ** 0.5
 def test_coverage(seeds: int, arms: int) -> None:
     """Intervals of 95 % hold in 93 to 97 % of comparisons, all of one comparison at once, whatever seeds share."""
     for correlation in CORRELATIONS:
-        for image_sd in (0.0, IMAGE_SD):
+        for image_sd in (0.0, LITTLE_IMAGE_SD, IMAGE_SD):
             found = coverage(seeds, arms, correlation, image_sd=image_sd, replicates=REPLICATES)
             for each in (found.training, found.full, *([found.images] if image_sd else [])):
                 assert 0.93 - NOISE < each < 0.97 + NOISE, (correlation, image_sd, found)

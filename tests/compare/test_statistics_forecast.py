@@ -11,8 +11,8 @@ SPREAD = Spread(training=4e-4, interaction=1e-4, images=1e-4, df=4.0, seeds=3.0,
 
 
 def test_now() -> None:
-    """With nothing added it is the interval at hand: variances add, degrees of freedom by Satterthwaite."""
-    df = 5e-4**2 / (4e-4**2 / 4 + 1e-4**2 / 99)
+    """With nothing added it is the interval at hand: variances add, degrees of freedom are a weighted harmonic mean."""
+    df = 5e-4 / (4e-4 / 4 + 1e-4 / 99)
     assert half_width(SPREAD, 0.05) == pytest.approx(stats.t.isf(0.025, df) * 5e-4**0.5)
 
 

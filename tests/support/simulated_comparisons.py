@@ -36,6 +36,7 @@ SD = 0.012
 IMAGES = 72
 
 IMAGE_SD = 0.008
+LITTLE_IMAGE_SD = 0.003
 """Of an arm's mean, from `IMAGES` images: what they do to the arm, whatever the seed."""
 
 CORRELATIONS = (0.0, 0.1, 0.5, 0.9)
@@ -229,16 +230,19 @@ def after_race(seeds: int, arms: int, correlation: float, *, replicates: int) ->
 
 def tables(replicates: int) -> Iterator[str]:
     """Yield the lines of the tables in docs/compare-statistics.md."""
-    yield "| seeds | arms | correlation of seeds | no image noise | training | images | full | half-width |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| seeds | arms | correlation of seeds | training | images | full | little image noise | none | half-width |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for seeds in SEEDS:
         for arms in ARMS:
             for correlation in CORRELATIONS:
-                plain = coverage(seeds, arms, correlation, image_sd=0.0, replicates=replicates)
+                none, little = (
+                    coverage(seeds, arms, correlation, image_sd=image_sd, replicates=replicates).full
+                    for image_sd in (0.0, LITTLE_IMAGE_SD)
+                )
                 found = coverage(seeds, arms, correlation, replicates=replicates)
                 yield (
-                    f"| {seeds} | {arms} | {correlation} | {plain.full:.3f} | {found.training:.3f} "
-                    f"| {found.images:.3f} | {found.full:.3f} | {found.half_width:.4f} |"
+                    f"| {seeds} | {arms} | {correlation} | {found.training:.3f} | {found.images:.3f} "
+                    f"| {found.full:.3f} | {little:.3f} | {none:.3f} | {found.half_width:.4f} |"
                 )
     yield ""
     yield "| looks | correlation of seeds | image noise | 0.05 each | spent | spent, called better |"

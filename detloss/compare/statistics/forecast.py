@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detloss.compare.statistics.blocks import Array
-from detloss.compare.statistics.pairs import critical, level_of_each
+from detloss.compare.statistics.pairs import critical, degrees_of_freedom, level_of_each
 
 MAX_MORE_SEEDS = 50
 """More than this nobody trains to decide between two losses."""
@@ -97,8 +97,7 @@ def half_width(spread: Spread, level: float, *, seeds: Array | float = 0.0, imag
     beyond = spread.images * fewer
     df = spread.df * np.maximum(total - 1, 1e-9) / max(now - 1, 1e-9)
     variance = training + beyond
-    df_all = variance**2 / (training**2 / df + beyond**2 / (count - 1))
-    return np.asarray(critical(level, df_all, sides=2) * np.sqrt(variance))
+    return np.asarray(critical(level, degrees_of_freedom(training, beyond, df, count), sides=2) * np.sqrt(variance))
 
 
 def more_seeds(spread: Spread, estimate: float, margin: float, level: float) -> int | None:
