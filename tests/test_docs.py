@@ -9,10 +9,11 @@ import pytest
 from tiny_detectors import faster_rcnn
 
 from detloss import injected, load_config
+from detloss.compare.plan import load_compare, make_plan
 from detloss.config import TRAIN_SECTIONS, ModelConfig
 from detloss.config.files import read_document
 from detloss.models import check_model
-from detloss.training import TrainConfig
+from detloss.training import TrainConfig, default_config
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SHOWN = [
@@ -25,10 +26,15 @@ FILES = sorted(DOCS.rglob("*.yaml"))
 
 @pytest.mark.parametrize("text", SHOWN)
 def test_a_config_that_the_docs_show_is_valid(text: str, tmp_path: Path) -> None:
-    """Every YAML block of the docs is a whole config that `detloss validate` would accept."""
-    path = tmp_path / "config.yaml"
+    """Every YAML block of the docs is a whole config that `detloss validate`, or `detloss compare`, would accept."""
+    path = tmp_path / "shown.yaml"
     path.write_text(text, encoding="utf-8")
-    sections = set(read_document(path).data) & TRAIN_SECTIONS
+    data = read_document(path).data
+    if "base" in data:
+        (tmp_path / data["base"]).write_text(default_config())
+        assert make_plan(load_compare(path), tmp_path / "comparison").runs
+        return
+    sections = set(data) & TRAIN_SECTIONS
     schema = TrainConfig if sections else ModelConfig
     assert load_config(path, schema, check=check_model).model
 

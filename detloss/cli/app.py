@@ -24,7 +24,7 @@ from detloss.text import near
 
 COMMANDS = (
     "list", "show", "validate", "schema",
-    "convert", "data", "train", "predict", "evaluate", "export", "calibrate",
+    "convert", "data", "train", "predict", "evaluate", "export", "compare", "calibrate",
     "new", "check", "doctor",
 )  # fmt: skip
 """In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
@@ -110,6 +110,8 @@ detloss predict runs/NAME photos — boxes in your own images
 detloss evaluate runs/NAME — how good they are, class by class
 
 detloss export runs/NAME --format onnx — a file that needs no detloss
+
+detloss compare config.yaml --losses smooth_l1,giou — which loss, and is it sure?
 
 detloss calibrate config.yaml — which weight a loss needs there
 

@@ -246,8 +246,7 @@ def _choice(found: _Estimates | None, alpha: float) -> tuple[tuple[bool, ...], l
     if found is None or found.full is None:
         return (), [], []
     best, loss = chances(found.full)
-    # Half of alpha: this is one side of the two-sided intervals, so that set and verdicts agree.
-    return may_be_best(found.full, alpha / 2, shared_variance=not found.unequal), best.tolist(), loss.tolist()
+    return may_be_best(found.full, alpha, shared_variance=not found.unequal), best.tolist(), loss.tolist()
 
 
 def _noise(found: _Estimates, seeds: float, alpha: float) -> Noise:

@@ -1,0 +1,122 @@
+"""`compare`: from a question to runs, and from runs to an answer with its report."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from detloss.compare.analysis import analyze, analyze_folders
+from detloss.compare.driver import run_plan
+from detloss.compare.plan import CONFIG, Plan, Source, load_compare, make_plan, read_plan, with_more
+from detloss.compare.report import write_report
+from detloss.compare.result import Comparison
+from detloss.compare.result_file import RESULT, write_comparison
+from detloss.compare.run_folders import read_planned
+from detloss.compare.status import Status
+from detloss.errors import ConfigError
+from detloss.training.folder import holds_files
+from detloss.training.settings import absolute
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison that was analyzed."""
+
+    folder: Path
+    """Holds ``compare.json``, ``report.html`` and, where it trained them, the runs."""
+    comparison: Comparison
+
+
+def compare(
+    config: Source | None = None,
+    *,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    show: Callable[[Status], None] | None = None,
+    **changes: Any,
+) -> Compared:
+    """Train losses on shared seeds and images, and say which one is better and how surely.
+
+    Args:
+        config: A train config or a comparison's, as file or mapping; None compares three losses on synthetic images.
+        output: Folder, new or empty; by default ``runs/compare-<time>``.
+        resume: Folder of a comparison to continue; `seeds` and `losses` add to it.
+        overrides: ``key.path=value`` settings on top of the train config.
+        show: Is given the status of all runs when it changes.
+        **changes: Fields of a `CompareConfig`: ``losses``, ``seeds``, ``jobs``, ``margin``, ``engine``, ...
+
+    Raises:
+        ConfigError: the comparison is wrong, or nothing of it can be compared.
+        DataError: the data cannot be read.
+        ComparisonInterrupted: Ctrl-C or SIGTERM; `resume` continues.
+    """
+    plan = planned(config, output=output, resume=resume, overrides=overrides, **changes)
+    run_plan(plan, show=show)
+    return analyzed(plan)
+
+
+def planned(
+    config: Source | None = None,
+    *,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    **changes: Any,
+) -> Plan:
+    """Plan a comparison, or the rest of one; nothing is written. Arguments are those of `compare`.
+
+    Raises:
+        ConfigError: the comparison is wrong, or the folder is not empty.
+        DataError: the data cannot be read.
+    """
+    if resume is not None:
+        if config is not None or output is not None or overrides:
+            raise ConfigError("A comparison that goes on keeps its config and its folder: give `resume` without them.")
+        before = read_plan(resume)
+        more = with_more(before.config, seeds=changes.pop("seeds", None), losses=changes.pop("losses", None) or ())
+        return make_plan(load_compare(more, **changes), before.folder)
+    folder = Path(absolute(str(output or f"runs/compare-{datetime.now():%Y%m%d-%H%M%S}")))
+    if folder.exists() and (not folder.is_dir() or holds_files(folder)):
+        raise ConfigError(f"{folder} is not empty. Fix: choose another output folder, or resume the comparison in it.")
+    return make_plan(load_compare(config, overrides=overrides, **changes), folder)
+
+
+def analyzed(plan: Plan) -> Compared:
+    """Analyze the runs of a plan, finished or not, and write compare.json and report.html.
+
+    Raises:
+        ConfigError: no run of two arms is finished.
+    """
+    comparison = analyze(
+        read_planned(plan),
+        reference=plan.reference.label,
+        margin=plan.config.margin,
+        seeds=plan.config.all_seeds,
+        folder=plan.folder,
+        command=f"detloss compare {CONFIG}",
+    )
+    return _written(comparison, plan.folder)
+
+
+def compare_runs(folders: Sequence[str | Path], *, output: str | Path | None = None, **question: Any) -> Compared:
+    """Compare runs that exist, and write compare.json and report.html.
+
+    Args:
+        folders: Of runs that differ in nothing but losses and seed.
+        output: Folder, by default ``runs/compare-<time>``.
+        **question: ``reference``, ``margin`` and ``split``, as in a `CompareConfig`.
+
+    Raises:
+        ConfigError: the runs cannot be compared; it names the key in which they differ.
+        DataError: the data of the runs cannot be read.
+    """
+    folder = Path(absolute(str(output or f"runs/compare-{datetime.now():%Y%m%d-%H%M%S}")))
+    return _written(analyze_folders(folders, **question), folder)
+
+
+def _written(comparison: Comparison, folder: Path) -> Compared:
+    write_comparison(comparison, folder / RESULT)
+    write_report(comparison, folder)
+    return Compared(folder, comparison)
