@@ -76,7 +76,10 @@ class Plan:
         """Most runs at once; None is no limit."""
         if self.config.jobs is not None or not isinstance(self.config.engine, LocalEngine):
             return self.config.jobs
-        return gpus(self.arms[0].config) or min(cores(), len(self.arms))
+        config = self.arms[0].config
+        if gpus(config) and config.train.devices not in ("auto", 1):
+            return 1
+        return gpus(config) or min(cores(), len(self.arms))
 
 
 def default_comparison() -> str:

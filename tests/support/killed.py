@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ def start(arguments: list[str], log: Path, folder: Path | None = None, die_at: i
             is written so: ``open last.ckpt``, ``os.rename metrics.json``.
     """
     process = _CONTEXT.Process(target=_run, args=(arguments, str(log), str(folder), die_at))
+    process.start()
+    return process
+
+
+def call(function: Callable[..., object], *arguments: object, log: Path) -> ForkServerProcess:
+    """Call a function in such a process; what it raises is the end of its log."""
+    process = _CONTEXT.Process(target=_call, args=(function, arguments, str(log)))
     process.start()
     return process
 
@@ -78,18 +86,27 @@ def _read(file: Path) -> None:
 
 
 def _run(arguments: list[str], log: str, folder: str, die_at: int | str) -> None:
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.setsid()
-    warnings.simplefilter("error")
-    torch.set_num_threads(1)
+    _begin(log)
     if die_at:
         sys.addaudithook(_Death(folder, die_at))
     from detloss.cli import main
 
     sys.argv = ["detloss", *arguments]
     sys.exit(main())
+
+
+def _call(function: Callable[..., object], arguments: tuple[object, ...], log: str) -> None:
+    _begin(log)
+    function(*arguments)
+
+
+def _begin(log: str) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.setsid()
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
 
 
 class _Death:

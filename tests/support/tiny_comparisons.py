@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import killed
-from runs import TINY
+from runs import TINY, assert_same_run
 
-from detloss.compare.plan import Plan, Run, load_compare, make_plan
+from detloss.compare.driver import run_plan
+from detloss.compare.engines.tied import GRACE
+from detloss.compare.plan import Plan, Run, load_compare, make_plan, read_plan, write_plan
+from detloss.compare.states import LOG, state_of
 from detloss.training.folder import PREDICTIONS
 
 
@@ -67,6 +72,62 @@ def write_finished(run: Run, ap: float) -> None:
 
 def states(plan: Plan) -> list[str]:
     """The states of all runs, in their order."""
-    from detloss.compare.states import state_of
-
     return [state_of(run, plan.split) for run in plan.runs]
+
+
+def drive(planned: Plan) -> ForkServerProcess:
+    """Start a driver of a comparison, a process of its own; warnings are errors."""
+    write_plan(planned)
+    return killed.call(_drive, planned.folder, log=driver_log(planned))
+
+
+def driver_log(planned: Plan) -> Path:
+    """What the drivers of a comparison printed."""
+    return planned.folder.with_suffix(".txt")
+
+
+def finish(planned: Plan) -> None:
+    """Drive a comparison to its end, which must be a good one."""
+    process = drive(planned)
+    process.join(timeout=300)
+    assert process.exitcode == 0, driver_log(planned).read_text()
+
+
+def wait_for_lines(run: Run, lines: int, driver: ForkServerProcess) -> None:
+    """Wait until a run has written so many lines of metrics, or is finished."""
+    while driver.is_alive() and len(_lines(run)) < lines and not (run.folder / "metrics.json").exists():
+        time.sleep(0.01)
+
+
+def processes(run: Run) -> list[int]:
+    """The processes of this machine that train a run."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            if str(run.folder).encode() in command and b"train" in command:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for_the_end(run: Run) -> None:
+    """Wait until no process trains a run; fail where one does longer than it may."""
+    deadline = time.monotonic() + GRACE + 10
+    while processes(run):
+        assert time.monotonic() < deadline, f"{run.folder} is still being trained"
+        time.sleep(0.05)
+
+
+def assert_once(run: Run, reference: Path) -> None:
+    """Fail unless a run ended once, as if nothing had disturbed it."""
+    assert (run.folder / LOG).read_text().count("The run is in") == 1
+    assert_same_run(reference, run.folder)
+
+
+def _drive(folder: Path) -> None:
+    run_plan(read_plan(folder))
+
+
+def _lines(run: Run) -> list[str]:
+    file = run.folder / "metrics.jsonl"
+    return file.read_text().splitlines() if file.exists() else []

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from detloss.compare.engines import tied
+from detloss.training.data.decoded import VARIABLE
 
 
 class LocalJobs:
     """Starts child processes at once.
 
     Args:
-        environment: Variables that the children get.
+        images: Folder in which the children share decoded images; it is removed at the end.
         gpus: GPUs as CUDA_VISIBLE_DEVICES names them; each child sees one of them, or, where there is none, what this
             process sees.
     """
 
-    def __init__(self, environment: Mapping[str, str], gpus: Sequence[str] = ()) -> None:
-        self._environment, self._gpus = environment, gpus
+    def __init__(self, images: Path, gpus: Sequence[str] = ()) -> None:
+        self._images, self._gpus = images, gpus
         self._running: list[LocalJob] = []
 
     def submit(self, command: Sequence[str], log: Path) -> LocalJob:
         """Start a child process."""
         self._running = [job for job in self._running if not job.done()]
-        environment, taken = dict(self._environment), [job.gpu for job in self._running]
+        taken = [job.gpu for job in self._running]
         gpu = min(self._gpus, key=taken.count, default=None)
+        environment = {VARIABLE: str(self._images)}
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         self._running.append(LocalJob(tied.start(command, log, environment), gpu))
@@ -37,7 +40,8 @@ class LocalJobs:
         """No child outlives its parent."""
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Remove the decoded images."""
+        shutil.rmtree(self._images, ignore_errors=True)
 
 
 class LocalJob:
@@ -56,9 +60,8 @@ class LocalJob:
             return self._process.wait()
 
     def cancel(self) -> None:
-        """End it as the end of this process would."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        """Ask it to end: it may first end its step or its evaluation, however long that takes."""
+        self._process.terminate()
 
 
 def visible_gpus(count: int) -> list[str]:

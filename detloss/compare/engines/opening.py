@@ -9,7 +9,6 @@ from detloss.compare.compare_config import LocalEngine, RayEngine, SlurmEngine
 from detloss.compare.engines import Engine
 from detloss.compare.plan import Plan, gpus
 from detloss.errors import ConfigError
-from detloss.training.data.decoded import VARIABLE
 
 
 @contextmanager
@@ -27,9 +26,8 @@ def opened(plan: Plan) -> Iterator[Engine]:
             case LocalEngine():
                 from detloss.compare.engines.local import LocalJobs, visible_gpus  # noqa: PLC0415 - as are all below
 
-                images = {VARIABLE: str(plan.folder / ".images")}
-                several = gpus(plan.arms[0].config) if plan.jobs != 1 else 0
-                engine = LocalJobs(images, visible_gpus(several))
+                one_each = gpus(plan.arms[0].config) if plan.jobs != 1 else 0
+                engine = LocalJobs(plan.folder / ".images", visible_gpus(one_each))
             case SlurmEngine():
                 from detloss.compare.engines.slurm import SlurmJobs  # noqa: PLC0415
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from typing import Any
 from detloss.compare.compare_config import RayEngine
 from detloss.compare.engines import KILLED, tied
 from detloss.errors import DetlossError
+from detloss.text import one_line
 
+_HOST_AND_PORT = re.compile(r"[^/]+:\d+")
 _BETWEEN = 1.0
 """Seconds between two looks whether the cluster is there."""
 
@@ -33,11 +36,12 @@ class RayJobs:
         import ray  # noqa: PLC0415 - an extra
 
         try:
+            if settings.address and _HOST_AND_PORT.fullmatch(settings.address):
+                _reach(settings.address)  # Ray itself would try for minutes
             ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise DetlossError(
-                f"Ray cannot be reached at {settings.address}: {str(error).splitlines()[0]} Fix: start it with\n"
-                "  ray start --head"
+                f"Ray cannot be reached at {settings.address}: {one_line(error)}. Fix: start it: ray start --head"
             ) from error
         self._ray, self._looked = ray, 0.0
         self.address = str(ray.get_runtime_context().gcs_address)
@@ -62,9 +66,8 @@ class RayJobs:
         if time.monotonic() < self._looked + _BETWEEN:
             return
         self._looked = time.monotonic()
-        host, _, port = self.address.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            _reach(self.address)
         except OSError as error:
             raise DetlossError(
                 f"Ray at {self.address} has ended. The checkpoints of all runs are kept. Fix: start it again."
@@ -97,3 +100,8 @@ class RayJob:
         """End the worker: its child process then ends as well, and checkpoints first."""
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.cancel(self._reference, force=True)
+
+
+def _reach(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

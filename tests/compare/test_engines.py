@@ -1,0 +1,165 @@
+"""Comparisons whose driver, runs and cluster are killed: resumed, they end as if nothing had happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_comparisons import (
+    assert_once,
+    drive,
+    driver_log,
+    plan,
+    processes,
+    wait_for_lines,
+    wait_for_the_end,
+)
+
+from detloss import DetlossError
+from detloss.compare.driver import run_plan
+from detloss.compare.plan import Plan
+from detloss.training import train
+
+pytestmark = pytest.mark.slow
+
+EVERY_STEP = ["train.checkpoint_every=1", "train.epochs=3"]
+"""Each step is kept: a run that is killed often still gets on."""
+LINES = 3 * (6 + 1)
+"""That such a run writes into its metrics."""
+ROOT = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By arm, the folder of its run by itself."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    runs = plan(folder, overrides=EVERY_STEP).runs
+    return {run.arm.label: train(run.config, output=folder / run.arm.label, progress="off").folder for run in runs}
+
+
+def kill_a_run(planned: Plan, after: int) -> None:
+    """Start a driver, kill the first run with SIGKILL once it has written so many lines, and let the driver go on."""
+    driver = drive(planned)
+    wait_for_lines(planned.runs[0], after, driver)
+    for process in processes(planned.runs[0]):
+        os.kill(process, signal.SIGKILL)
+    driver.join(timeout=300)
+    assert driver.exitcode == 0, driver_log(planned).read_text()
+
+
+def test_local_runs_survive_every_kill(tmp_path, undisturbed):
+    """The driver is killed twice, its children ending by themselves, and then a child: nothing is lost."""
+    planned = plan(tmp_path / "c", overrides=EVERY_STEP)
+    moments = random.Random(0)
+    for _ in range(2):
+        driver = drive(planned)
+        wait_for_lines(planned.runs[0], moments.randrange(1, LINES // 2), driver)
+        time.sleep(moments.uniform(0, 0.5))
+        driver.kill()
+        driver.join()
+        for run in planned.runs:
+            wait_for_the_end(run)
+    kill_a_run(planned, moments.randrange(LINES // 2, LINES))
+    for run in planned.runs:
+        assert_once(run, undisturbed[run.arm.label])
+    assert not (planned.folder / ".images").exists()
+
+
+def test_slurm_jobs_outlive_their_driver(tmp_path, undisturbed):
+    """Jobs go on when the driver is killed, the next one waits for them, and submits again what is killed."""
+    pytest.importorskip("submitit", reason="the dependency group `engines` is not installed")
+    planned = plan(tmp_path / "c", overrides=EVERY_STEP, engine={"name": "slurm", "cluster": "local"})
+    driver = drive(planned)
+    wait_for_lines(planned.runs[0], 2, driver)
+    driver.kill()
+    driver.join()
+    assert processes(planned.runs[0])
+    kill_a_run(planned, LINES // 2)
+    for run in planned.runs:
+        assert_once(run, undisturbed[run.arm.label])
+    assert len(list((planned.folder / ".slurm").glob("*_result.pkl"))) == 3  # one of them says that its run was killed
+
+
+PORT = 26379
+"""Of the Ray head."""
+
+
+class Head:
+    """A Ray cluster of this machine alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self) -> None:
+        options = {"num-cpus": 2, "port": PORT, "include-dashboard": "false", "object-store-memory": 80_000_000}
+        words = [f"--{key}={value}" for key, value in options.items()]
+        subprocess.run(
+            [str(ROOT / "ray"), "start", "--head", *words, "--disable-usage-stats", f"--temp-dir={self.folder}"],
+            check=True,
+            capture_output=True,
+        )
+
+    def kill(self) -> None:
+        """End all processes of it with SIGKILL, as a crash of its machine would."""
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if str(self.folder).encode() in (entry / "cmdline").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A running Ray head."""
+    pytest.importorskip("ray", reason="the dependency group `engines` is not installed")
+    head = Head(tmp_path_factory.mktemp("r"))
+    head.start()
+    yield head
+    head.kill()
+
+
+def test_ray_tasks_survive_every_kill(tmp_path, undisturbed, ray_head):
+    """The driver is killed, then the cluster, then a run: what was trained is kept, and goes on."""
+    engine = {"name": "ray", "address": f"127.0.0.1:{PORT}"}
+    planned = plan(tmp_path / "c", overrides=EVERY_STEP, engine=engine)
+    driver = drive(planned)
+    wait_for_lines(planned.runs[0], 2, driver)
+    driver.kill()
+    driver.join()
+    driver = drive(planned)
+    wait_for_lines(planned.runs[0], LINES // 3, driver)
+    ray_head.kill()
+    driver.join(timeout=120)
+    assert driver.exitcode == 1
+    assert f"detloss compare --resume {planned.folder}" in driver_log(planned).read_text()
+    for run in planned.runs:
+        wait_for_the_end(run)
+    ray_head.start()
+    kill_a_run(planned, 2 * LINES // 3)
+    for run in planned.runs:
+        assert_once(run, undisturbed[run.arm.label])
+
+
+def test_a_cluster_that_is_not_there_is_named(tmp_path):
+    """Where no Ray head is, the error says how to start one."""
+    pytest.importorskip("ray", reason="the dependency group `engines` is not installed")
+    planned = plan(tmp_path / "c", engine={"name": "ray", "address": "127.0.0.1:1"})
+    with pytest.raises(DetlossError, match=r"Ray cannot be reached at 127\.0\.0\.1:1"):
+        run_plan(planned)
+
+
+@pytest.mark.skipif("CI" not in os.environ, reason="only in CI must all engines be there")
+def test_all_engines_are_tested():
+    """In CI, no engine's test is skipped."""
+    import ray
+    import submitit
+
+    assert ray.__version__
+    assert submitit.__version__
