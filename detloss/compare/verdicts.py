@@ -10,6 +10,9 @@ from detloss.compare.statistics.forecast import MAX_MORE_SEEDS, MAX_TIMES_IMAGES
 WEAK_CORRELATION = 0.25
 """Correlation below which runs of one seed are hardly more alike than others."""
 
+LITTLE = 0.05
+"""Share of the variance that is not worth a number."""
+
 MOST_NAMES = 4
 """Names in one sentence."""
 
@@ -41,7 +44,7 @@ def _answer(comparison: Comparison) -> str:
     if better:
         return _better(better, comparison)
     undecided = [each for each in repeated if each.verdict == "not decided"]
-    if undecided:
+    if undecided and _best_labels(comparison) != [question.reference]:
         return _undecided(max(undecided, key=_estimate), comparison)
     return _none_better(repeated, comparison)
 
@@ -68,7 +71,7 @@ def _better(better: Sequence[Difference], comparison: Comparison) -> str:
         f"{_words(names)} {verb} better than {question.reference}, {each}by at least {_number(least, sign='')} "
         f"{question.metric} ({_confidence(comparison)})"
     )
-    best = [arm.label for arm in comparison.arms if arm.may_be_best]
+    best = _best_labels(comparison)
     if len(comparison.arms) == 2:
         return f"{answer}."
     if len(best) == 1:
@@ -86,10 +89,12 @@ def _undecided(leader: Difference, comparison: Comparison) -> str:
     )
 
 
-def _gap(difference: Difference, comparison: Comparison) -> str:
+def _gap(difference: Difference, comparison: Comparison, weight: str = "") -> str:
     question, estimate = comparison.question, _estimate(difference)
     where = "above" if estimate >= 0 else "below"
-    return f"{difference.arm} was {_number(abs(estimate), sign='')} {question.metric} {where} {question.reference}"
+    return (
+        f"{difference.arm}{weight} was {_number(abs(estimate), sign='')} {question.metric} {where} {question.reference}"
+    )
 
 
 def _what_would_decide(difference: Difference) -> str:
@@ -112,10 +117,13 @@ def _none_better(known: Sequence[Difference], comparison: Comparison) -> str:
     equivalent = [each for each in known if each.verdict == "equivalent"]
     identical = [each for each in known if each.verdict == "identical"]
     parts = []
+    if len(comparison.arms) > 2 and _best_labels(comparison) == [question.reference]:
+        parts.append(f"{question.reference}, the reference, is the best of the {len(comparison.arms)} losses")
     if worse:
         least = min(-each.full.high for each in worse if each.full)
         names = _words([each.arm for each in worse])
-        parts.append(f"{question.reference} is better than {names}, by at least {_number(least, sign='')} {metric}")
+        who = "it" if parts else question.reference
+        parts.append(f"{who} is better than {names}, by at least {_number(least, sign='')} {metric}")
     if equivalent:
         names = _words([each.arm for each in equivalent])
         verb = "differs" if len(equivalent) == 1 else "differ"
@@ -146,8 +154,7 @@ def _leader(comparison: Comparison) -> Iterator[str]:
     weight = f" (weight {arm.weight:g})" if arm.weight is not None and ":" not in arm.label else ""
     wins = sum(each > 0 for each in leader.by_seed.values())
     yield (
-        f"{arm.label}{weight} was {_number(_estimate(leader))} {question.metric} over {question.reference}, "
-        f"better in {wins} of {len(leader.by_seed)} seeds."
+        f"On average {_gap(leader, comparison, weight)}, and it was better in {wins} of {len(leader.by_seed)} seeds."
     )
     together = f", all {len(known)} differences together" if len(known) > 1 else ""
     yield (
@@ -155,10 +162,14 @@ def _leader(comparison: Comparison) -> Iterator[str]:
         f"lie {_range(leader.full)} ({_percent(1 - question.alpha)} confidence{together}); on these same images, "
         f"{_range(leader.training)}."
     )
-    yield (
-        f"Of this uncertainty (as a variance) {_percent(leader.image_share)} comes from having only "
-        f"{question.images:,} images to test on, which more seeds will not remove; the rest shrinks with more seeds."
-    )
+    share = leader.image_share or 0.0
+    if share < LITTLE:
+        yield f"This uncertainty hardly comes from having only {question.images:,} test images: more seeds shrink it."
+    else:
+        yield (
+            f"Of this uncertainty (as a variance) {_percent(share)} comes from having only {question.images:,} test "
+            "images, which more seeds will not remove; the rest shrinks with more seeds."
+        )
 
 
 def _images_alone(difference: Difference, comparison: Comparison) -> str:
@@ -171,9 +182,10 @@ def _images_alone(difference: Difference, comparison: Comparison) -> str:
 def _best(comparison: Comparison) -> Iterator[str]:
     arms = [arm for arm in comparison.arms if arm.probability_best is not None]
     best = [arm.label for arm in arms if arm.may_be_best]
-    if len(arms) > 2 and not any(
-        each.verdict == "better" for each in comparison.differences
-    ):  # else the answer says it
+    answered = any(each.verdict == "better" for each in comparison.differences) or best == [
+        comparison.question.reference
+    ]
+    if len(arms) > 2 and not answered:
         yield f"The best loss is {'one of ' * (len(best) > 1)}{_words(best)} ({_confidence(comparison)})."
     if len(best) > 1:
         choice = min(arms, key=lambda arm: arm.expected_loss or 0.0)
@@ -229,6 +241,10 @@ def _noise(comparison: Comparison) -> Iterator[str]:
         f"{noise.seed_correlation:.2f}): sharing seeds {'saved' if noise.runs_saved >= 0 else 'cost'} about "
         f"{runs:.{0 if runs >= 10 else 1}f} runs, against separate seeds for each loss."
     )
+
+
+def _best_labels(comparison: Comparison) -> list[str]:
+    return [arm.label for arm in comparison.arms if arm.may_be_best]
 
 
 def _means(comparison: Comparison) -> dict[str, bool]:

@@ -101,6 +101,13 @@ def three(*verdicts: tuple[Verdict, float, float], best: tuple[bool, bool, bool]
             ),
         ),
         (
+            three(("worse", -0.04, -0.002), ("not decided", -0.04, 0.003), best=(True, False, False)),
+            (
+                "smooth_l1, the reference, is the best of the 3 losses; it is better than giou, by at least 0.002 AP "
+                "(95 % confidence)."
+            ),
+        ),
+        (
             three(("worse", -0.04, -0.002), ("equivalent", -0.004, 0.003), best=(True, False, True)),
             (
                 "smooth_l1 is better than giou, by at least 0.002 AP; ciou differs from smooth_l1 by no more than "
@@ -128,12 +135,14 @@ def test_intervals() -> None:
     """What training again on new images and on these would give is said with the share that the images have of it."""
     comparison = two("better", 0.001, 0.035, image_share=0.7, training=Interval(low=0.008, high=0.028))
     text = " ".join(sentences(comparison))
-    assert "giou (weight 10) was +0.018 AP over smooth_l1, better in " in text
+    assert "On average giou (weight 10) was 0.018 AP above smooth_l1, and it was better in " in text
     assert (
         "If you trained both again and tested on new images like these 72, the mean difference would lie between "
         "+0.001 and +0.035 (95 % confidence); on these same images, between +0.008 and +0.028." in text
     )
-    assert "70 % comes from having only 72 images to test on, which more seeds will not remove" in text
+    assert "70 % comes from having only 72 test images, which more seeds will not remove" in text
+    little = " ".join(sentences(two("better", 0.001, 0.035, image_share=0.01)))
+    assert "hardly comes from having only 72 test images" in little
     assert "all 2 differences together" in " ".join(sentences(example()))
 
 

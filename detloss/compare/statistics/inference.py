@@ -246,7 +246,8 @@ def _choice(found: _Estimates | None, alpha: float) -> tuple[tuple[bool, ...], l
     if found is None or found.full is None:
         return (), [], []
     best, loss = chances(found.full)
-    return may_be_best(found.full, alpha, shared_variance=not found.unequal), best.tolist(), loss.tolist()
+    # Half of alpha: this is one side of the two-sided intervals, so that set and verdicts agree.
+    return may_be_best(found.full, alpha / 2, shared_variance=not found.unequal), best.tolist(), loss.tolist()
 
 
 def _noise(found: _Estimates, seeds: float, alpha: float) -> Noise:
