@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from comparisons import CASES
 
 from detloss.compare.report import write_report
 
+Report = Callable[[str], Path]
 CHROMIUM = shutil.which("chromium")
 DESKTOP, PHONE = (1280, 800), (390, 844)
+WITHOUT_INTERVALS = ("no reference", "nothing finished")
 LEAST_CONTRAST = 4.5
 """Of text, by WCAG 2.2 (1.4.3)."""
 CONTRASTS = """() => {
@@ -58,6 +61,12 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Return a function that writes the report of a case, once."""
+    return cache(lambda case: write_report(CASES[case](), tmp_path_factory.mktemp("report")))
+
+
 class Shown:
     """A report in a window, and all that it asked for or complained about."""
 
@@ -79,21 +88,21 @@ class Shown:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_answer_is_on_the_first_screen(browser: Any, tmp_path: Path, case: str, size: tuple[int, int]) -> None:
+def test_the_answer_is_on_the_first_screen(browser: Any, report: Report, case: str, size: tuple[int, int]) -> None:
     """Without scrolling a reader sees the verdict, the set that may be best and every interval; nothing is wider."""
-    shown = Shown(browser, write_report(CASES[case](), tmp_path), size, "light")
-    for place in ("h1", "#best", *["#intervals svg.chart:visible"] * (case != "no reference")):
+    shown = Shown(browser, report(case), size, "light")
+    for place in ("h1", "#best", *["#intervals svg.chart:visible"] * (case not in WITHOUT_INTERVALS)):
         assert shown.above_the_fold(place), place
     assert shown.page.evaluate("document.documentElement.scrollWidth") == size[0]
     assert shown.complaints == []
-    assert [url for url in shown.requests if not url.startswith("data:")] == [(tmp_path / "report.html").as_uri()]
+    assert [url for url in shown.requests if not url.startswith("data:")] == [report(case).as_uri()]
     shown.page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_readable(browser: Any, tmp_path: Path, scheme: str) -> None:
+def test_text_is_readable(browser: Any, report: Report, scheme: str) -> None:
     """In light and in dark all text, that in charts too, has the contrast that WCAG asks for."""
-    shown = Shown(browser, write_report(CASES["many"](), tmp_path), DESKTOP, scheme)
+    shown = Shown(browser, report("many"), DESKTOP, scheme)
     contrasts = shown.page.evaluate(CONTRASTS)
     assert len(contrasts) > 200
     assert [text for contrast, text in contrasts if contrast < LEAST_CONTRAST] == []
@@ -102,22 +111,21 @@ def test_text_is_readable(browser: Any, tmp_path: Path, scheme: str) -> None:
     shown.page.close()
 
 
-def test_charts_are_described(browser: Any, tmp_path: Path) -> None:
+def test_charts_are_described(browser: Any, report: Report) -> None:
     """Who cannot see a chart hears what it shows: that of the intervals tells each arm, its interval and verdict."""
-    comparison = CASES["example"]()
-    shown = Shown(browser, write_report(comparison, tmp_path), DESKTOP, "light")
+    shown = Shown(browser, report("example"), DESKTOP, "light")
     charts = shown.page.get_by_role("img").all()
     names = [chart.get_attribute("aria-label") for chart in charts]
     assert len(names) == 1 + 3 + 2
-    for difference in comparison.differences:
+    for difference in CASES["example"]().differences:
         assert difference.full
         assert f"{difference.arm}: {difference.estimate:+.3f} ({difference.full.low:+.3f} to" in names[0]
     shown.page.close()
 
 
-def test_print(browser: Any, tmp_path: Path) -> None:
+def test_print(browser: Any, report: Report) -> None:
     """Printed from a dark screen it is black on white, and closed parts are open."""
-    shown = Shown(browser, write_report(CASES["example"](), tmp_path), DESKTOP, "dark")
+    shown = Shown(browser, report("example"), DESKTOP, "dark")
     shown.page.emulate_media(media="print")
     assert shown.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     assert shown.page.get_by_text("Provenance").bounding_box()["height"] > 0

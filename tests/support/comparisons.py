@@ -171,6 +171,19 @@ def without_reference() -> Comparison:
     return _changed(comparison, arms=(reference_lost, *comparison.arms[1:-1]), differences=tuple(unknown))
 
 
+def nothing_finished() -> Comparison:
+    """Every run failed."""
+    comparison = with_failures()
+    lost, unknown = comparison.arms[-1], comparison.differences[-1]
+    labels = [arm.label for arm in comparison.arms]
+    return _changed(
+        comparison,
+        arms=tuple(lost.model_copy(update={"label": label}) for label in labels),
+        differences=tuple(unknown.model_copy(update={"arm": label}) for label in labels[1:]),
+        noise=Noise(seed_sd=None, seed_correlation=None, runs_saved=None, image_sd=None),
+    )
+
+
 def with_dropped() -> Comparison:
     """The race dropped an arm after two seeds."""
     return example({**EFFECTS, "l1": -0.08}, dropped={"l1": 2})
@@ -240,6 +253,11 @@ def many() -> Comparison:
     return example(effects, classes={f"class {number}": 5 + 37 * number for number in range(80)}, images=5000)
 
 
+def alike() -> Comparison:
+    """Ten arms of which any may be the best."""
+    return example({f"loss {number}": 0.0 for number in range(10)})
+
+
 def hostile() -> Comparison:
     """Labels, classes and reasons that are markup, mathematics or far too long."""
     evil = "<script>alert('x')</script>"
@@ -258,6 +276,7 @@ CASES: Mapping[str, Callable[[], Comparison]] = {
     "example": example,
     "failures": with_failures,
     "no reference": without_reference,
+    "nothing finished": nothing_finished,
     "dropped": with_dropped,
     "interrupted": interrupted,
     "one run each": one_run_each,
@@ -265,6 +284,7 @@ CASES: Mapping[str, Callable[[], Comparison]] = {
     "identical": identical,
     "selection": selection,
     "many": many,
+    "alike": alike,
     "hostile": hostile,
 }
 

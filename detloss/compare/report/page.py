@@ -13,7 +13,7 @@ from detloss.compare.report.forest import forest
 from detloss.compare.report.profiles import epochs, thresholds
 from detloss.compare.report.svg import arm_styles
 from detloss.compare.result import ArmResult, Comparison
-from detloss.training.folder import write_text
+from detloss.training.folder import write_errors, write_text
 from detloss.training.predictions_image import legend
 
 REPORT = "report.html"
@@ -32,13 +32,23 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
 
     Returns:
         The file.
+
+    Raises:
+        DetlossError: it cannot be written.
     """
+    path = folder / REPORT
+    with write_errors():
+        write_text(path, _page(comparison, folder))
+    return path
+
+
+def _page(comparison: Comparison, folder: Path) -> str:
     styles = arm_styles([arm.label for arm in comparison.arms], comparison.question.reference)
     known = any(difference.estimate is not None for difference in comparison.differences)
-    path = folder / REPORT
-    write_text(
-        path,
-        _environment().get_template("report.html.j2").render(
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
             comparison=comparison,
             question=comparison.question,
             differences={difference.arm: difference for difference in comparison.differences},
@@ -54,9 +64,8 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
             classes=tables.classes(comparison),
             gallery=draw_pairs(comparison, folder),
             legend=legend(crowds=False),
-        ),
-    )  # fmt: skip
-    return path
+        )
+    )
 
 
 def _environment() -> Environment:
