@@ -140,6 +140,24 @@ def test_an_arm_that_the_race_dropped() -> None:
     assert dropped.contrasts[1].full.high > plain.contrasts[1].full.high
 
 
+def test_arms_that_learned_nothing() -> None:
+    """Two arms with an AP of zero in every run are as good as each other, worse than the reference, and no fault."""
+    y, replicates = simulated([0.0, 0.0, 0.0], seeds=5)
+    y[:, 1:], replicates[..., 1:] = 0.0, 0.0
+    found = infer(y, replicates, images=IMAGES)
+    assert [each.verdict for each in found.contrasts] == ["worse", "worse"]
+    assert found.may_be_best == (True, False, False)
+    found = infer(y, replicates, images=IMAGES, reference=1)
+    assert [each.verdict for each in found.contrasts] == ["better", "identical"]
+
+
+def test_one_image() -> None:
+    """One test image is no sample, and no fault either: halves of it say nothing."""
+    y, replicates = simulated([0.0, 0.01], seeds=3)
+    (each,) = infer(y, 0 * replicates, images=1).contrasts
+    assert each.full == each.training
+
+
 def test_forecast() -> None:
     """What is open says what would decide, and where the images are the limit that no seeds would."""
     _, replicates = simulated([0.0, 0.0], seeds=3)

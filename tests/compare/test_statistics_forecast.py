@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
+from detloss.compare.statistics import expect
 from detloss.compare.statistics.forecast import Spread, half_width, more_images, more_seeds
 
 SPREAD = Spread(training=4e-4, interaction=1e-4, images=1e-4, df=4.0, seeds=3.0, count=100)
@@ -36,3 +37,20 @@ def test_neither_decides_what_is_within_the_noise_of_the_other() -> None:
     assert more_seeds(SPREAD, 0.001, 0.0001, 0.05) is None
     assert more_images(SPREAD, 0.001, 0.0001, 0.05) is None
     assert more_seeds(SPREAD, 0.001, 0.03, 0.05) is not None
+
+
+def test_a_plan() -> None:
+    """What a plan can see is Student's interval with as many seeds; few images and fewer seeds widen it."""
+    plan = expect(2, 5, 10**9, seed_sd=0.01)
+    assert plan is not None
+    assert plan.half_width == pytest.approx(stats.t.isf(0.025, 4) * 0.01 * (2 / 5) ** 0.5, rel=1e-3)
+    assert plan.detectable == pytest.approx(plan.half_width + stats.t.isf(0.2, 4) * 0.01 * (2 / 5) ** 0.5, rel=1e-3)
+    for wider in (expect(2, 5, 100, seed_sd=0.01), expect(2, 3, 10**9, seed_sd=0.01)):
+        assert wider is not None
+        assert wider.half_width > 1.1 * plan.half_width
+
+
+@pytest.mark.parametrize(("arms", "seeds"), [(1, 5), (3, 1)])
+def test_a_plan_that_can_see_nothing(arms: int, seeds: int) -> None:
+    """One arm, or one seed, compares nothing."""
+    assert expect(arms, seeds, 100) is None

@@ -151,7 +151,7 @@ def _estimate(y: Array, replicates: Array, images: int) -> _Estimates:
         training = _pair_by_pair(y, training)
     return _Estimates(
         model,
-        Pairs(training.difference, same_models, np.full_like(same_models, images - 1)),
+        Pairs(training.difference, same_models, np.full_like(same_models, max(images - 1, 1))),
         training if repeated else None,
         full_pairs(training, beyond, images) if repeated else None,
         beyond,

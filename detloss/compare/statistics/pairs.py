@@ -48,8 +48,9 @@ def full_pairs(training: Pairs, images_variance: Array, images: int) -> Pairs:
 
 def degrees_of_freedom(training: Array, of_images: Array, df: Array | float, images: Array | int) -> Array:
     """Harmonic mean of the degrees of freedom of two variances, weighted by them; N images have N - 1."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # an arm against itself
-        return np.asarray((training + of_images) / (training / df + of_images / (images - 1)))
+    inverse = training / df + of_images / np.maximum(images - 1, 1)
+    # Nothing to weigh where runs do not vary: an arm against itself, or two that learned nothing.
+    return np.asarray(np.where(inverse > 0, (training + of_images) / np.where(inverse > 0, inverse, 1.0), df))
 
 
 def contrast_variance(covariance: Array) -> Array:
