@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 import numpy as np
 from markupsafe import Markup
@@ -14,6 +15,8 @@ from detloss.compare.report.svg import BAND, INK, ArmStyle, chart_style, framed,
 from detloss.compare.result import ArmResult, Comparison, RunResult
 
 _WIDTH, _HEIGHT = 360, 230
+_REACH = 3.0
+"""An arm that lies farther out than so many medians of the arms has a scale of its own."""
 Points = Mapping[float, float]
 
 
@@ -34,11 +37,14 @@ def thresholds(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[M
         for label, runs in arms.items():
             _lines(axes, list(runs.values()), styles[label], each=False)
         charts.append(_finished_chart(axes, "thresholds", "AP of each arm at IoU thresholds from 0.50 to 0.95."))
-        ends = [value for lines in differences.values() for line in lines for value in line.values()]
-        most = 1.1 * max([*map(abs, ends), 2 * comparison.question.margin])
+        reach = {label: max(abs(y) for line in lines for y in line.values()) for label, lines in differences.items()}
+        usual = _REACH * median(reach.values()) if reach else 0.0
+        shared = 1.1 * max([each for each in reach.values() if each <= usual] + [2 * comparison.question.margin])
         for label, lines in differences.items():
             axes = framed(_WIDTH, _HEIGHT)
             axes.set(title=f"{short(label, 30)} minus {short(reference, 20)}", xlabel="IoU threshold")
+            # One scale for all, but for an arm that would make all others flat.
+            most = shared if reach[label] <= usual else 1.1 * reach[label]
             axes.set_ylim(-most, most)
             axes.yaxis.set_major_formatter(lambda value, _: signed(value, 2))
             axes.axhspan(-comparison.question.margin, comparison.question.margin, color=BAND, linewidth=0)
