@@ -10,17 +10,26 @@ from typing import Any
 
 from generate_losses import kind, table
 from pages import rewrite
+from pydantic import BaseModel
 
+from detloss.compare.compare_config import ArmConfig, CompareConfig, RayEngine, SlurmEngine
 from detloss.training import TrainConfig
 
 OUTPUT = Path(__file__).resolve().parent / "config.md"
-MARKED = re.compile(r"(<!-- written by docs/generate_config\.py: (data|train) -->\n)\n(?:\|.*\|\n)*")
+MARKED = re.compile(r"(<!-- written by docs/generate_config\.py: (\w+) -->\n)\n(?:\|.*\|\n)*")
+COMPARED: dict[str, type[BaseModel]] = {
+    "compare": CompareConfig,
+    "arm": ArmConfig,
+    "slurm": SlurmEngine,
+    "ray": RayEngine,
+}
 WORDS = {
     "integer": "whole number",
     "number": "number",
     "string": "text",
     "boolean": "`true` or `false`",
     "null": "`null`",
+    "object": "mapping",
 }
 
 
@@ -28,7 +37,7 @@ def rows(schema: dict[str, Any], definitions: dict[str, Any], prefix: str) -> It
     """Yield key, values, default and meaning of each key of a section and of the sections within it."""
     for name, field in schema["properties"].items():
         inner = next((option["$ref"] for option in [field, *field.get("anyOf", ())] if "$ref" in option), None)
-        key = f"{prefix}.{name}"
+        key = f"{prefix}.{name}" if prefix else name
         meaning = " ".join(field.get("description", "").split())
         if inner is None:
             default = f"`{json.dumps(field['default'])}`".replace('"', "") if "default" in field else "required"
@@ -40,6 +49,10 @@ def rows(schema: dict[str, Any], definitions: dict[str, Any], prefix: str) -> It
 
 def values(schema: dict[str, Any]) -> str:
     """Return what a key takes, from its JSON schema."""
+    if "$ref" in schema:
+        return "a mapping"
+    if "oneOf" in schema:
+        return ", ".join(f"`{name}`" for name in schema["discriminator"]["mapping"])
     if schema.get("type") == "array":
         item = values(schema["items"])
         return f"[{', '.join([item] * schema['minItems'])}]" if "maxItems" in schema else f"a list of {item}"
@@ -59,8 +72,11 @@ def page(text: str) -> str:
     definitions = schema["$defs"]
 
     def written(match: re.Match[str]) -> str:
-        section = schema["properties"][match[2]]["$ref"].rpartition("/")[2]
-        cells = rows(definitions[section], definitions, match[2])
+        if match[2] in COMPARED:
+            cells = rows(COMPARED[match[2]].model_json_schema(), {}, "")
+        else:
+            section = schema["properties"][match[2]]["$ref"].rpartition("/")[2]
+            cells = rows(definitions[section], definitions, match[2])
         return f"{match[1]}\n{table(('key', 'takes', 'default', 'meaning'), cells)}"
 
     return MARKED.sub(written, text)

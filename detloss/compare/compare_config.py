@@ -18,12 +18,14 @@ class LocalEngine(_Section):
     """Child processes on this machine, which end with the process that started them."""
 
     name: Literal["local"] = "local"
+    """Which engine it is."""
 
 
 class SlurmEngine(_Section):
     """Jobs of a Slurm cluster, by way of submitit (`pip install 'detloss[slurm]'`)."""
 
     name: Literal["slurm"] = "slurm"
+    """Which engine it is."""
     cluster: Literal["slurm", "local"] = "slurm"
     """`local` runs the jobs on this machine, to try a setup without a cluster."""
     cpus: int = Field(1, ge=1)
@@ -40,6 +42,7 @@ class RayEngine(_Section):
     """Tasks of a Ray cluster (`pip install 'detloss[ray]'`); all machines see the same folders."""
 
     name: Literal["ray"] = "ray"
+    """Which engine it is."""
     address: str | None = None
     """Address of the cluster's head, or `auto`; null starts Ray on this machine."""
     cpus: float = Field(1, gt=0)
@@ -54,6 +57,7 @@ class PrintEngine(_Section):
     """Nothing is run: the commands are printed, one a line, for whatever else runs commands."""
 
     name: Literal["print"] = "print"
+    """Which engine it is."""
 
 
 Engine = Annotated[LocalEngine | SlurmEngine | RayEngine | PrintEngine, Field(discriminator="name")]
