@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from comparisons import CASES, EFFECTS, example, many, with_dropped
+from comparisons import CASES, many, with_dropped
+from made_comparison import EFFECTS, example
 
 from detloss.compare.report import write_report
 from detloss.compare.report.numbers import DASH

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from comparisons import example
+from made_comparison import example
 from numpy.random import default_rng
 from PIL import Image
 from runs import TINY, coco_files
