@@ -17,7 +17,6 @@ from detloss.cli.options import Overrides
 from detloss.errors import DetlossError
 
 if TYPE_CHECKING:
-    from detloss.compare.comparing import Compared
     from detloss.compare.plan import Plan
     from detloss.compare.result import Comparison
 
@@ -135,6 +134,11 @@ def command(
         "head": head, "reference": reference, "split": split, "margin": margin, "budget": budget, "engine": engine,
         "race": race, "sweep": sweep, "jobs": jobs,
     }  # fmt: skip
+    if print_default:
+        with needs("compare", "Comparing losses"):
+            from detloss.compare.plan import default_comparison  # noqa: PLC0415 - help needs none of it
+        print(default_comparison(), end="")
+        return
     wanted = tuple(_parsed(text) for text in fail_unless or ())
     if quick and seeds is not None:
         raise typer.BadParameter("it means --seeds 3; give one of the two.", param_hint="--quick")
@@ -146,13 +150,14 @@ def command(
     # What libraries print must not end up in the JSON.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         with needs("compare", "Comparing losses"):
-            from detloss.compare import comparing, plan  # noqa: PLC0415 - help needs none of it
-        if print_default:
-            print(plan.default_comparison(), end="")
-            return
+            from detloss.compare import comparing  # noqa: PLC0415 - as above
+        from detloss.cli import comparison  # noqa: PLC0415 - as above
+
+        planned = None
         if what and (len(what) > 1 or what[0].is_dir()):
             question = {"reference": reference, "split": split, "margin": margin}
             compared = comparing.compare_runs(_run_folders(what), output=output, **_given(question))
+            _check(wanted, [arm.label for arm in compared.comparison.arms], compared.comparison.question.reference)
         else:
             planned = comparing.planned(
                 what[0] if what else None,
@@ -161,16 +166,18 @@ def command(
                 overrides=tuple(overrides or ()),
                 **_given({"seeds": 3 if quick else seeds, "losses": losses, **options}),
             )
-            if dry_run or planned.config.engine.name == "print":
-                (_print_plan if dry_run else _print_commands)(planned)
-                return
-            _train(planned)
-            compared = comparing.analyzed(planned)
+            _check(wanted, [arm.label for arm in planned.arms], planned.reference.label)
+            if not dry_run and planned.config.engine.name != "print":
+                _train(planned)
+                compared, planned = comparing.analyzed(planned), None
+    if planned is not None:
+        (comparison.print_plan if dry_run else comparison.print_commands)(planned)
+        return
     unmet = [condition for condition in wanted if not _holds(compared.comparison, *condition)]
     if as_json:
         print((compared.folder / "compare.json").read_text(encoding="utf-8"), end="")
     else:
-        _print(compared)
+        comparison.print_answer(compared)
     if unmet:
         from detloss.cli.output import stderr  # noqa: PLC0415 - `--json` has no use for rich
 
@@ -220,69 +227,25 @@ def _train(plan: Plan) -> None:
         stderr().print(f"The budget is spent. Continue with:\n  {way_on(plan.folder)}", soft_wrap=True)
 
 
-def _print_commands(plan: Plan) -> None:
-    """Print the commands of the runs that are not done, one a line."""
-    from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
-    from detloss.compare.driver import commands, way_on  # noqa: PLC0415
+def _check(wanted: tuple[tuple[str, str, str], ...], labels: list[str], reference: str) -> None:
+    """Refuse conditions that are not about an arm and the reference, before anything is trained.
 
-    for each in commands(plan):
-        print(shlex.join(each))
-    stderr().print(f"When they are done:\n  {way_on(plan.folder)} --engine local", soft_wrap=True)
-
-
-def _print_plan(plan: Plan) -> None:
-    """Print what a comparison takes and what it can tell."""
-    from detloss.cli.output import new_table, stdout  # noqa: PLC0415 - as in `command`
-    from detloss.compare.estimate import estimate  # noqa: PLC0415
-    from detloss.compare.statistics import expect, look_level  # noqa: PLC0415
-    from detloss.compare.statistics.forecast import SEED_SD  # noqa: PLC0415
-    from detloss.training.progress import duration  # noqa: PLC0415
-
-    takes = estimate(plan)
-    seeds = plan.config.all_seeds
-    size = len(seeds), len(plan.arms)
-    sees = expect(len(plan.arms), len(seeds), takes.images, alpha=look_level([size]))
-    table = new_table("loss")
-    for name in ("weight", "gradient to stock"):
-        table.add_column(name, justify="right")
-    for arm in plan.arms:
-        numbers = (arm.weight, arm.gradient_ratio)
-        table.add_row(arm.label, *("" if number is None else f"{number:.3g}" for number in numbers))
-    out = stdout()
-    out.print(table)
-    out.print(
-        f"\n{takes.runs} runs: {len(plan.arms)} losses in {plan.config.head}, {len(seeds)} seeds, judged on "
-        f"{takes.images:,} images ({plan.split}).\n"
-        f"Time: about {duration(takes.seconds)}, {duration(takes.seconds_a_run)} a run, {plan.jobs or 'all'} at a time "
-        f"({takes.seconds_a_step:.3f} s a step).\n"
-        f"Disk: about {takes.disk_bytes / 2**20:,.0f} MiB of checkpoints."
-    )
-    if sees:
-        out.print(
-            f"Intervals: about ±{sees.half_width:.3f} AP. You will hardly see differences smaller than "
-            f"{sees.detectable:.3f} AP.\nThat assumes that two trainings of one loss differ by a standard deviation of "
-            f"{SEED_SD} AP, as is usual."
-        )
-    else:
-        out.print("One seed says nothing about training again. Fix: --seeds 3 or more.")
+    Raises:
+        DetlossError: names the condition.
+    """
+    for better, sign, worse in wanted:
+        for label in (better, worse):
+            if label not in labels:
+                raise DetlossError(f"--fail-unless: no loss is called {label!r}. Fix: name one of {', '.join(labels)}.")
+        if reference not in (better, worse) or better == worse:
+            raise DetlossError(
+                f"--fail-unless: {better}{sign}{worse} is not about the reference, {reference}. Fix: add --reference "
+                f"{shlex.quote(worse)}."
+            )
 
 
 def _holds(comparison: Comparison, better: str, sign: str, worse: str) -> bool:
-    """Whether ``better>worse`` is known, or with ``>=`` that it is not worse by more than the margin.
-
-    Raises:
-        DetlossError: it is not about an arm and the reference.
-    """
-    reference = comparison.question.reference
-    labels = [arm.label for arm in comparison.arms]
-    for label in (better, worse):
-        if label not in labels:
-            raise DetlossError(f"--fail-unless: no loss is called {label!r}. Fix: name one of {', '.join(labels)}.")
-    if reference not in (better, worse) or better == worse:
-        raise DetlossError(
-            f"--fail-unless: {better}{sign}{worse} does not hold the reference, {reference}. Fix: add --reference "
-            f"{shlex.quote(worse)}."
-        )
+    """Whether ``better>worse`` is known, or with ``>=`` that it is not worse by more than the margin."""
     difference = next(each for each in comparison.differences if each.arm in (better, worse))
     if difference.verdict == "identical":
         return sign == ">="
@@ -290,44 +253,3 @@ def _holds(comparison: Comparison, better: str, sign: str, worse: str) -> bool:
         return False
     least = difference.full.low if difference.arm == better else -difference.full.high
     return least > 0 if sign == ">" else least >= -comparison.question.margin
-
-
-def _print(compared: Compared) -> None:
-    from detloss.cli.output import ap, new_table, stdout  # noqa: PLC0415 - `--json` has no use for rich
-
-    comparison, out = compared.comparison, stdout()
-    question = comparison.question
-    differences = {each.arm: each for each in comparison.differences}
-    table = new_table("loss")
-    for name in ("weight", "runs", question.metric, f"to {question.reference}", "from", "to", "P(best)", "may be best"):
-        table.add_column(name, justify="right")
-    for arm in comparison.arms:
-        one = differences.get(arm.label)
-        finished = sum(run.state == "finished" for run in arm.runs)
-        interval = (one.full or one.images) if one else None
-        table.add_row(
-            arm.label,
-            "" if arm.weight is None else f"{arm.weight:.3g}",
-            f"{finished}/{len(arm.runs)}",
-            "" if arm.mean is None else ap(arm.mean),
-            _signed(one.estimate if one else None),
-            _signed(interval.low if interval else None),
-            _signed(interval.high if interval else None),
-            "" if arm.probability_best is None else f"{arm.probability_best:.2f}",
-            "yes" if arm.may_be_best else "no",
-        )
-    for sentence in comparison.verdict:
-        out.print(sentence)
-    out.print()
-    out.print(table)
-    out.print(f"\nThe report: {compared.folder / 'report.html'}", soft_wrap=True)
-    if (compared.folder / "compare.yaml").exists():
-        out.print(
-            f"More seeds or losses:\n  detloss compare --resume {shlex.quote(str(compared.folder))} --seeds "
-            f"{len(question.seeds) + 3}",
-            soft_wrap=True,
-        )
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.3f}"

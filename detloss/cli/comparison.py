@@ -1,0 +1,92 @@
+"""What `detloss compare` prints of a comparison: what it will take, and what it found."""
+
+from __future__ import annotations
+
+import shlex
+
+from detloss.cli.output import ap, new_table, stderr, stdout
+from detloss.compare.comparing import Compared
+from detloss.compare.driver import commands, way_on
+from detloss.compare.estimate import estimate
+from detloss.compare.plan import Plan
+from detloss.compare.statistics import expect, look_level
+from detloss.compare.statistics.forecast import SEED_SD
+from detloss.training.progress import duration
+
+
+def print_plan(plan: Plan) -> None:
+    """Print what a comparison takes and what it can tell."""
+    takes = estimate(plan)
+    seeds = plan.config.all_seeds
+    size = len(seeds), len(plan.arms)
+    sees = expect(len(plan.arms), len(seeds), takes.images, alpha=look_level([size]))
+    table = new_table("loss")
+    for name in ("weight", "gradient to stock"):
+        table.add_column(name, justify="right")
+    for arm in plan.arms:
+        numbers = (arm.weight, arm.gradient_ratio)
+        table.add_row(arm.label, *("" if number is None else f"{number:.3g}" for number in numbers))
+    out = stdout()
+    out.print(table)
+    out.print(
+        f"\n{takes.runs} runs: {len(plan.arms)} losses in {plan.config.head}, {len(seeds)} seeds, judged on "
+        f"{takes.images:,} images ({plan.split}).\n"
+        f"Time: about {duration(takes.seconds)}, {duration(takes.seconds_a_run)} a run, {plan.jobs or 'all'} at a time "
+        f"({takes.seconds_a_step:.3f} s a step).\n"
+        f"Disk: about {takes.disk_bytes / 2**20:,.0f} MiB of checkpoints."
+    )
+    if sees:
+        out.print(
+            f"Intervals: about ±{sees.half_width:.3f} AP. You will hardly see differences smaller than "
+            f"{sees.detectable:.3f} AP.\nThat assumes that two trainings of one loss differ by a standard deviation of "
+            f"{SEED_SD} AP, as is usual."
+        )
+    else:
+        out.print("One seed says nothing about training again. Fix: --seeds 3 or more.")
+
+
+def print_commands(plan: Plan) -> None:
+    """Print the commands of the runs that are not done, one a line."""
+    for each in commands(plan):
+        print(shlex.join(each))
+    stderr().print(f"When they are done:\n  {way_on(plan.folder)} --engine local", soft_wrap=True)
+
+
+def print_answer(compared: Compared) -> None:
+    """Print the verdict, a row for each loss, and where the report is."""
+    comparison, out = compared.comparison, stdout()
+    question = comparison.question
+    differences = {each.arm: each for each in comparison.differences}
+    table = new_table("loss")
+    for name in ("weight", "runs", question.metric, f"to {question.reference}", "from", "to", "P(best)", "may be best"):
+        table.add_column(name, justify="right")
+    for arm in comparison.arms:
+        one = differences.get(arm.label)
+        finished = sum(run.state == "finished" for run in arm.runs)
+        interval = (one.full or one.images) if one else None
+        table.add_row(
+            arm.label,
+            "" if arm.weight is None else f"{arm.weight:.3g}",
+            f"{finished}/{len(arm.runs)}",
+            "" if arm.mean is None else ap(arm.mean),
+            _signed(one.estimate if one else None),
+            _signed(interval.low if interval else None),
+            _signed(interval.high if interval else None),
+            "" if arm.probability_best is None else f"{arm.probability_best:.2f}",
+            "yes" if arm.may_be_best else "no",
+        )
+    for sentence in comparison.verdict:
+        out.print(sentence)
+    out.print()
+    out.print(table)
+    out.print(f"\nThe report: {compared.folder / 'report.html'}", soft_wrap=True)
+    if (compared.folder / "compare.yaml").exists():
+        out.print(
+            f"More seeds or losses:\n  detloss compare --resume {shlex.quote(str(compared.folder))} --seeds "
+            f"{len(question.seeds) + 3}",
+            soft_wrap=True,
+        )
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.3f}"
