@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from runs import config_file
 from tiny_detectors import faster_rcnn
 
 from detloss import injected, load_config
@@ -43,6 +45,18 @@ def test_a_config_that_the_docs_show_is_valid(text: str, tmp_path: Path) -> None
 def test_a_config_beside_the_docs_is_valid(path: Path) -> None:
     """Every config file of the docs is one that `detloss train` would accept."""
     assert load_config(path, TrainConfig, check=check_model).losses
+
+
+@pytest.mark.slow
+def test_losses_are_compared_in_python_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python of the page on comparing trains and compares, here with one seed and a run of seconds."""
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "compare.md").read_text(encoding="utf-8"), re.DOTALL)
+    config_file(tmp_path, train={"epochs": 1}).rename(tmp_path / "config.yaml")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    exec(compile(block.replace("seeds=5", "seeds=1"), "compare.md", "exec"), namespace)
+    assert namespace["compared"].comparison.differences[0].arm == "giou:10"
+    assert list(tmp_path.glob("runs/compare-*/report.html"))
 
 
 def test_the_module_in_user_code_is_built_as_shown() -> None:
