@@ -1,6 +1,6 @@
 """What comparing losses costs: k losses x S seeds in one `detloss compare`, against as many `detloss train` commands.
 
-    python tests/benchmarks/compare.py [--losses smooth_l1,giou] [--seeds 3] [--epochs 2] [--data FOLDER]
+    python tests/benchmarks/compare.py [--losses smooth_l1,giou] [--seeds 3] [--epochs 2] [--images N | --data FOLDER]
 
 `detloss compare` runs two jobs of one thread each; the separate commands run one after the other with the threads that
 torch takes by itself, or `--at-once N` of them, each with its share of the cores. Both train by the same configs.
@@ -35,7 +35,8 @@ def main() -> None:
     parser.add_argument("--losses", default="smooth_l1,giou", help="of the box head, joined by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--data", type=Path, help="folder of COCO data")
+    parser.add_argument("--images", type=int, default=2000, help="synthetic images to train on")
+    parser.add_argument("--data", type=Path, help="folder of COCO data in their place")
     parser.add_argument("--at-once", type=int, default=1, help="separate commands that run at the same time")
     options = parser.parse_args()
     losses = options.losses.split(",")
@@ -43,7 +44,8 @@ def main() -> None:
     detloss(["train", "--print-default"])
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.yaml")
-        config.write_text(yaml.safe_dump(config_of(options.data and options.data.absolute(), options.epochs)))
+        content = config_of(options.data and options.data.absolute(), options.images, options.epochs)
+        config.write_text(yaml.safe_dump(content))
         # Several at once share the cores.
         share = [] if options.at_once == 1 else [f"train.threads={max(1, (os.cpu_count() or 1) // options.at_once)}"]
         separate = [
@@ -60,11 +62,11 @@ def main() -> None:
         )
 
 
-def config_of(data: Path | None, epochs: int) -> dict[str, Any]:
+def config_of(data: Path | None, images: int, epochs: int) -> dict[str, Any]:
     """The embedded config, shorter, or a Faster R-CNN on COCO data."""
     config: dict[str, Any] = yaml.safe_load(default_config())
     config["train"] |= {"epochs": epochs, "validate_every": epochs}
-    config["data"]["shapes"] |= {"test": config["data"]["shapes"]["val"]}
+    config["data"]["shapes"] |= {"train": images, "test": config["data"]["shapes"]["val"]}
     if data is not None:
         split = {name: {"images": str(data / "images"), "annotations": str(data / f"{name}.json")} for name in SPLITS}
         options = {"min_size": 320, "max_size": 640, "box_batch_size_per_image": 128, "rpn_post_nms_top_n_test": 300}
