@@ -230,7 +230,7 @@ def after_race(seeds: int, arms: int, correlation: float, *, replicates: int) ->
 
 def tables(replicates: int) -> Iterator[str]:
     """Yield the lines of the tables in docs/compare-statistics.md."""
-    yield "| seeds | arms | correlation of seeds | training | images | full | little image noise | none | half-width |"
+    yield "| seeds | arms | correlation of seeds | training | images | full | full, little | full, none | half-width |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for seeds in SEEDS:
         for arms in ARMS:

@@ -8,7 +8,7 @@ from scipy import special
 from detloss.compare.statistics.blocks import Array
 
 MAX_RATIO = 4.0
-"""Ratio of variances up to which pooling does little harm: see docs/compare-statistics.md."""
+"""Ratio of variances above which pairs are compared by themselves; docs/compare-statistics.md has what it is worth."""
 
 SIGNIFICANCE = 0.05
 """Few seeds give such a ratio by chance: it must also be unlikely for equal arms, all arms together."""
