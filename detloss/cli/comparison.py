@@ -57,8 +57,8 @@ def print_answer(compared: Compared) -> None:
     comparison, out = compared.comparison, stdout()
     question = comparison.question
     differences = {each.arm: each for each in comparison.differences}
-    table = new_table("loss")
-    for name in ("weight", "runs", question.metric, f"to {question.reference}", "from", "to", "P(best)", "may be best"):
+    table = new_table("loss", whole=True)
+    for name in ("weight", "runs", question.metric, "difference", "from", "to", "P(best)", "best?"):
         table.add_column(name, justify="right")
     for arm in comparison.arms:
         one = differences.get(arm.label)
@@ -73,7 +73,7 @@ def print_answer(compared: Compared) -> None:
             _signed(interval.low if interval else None),
             _signed(interval.high if interval else None),
             "" if arm.probability_best is None else f"{arm.probability_best:.2f}",
-            "yes" if arm.may_be_best else "no",
+            "maybe" if arm.may_be_best else "no",
         )
     for sentence in comparison.verdict:
         out.print(sentence)

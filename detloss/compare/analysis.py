@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -116,16 +117,23 @@ def analyze(
 
 
 def analyze_folders(
-    folders: Sequence[str | Path], *, reference: str | None = None, margin: float = 0.005, split: Split | None = None
+    folders: Sequence[str | Path],
+    *,
+    reference: str | None = None,
+    margin: float = 0.005,
+    split: Split | None = None,
+    folder: Path | None = None,
 ) -> Comparison:
     """Say what existing runs tell about their losses: ``detloss compare RUN RUN ...``.
+
+    `split` is by default test where the runs have it; the other arguments are those of `analyze`.
 
     Raises:
         ConfigError: the folders are not of runs that can be compared, or nothing is to be compared.
         DataError: the data of the runs cannot be read.
     """
     command = f"detloss compare {shlex.join(map(str, folders))}"
-    return analyze(read_records(folders, split), reference=reference, margin=margin, command=command)
+    return analyze(read_records(folders, split), reference=reference, margin=margin, folder=folder, command=command)
 
 
 def _looks(known: Sequence[Look], grid: Grid, alpha: float) -> tuple[tuple[Look, ...], float, float]:
@@ -163,9 +171,7 @@ def _run(grid: Grid, label: str, seed: int, folder: Path | None) -> RunResult:
     run = grid.runs.get(key)
     if run is None:
         return RunResult(seed=seed, state="missing", folder="")
-    whole = run.folder.resolve()
-    home = folder.resolve() if folder is not None else None
-    place = whole.relative_to(home).as_posix() if home and whole.is_relative_to(home) else str(run.folder)
+    place = str(run.folder) if folder is None else Path(relpath(run.folder.resolve(), folder.resolve())).as_posix()
     if isinstance(run.outcome, Failed):
         return RunResult(seed=seed, state="failed", reason=run.outcome.reason, folder=place)
     if run.outcome is None:

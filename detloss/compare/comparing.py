@@ -113,7 +113,7 @@ def compare_runs(folders: Sequence[str | Path], *, output: str | Path | None = N
         DataError: the data of the runs cannot be read.
     """
     folder = Path(absolute(str(output or f"runs/compare-{datetime.now():%Y%m%d-%H%M%S}")))
-    return _written(analyze_folders(folders, **question), folder)
+    return _written(analyze_folders(folders, folder=folder, **question), folder)
 
 
 def _written(comparison: Comparison, folder: Path) -> Compared:

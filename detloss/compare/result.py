@@ -54,7 +54,7 @@ class RunResult(_Part):
     reason: str | None = None
     """Why it failed."""
     folder: str
-    """Relative to the comparison's folder where it lies in it."""
+    """Relative to the comparison's folder, where there is one."""
     metrics: dict[str, float] = {}
     """COCO's numbers; -1 where there is nothing to measure on."""
     by_iou: dict[str, float] = {}
