@@ -17,6 +17,7 @@ from simulated_comparisons import (
     half_widths,
     race,
     simulate,
+    with_failures,
 )
 
 from detloss.compare.statistics import droppable, infer
@@ -35,6 +36,12 @@ def test_coverage(seeds: int, arms: int) -> None:
             found = coverage(seeds, arms, correlation, image_sd=image_sd, replicates=REPLICATES)
             for each in (found.training, found.full, *([found.images] if image_sd else [])):
                 assert 0.93 - NOISE < each < 0.97 + NOISE, (correlation, image_sd, found)
+
+
+def test_failed_runs() -> None:
+    """Intervals hold as often where a fifth of the runs failed."""
+    for correlation in (0.0, 0.5):
+        assert 0.93 - 0.03 < with_failures(5, 3, correlation, share=0.2, replicates=400) < 0.97 + 0.03
 
 
 def test_the_same_loss_against_itself() -> None:

@@ -163,12 +163,7 @@ def false_wins(
 ) -> tuple[float, float]:
     """Share of comparisons of equal arms with any difference at any look, and with any arm called better.
 
-    Args:
-        looks: Seeds and arms of each.
-        correlation: Of runs that share a seed.
-        spend: Whether looks have the levels of `look_level`, or 0.05 each.
-        image_sd: As in `simulate`.
-        replicates: How many comparisons.
+    `looks` are seeds and arms of each; they `spend` alpha as `look_level` says, or have 0.05 each.
     """
     rng = np.random.default_rng(7)
     levels = [look_level(looks[: n + 1]) if spend else 0.05 for n in range(len(looks))]
@@ -205,27 +200,42 @@ def race(lead: float, *, arms: int = 6, replicates: int = 2_000) -> tuple[float,
 
 
 def after_race(seeds: int, arms: int, correlation: float, *, replicates: int) -> tuple[float, float, float]:
-    """Where the race, after two seeds, may drop arms that are equal: how often it does, and how often intervals hold.
+    """How often the race drops one of equal arms after two seeds, and how often all intervals for training then hold.
 
-    Returns:
-        The share of comparisons with an arm dropped, and in which all intervals hold: plain ones, and with half the
-        error probability for arms that were dropped, as `infer` gives them. All on these images.
+    Plain ones, and with half the error probability for arms that were dropped, as `infer` gives them.
     """
     rng = np.random.default_rng(5)
     gone = np.zeros((replicates, arms), bool)
     found = []
     for each in gone:
-        y = SD * np.sqrt(correlation) * rng.standard_normal((seeds, 1))
-        y = y + SD * np.sqrt(1 - correlation) * rng.standard_normal((seeds, arms))
+        y = _runs(rng, seeds, arms, correlation)
         each[[*droppable(y[:2])]] = True
         y[2:, each] = np.nan
         found.append(training_pairs(fit_blocks(y)))
-    pairs = Pairs(*(np.stack(column) for column in zip(*map(dataclasses.astuple, found), strict=True)))
-    error = np.abs(pairs.difference[:, 1:, 0])
-    plain, halved = (
-        float((error <= half_widths(pairs, 0.05, divided)).all(1).mean()) for divided in (1.0, 1.0 + gone[:, 1:])
-    )
+    plain, halved = (_held(found, divided) for divided in (1.0, 1.0 + gone[:, 1:]))
     return float(gone.any(1).mean()), plain, halved
+
+
+def with_failures(seeds: int, arms: int, correlation: float, *, share: float, replicates: int) -> float:
+    """How often all intervals hold, on these images, where such a share of the runs after the first seed failed."""
+    rng = np.random.default_rng(6)
+    found = []
+    for _ in range(replicates):
+        y = _runs(rng, seeds, arms, correlation)
+        y[1:][rng.random((seeds - 1, arms)) < share] = np.nan
+        found.append(training_pairs(fit_blocks(y)))
+    return _held(found)
+
+
+def _runs(rng: np.random.Generator, seeds: int, arms: int, correlation: float) -> Array:
+    shared = np.sqrt(correlation) * rng.standard_normal((seeds, 1))
+    return np.asarray(SD * (shared + np.sqrt(1 - correlation) * rng.standard_normal((seeds, arms))))
+
+
+def _held(found: Sequence[Pairs], divided: Array | float = 1.0) -> float:
+    """How often all intervals hold where all arms are equal."""
+    pairs = Pairs(*(np.stack(column) for column in zip(*map(dataclasses.astuple, found), strict=True)))
+    return float((np.abs(pairs.difference[:, 1:, 0]) <= half_widths(pairs, 0.05, divided)).all(1).mean())
 
 
 def tables(replicates: int) -> Iterator[str]:
@@ -269,6 +279,13 @@ def tables(replicates: int) -> Iterator[str]:
         for correlation in (0.0, 0.5):
             dropped, plain, halved = after_race(seeds, 4, correlation, replicates=max(replicates // 4, 100))
             yield f"| {seeds} | 4 | {correlation} | {dropped:.2f} | {plain:.3f} | {halved:.3f} |"
+    yield ""
+    yield "| seeds | arms | correlation of seeds | all intervals hold |"
+    yield "|---|---|---|---|"
+    for seeds in SEEDS:
+        for correlation in (0.0, 0.5):
+            held = with_failures(seeds, 3, correlation, share=0.2, replicates=max(replicates // 4, 100))
+            yield f"| {seeds} | 3 | {correlation} | {held:.3f} |"
 
 
 def main() -> None:
