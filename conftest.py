@@ -19,10 +19,12 @@ settings.load_profile("detloss")
 SHARED = {
     "browser": "browser",
     "detloss_wheels": "environment",
+    "driven": "driven",
     "finished": "finished",
     "fresh_environment": "environment",
     "trained_run": "trained_run",
     "two_runs": "two_runs",
+    "undisturbed": "undisturbed",
     "ward": "ward",
     "whole": "whole",
 }

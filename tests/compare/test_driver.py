@@ -30,17 +30,17 @@ def names(engine: Forked) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def driven(tmp_path_factory):
     """A finished comparison of two arms and two seeds, what was shown of it, and the order of its runs."""
-    folder = tmp_path_factory.mktemp("whole") / "comparison"
+    folder = tmp_path_factory.mktemp("driven") / "comparison"
     engine, shown = Forked(), list[Status]()
     assert run_plan(plan(folder, seeds=2), engine, show=shown.append) == "finished"
     return folder, shown, names(engine)
 
 
-def test_runs_go_seed_by_seed(whole):
+def test_runs_go_seed_by_seed(driven):
     """All arms of a seed are started before the next seed, and each run is what `detloss train` makes of its config."""
-    folder, _, order = whole
+    folder, _, order = driven
     assert order == [("smooth_l1", "seed-0"), ("giou", "seed-0"), ("smooth_l1", "seed-1"), ("giou", "seed-1")]
     assert states(read_plan(folder)) == ["finished"] * 4
     run = read_plan(folder).runs[3]
@@ -48,9 +48,9 @@ def test_runs_go_seed_by_seed(whole):
     assert_same_run(alone, run.folder)
 
 
-def test_it_is_told_where_it_is(whole):
+def test_it_is_told_where_it_is(driven):
     """Every change of a state is shown, with epoch, AP and the time that is left."""
-    _, shown, _ = whole
+    _, shown, _ = driven
     found = [[run.state for run in status.runs] for status in shown]
     assert found[0] == ["running", "running", "waiting", "waiting"]
     assert found[-1] == ["finished"] * 4
@@ -68,9 +68,9 @@ def test_it_is_told_where_it_is(whole):
     assert any(status.seconds_left for status in shown)
 
 
-def test_finished_runs_are_not_started_again(whole):
+def test_finished_runs_are_not_started_again(driven):
     """A finished comparison starts nothing; with more losses and seeds it starts only what is new."""
-    folder, _, _ = whole
+    folder, _, _ = driven
     engine = Forked()
     assert run_plan(read_plan(folder), engine) == "finished"
     assert engine.begun == []
@@ -150,7 +150,7 @@ def test_one_driver_at_a_time(tmp_path):
         run_plan(planned, Forked())
 
 
-def test_a_killed_run_goes_on(tmp_path, whole):
+def test_a_killed_run_goes_on(tmp_path, driven):
     """A run that is killed is resumed; killed again and again without getting on, it has failed."""
 
     class Killing(Forked):
@@ -166,11 +166,11 @@ def test_a_killed_run_goes_on(tmp_path, whole):
     assert states(planned) == ["finished", "failed"]
     assert [folder.parent.name.partition("-")[0] for folder in engine.begun] == ["smooth_l1"] * 2 + ["giou"] * ATTEMPTS
     assert "out of memory" in json.loads((planned.runs[1].folder / FAILED).read_text())["reason"]
-    finished = weights(whole[0] / planned.runs[0].folder.relative_to(planned.folder))
+    finished = weights(driven[0] / planned.runs[0].folder.relative_to(planned.folder))
     assert all(value.equal(finished[key]) for key, value in weights(planned.runs[0].folder).items())
 
 
-def test_ctrl_c_leaves_checkpoints(tmp_path, whole):
+def test_ctrl_c_leaves_checkpoints(tmp_path, driven):
     """Ctrl-C stops the runs with a checkpoint each and names the way on; then they end as if nothing had happened."""
     planned = plan(tmp_path / "c")
 
@@ -185,7 +185,7 @@ def test_ctrl_c_leaves_checkpoints(tmp_path, whole):
     assert run_plan(planned, engine) == "finished"
     assert all("epoch" in line for line in (planned.runs[0].folder / "metrics.jsonl").read_text().splitlines())
     for run in planned.runs:
-        assert_same_run(whole[0] / run.folder.relative_to(planned.folder), run.folder)
+        assert_same_run(driven[0] / run.folder.relative_to(planned.folder), run.folder)
 
 
 def test_printed_commands_do_the_runs(tmp_path):

@@ -77,12 +77,13 @@ def test_slurm_jobs_outlive_their_driver(tmp_path, undisturbed):
     """Jobs go on when the driver is killed, the next one waits for them, and submits again what is killed."""
     pytest.importorskip("submitit", reason="the dependency group `engines` is not installed")
     planned = plan(tmp_path / "c", overrides=EVERY_STEP, engine={"name": "slurm", "cluster": "local"})
+    moments = random.Random(1)
     driver = drive(planned)
-    wait_for_lines(planned.runs[0], 2, driver)
+    wait_for_lines(planned.runs[0], moments.randrange(1, LINES // 2), driver)
     driver.kill()
     driver.join()
     assert processes(planned.runs[0])
-    kill_a_run(planned, LINES // 2)
+    kill_a_run(planned, moments.randrange(LINES // 2, LINES))
     for run in planned.runs:
         assert_once(run, undisturbed[run.arm.label])
     assert len(list((planned.folder / ".slurm").glob("*_result.pkl"))) == 3  # one of them says that its run was killed
@@ -129,12 +130,13 @@ def test_ray_tasks_survive_every_kill(tmp_path, undisturbed, ray_head):
     """The driver is killed, then the cluster, then a run: what was trained is kept, and goes on."""
     engine = {"name": "ray", "address": f"127.0.0.1:{PORT}"}
     planned = plan(tmp_path / "c", overrides=EVERY_STEP, engine=engine)
+    moments = random.Random(2)
     driver = drive(planned)
-    wait_for_lines(planned.runs[0], 2, driver)
+    wait_for_lines(planned.runs[0], moments.randrange(1, LINES // 3), driver)
     driver.kill()
     driver.join()
     driver = drive(planned)
-    wait_for_lines(planned.runs[0], LINES // 3, driver)
+    wait_for_lines(planned.runs[0], moments.randrange(LINES // 3, 2 * LINES // 3), driver)
     ray_head.kill()
     driver.join(timeout=120)
     assert driver.exitcode == 1
@@ -142,7 +144,7 @@ def test_ray_tasks_survive_every_kill(tmp_path, undisturbed, ray_head):
     for run in planned.runs:
         wait_for_the_end(run)
     ray_head.start()
-    kill_a_run(planned, 2 * LINES // 3)
+    kill_a_run(planned, moments.randrange(2 * LINES // 3, LINES))
     for run in planned.runs:
         assert_once(run, undisturbed[run.arm.label])
 

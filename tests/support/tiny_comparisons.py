@@ -86,13 +86,6 @@ def driver_log(planned: Plan) -> Path:
     return planned.folder.with_suffix(".txt")
 
 
-def finish(planned: Plan) -> None:
-    """Drive a comparison to its end, which must be a good one."""
-    process = drive(planned)
-    process.join(timeout=300)
-    assert process.exitcode == 0, driver_log(planned).read_text()
-
-
 def wait_for_lines(run: Run, lines: int, driver: ForkServerProcess) -> None:
     """Wait until a run has written so many lines of metrics, or is finished."""
     while driver.is_alive() and len(_lines(run)) < lines and not (run.folder / "metrics.json").exists():
