@@ -11,6 +11,10 @@ are not run again. Buffers, the statistics of batch norm among them, are average
 Prints for each: mean AP, its difference to the last weights, the standard deviation between seeds within a loss, its
 ratio to that of the last weights (95 % interval of a bootstrap over seeds, too narrow where there are few), and the
 intraclass correlation of runs that share a seed.
+
+``averaging.jsonl`` beside this file holds the runs of 7 seeds: no average has less spread than the last weights beyond
+chance without a lower mean, since the learning rate ends near zero; the correlation is 0.19 (95 %: -0.22 to 0.73), and
+was 0.87 with the first 3 seeds.
 """
 
 from __future__ import annotations
