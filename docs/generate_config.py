@@ -12,7 +12,7 @@ from generate_losses import kind, table
 from pages import rewrite
 from pydantic import BaseModel
 
-from detloss.compare.compare_config import ArmConfig, CompareConfig, RayEngine, SlurmEngine
+from detloss.compare.plan.compare_config import ArmConfig, CompareConfig, RayEngine, SlurmEngine
 from detloss.training import TrainConfig
 
 OUTPUT = Path(__file__).resolve().parent / "config.md"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from detloss.compare.compare_config import ArmConfig, CompareConfig, RayEngine, SlurmEngine
 from detloss.compare.plan import load_compare
+from detloss.compare.plan.compare_config import ArmConfig, CompareConfig, RayEngine, SlurmEngine
 from detloss.training import default_config
 from detloss.training.settings import AugmentConfig, DataConfig, FitConfig, ShapesConfig, SplitConfig
 

@@ -108,6 +108,9 @@ def command(
         bool | None,
         typer.Option("--sweep", help="Each loss at half, one and two times its equal weight.", show_default=False),
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume: try failed runs again, which else count as failed.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, time, disk and what could be seen; train nothing.")
     ] = False,
@@ -168,7 +171,7 @@ def command(
             )
             _check(wanted, [arm.label for arm in planned.arms], planned.reference.label)
             if not dry_run and planned.config.engine.name != "print":
-                _train(planned)
+                _train(planned, retry_failed=retry_failed)
                 compared, planned = comparing.analyzed(planned), None
     if planned is not None:
         (comparison.print_plan if dry_run else comparison.print_commands)(planned)
@@ -209,7 +212,7 @@ def _run_folders(paths: list[Path]) -> list[Path]:
     raise typer.BadParameter(message, param_hint="CONFIG | RUN RUN...")
 
 
-def _train(plan: Plan) -> None:
+def _train(plan: Plan, *, retry_failed: bool) -> None:
     """Do the runs that are not done."""
     from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
     from detloss.cli.running import shown  # noqa: PLC0415
@@ -218,7 +221,7 @@ def _train(plan: Plan) -> None:
     stderr().print(f"{len(plan.runs)} runs in {plan.folder}", soft_wrap=True)
     try:
         with shown() as show:
-            ended = run_plan(plan, show=show)
+            ended = run_plan(plan, show=show, retry_failed=retry_failed)
     except ComparisonInterrupted:
         # To be copied, it is left to the terminal to wrap.
         stderr().print(f"Interrupted. Continue with:\n  {way_on(plan.folder)}", soft_wrap=True)

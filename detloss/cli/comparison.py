@@ -7,7 +7,7 @@ import shlex
 from detloss.cli.output import ap, new_table, stderr, stdout
 from detloss.compare.comparing import Compared
 from detloss.compare.driver import commands, way_on
-from detloss.compare.estimate import estimate
+from detloss.compare.driver.estimate import estimate
 from detloss.compare.plan import Plan
 from detloss.compare.statistics import expect, look_level
 from detloss.compare.statistics.forecast import SEED_SD

@@ -14,7 +14,7 @@ from rich.text import Text
 from detloss.cli.output import ap, new_table, stderr
 
 if TYPE_CHECKING:
-    from detloss.compare.status import RunStatus, Status
+    from detloss.compare.driver.status import RunStatus, Status
 
 _STYLES = {"running": "bold", "finished": "green", "failed": "red", "waiting": "dim", "dropped": "dim"}
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from detloss.compare.analysis import analyze, analyze_folders
+from detloss.compare.analysis.run_folders import read_planned
 from detloss.compare.driver import run_plan
+from detloss.compare.driver.status import Status
 from detloss.compare.plan import CONFIG, Plan, Source, load_compare, make_plan, read_plan, with_more
 from detloss.compare.report import write_report
 from detloss.compare.result import Comparison
 from detloss.compare.result_file import RESULT, write_comparison
-from detloss.compare.run_folders import read_planned
-from detloss.compare.status import Status
 from detloss.errors import ConfigError
 from detloss.training.folder import holds_files
 from detloss.training.settings import absolute

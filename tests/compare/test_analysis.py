@@ -12,10 +12,10 @@ from made_runs import IMAGES, made_run, planned_runs, truth
 
 from detloss import ConfigError, DataError
 from detloss.compare.analysis import analyze, analyze_folders
+from detloss.compare.analysis.run_folders import read_planned
 from detloss.compare.plan import Plan
 from detloss.compare.result import Comparison
 from detloss.compare.result_file import RESULT, read_comparison, write_comparison
-from detloss.compare.run_folders import read_planned
 
 SHARP, DULL = 1.5, 5.0
 """Pixels that boxes are off by: AP of about 0.5 and 0.15."""

@@ -8,8 +8,8 @@ import yaml
 from runs import TINY, config_file
 
 from detloss import ConfigError
-from detloss.compare.compare_config import ArmConfig, CompareConfig, arm_from_text
 from detloss.compare.plan import default_comparison, load_compare, with_more
+from detloss.compare.plan.compare_config import ArmConfig, CompareConfig, arm_from_text
 
 
 @pytest.mark.parametrize(

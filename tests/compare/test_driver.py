@@ -15,9 +15,9 @@ from tiny_comparisons import Forked, plan, states, write_finished
 
 from detloss import ConfigError
 from detloss.compare.driver import ATTEMPTS, ComparisonInterrupted, commands, run_plan
+from detloss.compare.driver.states import DROPPED, FAILED
+from detloss.compare.driver.status import Status
 from detloss.compare.plan import make_plan, read_plan, with_more
-from detloss.compare.states import DROPPED, FAILED
-from detloss.compare.status import Status
 from detloss.training import train
 from detloss.training.folder import locked
 

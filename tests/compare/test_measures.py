@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_runs import blurred, truth
 
-from detloss.compare.measures import common_ious, measure, qualities, replicates
+from detloss.compare.analysis.measures import common_ious, measure, qualities, replicates
 from detloss.training.coco_numbers import matched
 
 TWO = {
@@ -141,5 +141,5 @@ def test_jackknife_above_5000_images():
 
 def test_measuring_needs_no_torch(run_python):
     """What measures detections imports no torch."""
-    done = run_python("-c", "import sys, detloss.compare.measures; print('torch' in sys.modules)")
+    done = run_python("-c", "import sys, detloss.compare.analysis.measures; print('torch' in sys.modules)")
     assert done.stdout == "False\n", done.stderr

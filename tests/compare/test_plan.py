@@ -5,7 +5,7 @@ import yaml
 from runs import TINY
 
 from detloss import ConfigError
-from detloss.compare.estimate import estimate
+from detloss.compare.driver.estimate import estimate
 from detloss.compare.plan import CONFIG, Plan, load_compare, make_plan, read_plan, with_more, write_plan
 
 

@@ -10,8 +10,8 @@ from made_runs import SHAPES, made_run, planned_runs, truth
 from runs import coco_files
 
 from detloss import ConfigError
-from detloss.compare.run_folders import read_planned, read_records
-from detloss.compare.run_records import Failed, Finished
+from detloss.compare.analysis.run_folders import read_planned, read_records
+from detloss.compare.analysis.run_records import Failed, Finished
 from detloss.training.data.dataset import CocoDataset
 from detloss.training.data.sources import open_split, read_config
 from detloss.training.provenance import Provenance, SplitDigest, digest

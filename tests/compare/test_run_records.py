@@ -11,7 +11,7 @@ import pytest
 from made_runs import made_run
 
 from detloss import ConfigError
-from detloss.compare.run_records import (
+from detloss.compare.analysis.run_records import (
     ArmRecord,
     Failed,
     Finished,

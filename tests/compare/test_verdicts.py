@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from comparisons import CASES, example, one_run_each, selection, with_dropped, with_failures, without_reference
 
+from detloss.compare.analysis.verdicts import sentences
 from detloss.compare.result import Comparison, Difference, Interval, Verdict
-from detloss.compare.verdicts import sentences
 
 
 def two(verdict: Verdict, low: float, high: float, **fields: Any) -> Comparison:

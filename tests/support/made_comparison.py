@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from detloss.compare.analysis.verdicts import sentences
 from detloss.compare.result import (
     ArmResult,
     Comparison,
@@ -20,7 +21,6 @@ from detloss.compare.result import (
     RunMeasured,
     RunResult,
 )
-from detloss.compare.verdicts import sentences
 
 EFFECTS = {"smooth_l1": 0.0, "giou": 0.019, "ciou": 0.012}
 """What each loss adds to AP in these examples; the first one is the reference."""

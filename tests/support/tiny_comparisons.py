@@ -14,9 +14,9 @@ import killed
 from runs import TINY, assert_same_run
 
 from detloss.compare.driver import run_plan
+from detloss.compare.driver.states import LOG, state_of
 from detloss.compare.engines.tied import GRACE
 from detloss.compare.plan import Plan, Run, load_compare, make_plan, read_plan, write_plan
-from detloss.compare.states import LOG, state_of
 from detloss.training.folder import PREDICTIONS
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from detloss.compare.compare_config import LocalEngine, RayEngine, SlurmEngine
 from detloss.compare.engines import Engine
 from detloss.compare.plan import Plan, gpus
+from detloss.compare.plan.compare_config import LocalEngine, RayEngine, SlurmEngine
 from detloss.errors import ConfigError
 
 

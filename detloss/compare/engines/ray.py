@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from detloss.compare.compare_config import RayEngine
 from detloss.compare.engines import KILLED, tied
+from detloss.compare.plan.compare_config import RayEngine
 from detloss.errors import DetlossError
 from detloss.text import one_line
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from detloss.compare.compare_config import SlurmEngine
 from detloss.compare.engines import KILLED, tied
+from detloss.compare.plan.compare_config import SlurmEngine
 from detloss.training.folder import write_text
 
 _JOB = "job.json"

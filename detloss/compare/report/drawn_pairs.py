@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from detloss.compare.analysis.run_records import read_predictions
 from detloss.compare.report.numbers import short
 from detloss.compare.result import ArmResult, Comparison, ImagePair
-from detloss.compare.run_records import read_predictions
 from detloss.errors import DataError, DetlossError
 from detloss.text import one_line
 from detloss.training.data.dataset import DetectionDataset

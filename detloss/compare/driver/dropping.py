@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detloss.compare.arms import Arm
+from detloss.compare.driver.states import DROPPED, SETTLED, State, dropped_after, final_ap
 from detloss.compare.plan import Plan, Run
-from detloss.compare.states import DROPPED, SETTLED, State, dropped_after, final_ap
+from detloss.compare.plan.arms import Arm
 from detloss.compare.statistics import droppable
 from detloss.training.folder import write_text
 

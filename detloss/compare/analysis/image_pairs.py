@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from detloss.compare.grid import Floats, Grid
-from detloss.compare.measures import qualities
+from detloss.compare.analysis.grid import Floats, Grid
+from detloss.compare.analysis.measures import qualities
+from detloss.compare.analysis.run_records import Records
 from detloss.compare.result import ImagePair
-from detloss.compare.run_records import Records
 
 _EACH = 3
 """Images of each kind."""

@@ -11,8 +11,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from detloss.compare.driver.states import SETTLED, state_of
 from detloss.compare.plan import Plan
-from detloss.compare.states import SETTLED, state_of
 from detloss.training.data.dataset import collate
 from detloss.training.data.sources import open_datasets
 from detloss.training.loss_weights import Batch, model_and_batches

@@ -11,9 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from detloss.compare.arms import Arm
-from detloss.compare.plan import Plan
-from detloss.compare.run_records import (
+from detloss.compare.analysis.run_records import (
     ArmRecord,
     Record,
     Records,
@@ -24,7 +22,9 @@ from detloss.compare.run_records import (
     read_outcome,
     short_labels,
 )
-from detloss.compare.states import dropped_after
+from detloss.compare.driver.states import dropped_after
+from detloss.compare.plan import Plan
+from detloss.compare.plan.arms import Arm
 from detloss.config import check_spec
 from detloss.config.files import expanded, read_document
 from detloss.errors import ConfigError, DetlossError

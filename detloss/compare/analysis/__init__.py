@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from detloss.compare.grid import Grid, measure_runs
-from detloss.compare.image_pairs import choose_image_pairs
+from detloss.compare.analysis.grid import Grid, measure_runs
+from detloss.compare.analysis.image_pairs import choose_image_pairs
+from detloss.compare.analysis.run_folders import read_records
+from detloss.compare.analysis.run_records import Failed, Records, Split
+from detloss.compare.analysis.verdicts import sentences
 from detloss.compare.result import (
     ArmResult,
     Comparison,
@@ -25,10 +28,7 @@ from detloss.compare.result import (
     RunResult,
 )
 from detloss.compare.result_file import RESULT, read_comparison
-from detloss.compare.run_folders import read_records
-from detloss.compare.run_records import Failed, Records, Split
 from detloss.compare.statistics import Contrast, Inference, infer, look_level
-from detloss.compare.verdicts import sentences
 from detloss.errors import ConfigError
 
 _DIGITS = 6

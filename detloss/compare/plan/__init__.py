@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 import yaml
 
-from detloss.compare.arms import Arm, arm_of, swept, weighed
-from detloss.compare.compare_config import CompareConfig, LocalEngine, RayEngine, SlurmEngine
+from detloss.compare.plan.arms import Arm, arm_of, swept, weighed
+from detloss.compare.plan.compare_config import CompareConfig, LocalEngine, RayEngine, SlurmEngine
 from detloss.config.document import Document, Notes
 from detloss.config.files import expanded, read_document
 from detloss.config.read_yaml import read_yaml
@@ -84,7 +84,7 @@ class Plan:
 
 def default_comparison() -> str:
     """The embedded comparison, as YAML: three losses on synthetic images."""
-    return files("detloss.compare").joinpath("default.yaml").read_text(encoding="utf-8")
+    return files("detloss.compare.plan").joinpath("default.yaml").read_text(encoding="utf-8")
 
 
 def load_compare(source: Source | None = None, *, overrides: Sequence[str] = (), **changes: Any) -> CompareConfig:

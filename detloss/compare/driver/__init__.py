@@ -15,13 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from detloss.compare.arms import Arm
-from detloss.compare.dropping import RACE_AFTER, drop
+from detloss.compare.driver.dropping import RACE_AFTER, drop
+from detloss.compare.driver.states import FAILED, LOG, SETTLED, State, prepare, reason_in, state_of, tail, write_failure
+from detloss.compare.driver.status import RunStatus, Status, status_of
 from detloss.compare.engines import Engine, Job
 from detloss.compare.engines.opening import opened
 from detloss.compare.plan import Plan, Run, write_plan
-from detloss.compare.states import FAILED, LOG, SETTLED, State, prepare, reason_in, state_of, tail, write_failure
-from detloss.compare.status import RunStatus, Status, status_of
+from detloss.compare.plan.arms import Arm
 from detloss.errors import ConfigError, DetlossError
 from detloss.training.folder import IN_USE, locked
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from detloss.calibration import Calibration, calibrate
-from detloss.compare.compare_config import ArmConfig
+from detloss.compare.plan.compare_config import ArmConfig
 from detloss.config import check_spec
 from detloss.errors import ConfigError, DetlossError
 from detloss.loss import LossSpec

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from detloss.compare.driver.states import LOG, State, tail
 from detloss.compare.plan import Run
-from detloss.compare.states import LOG, State, tail
 
 Shown = State | Literal["dropped"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from detloss.compare.measures import MOST_FOR_HALVES, Measurement, common_ious, measure, replicates
-from detloss.compare.run_records import Finished, Record, Records
+from detloss.compare.analysis.measures import MOST_FOR_HALVES, Measurement, common_ious, measure, replicates
+from detloss.compare.analysis.run_records import Finished, Record, Records
 from detloss.compare.statistics import grouped_jackknife
 from detloss.errors import DataError
 
