@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from tiny_comparisons import (
 )
 
 from detloss import DetlossError
+from detloss.compare.comparing import analyzed
 from detloss.compare.driver import run_plan
 from detloss.compare.plan import Plan
 from detloss.training import train
@@ -55,8 +58,16 @@ def kill_a_run(planned: Plan, after: int) -> None:
     assert driver.exitcode == 0, driver_log(planned).read_text()
 
 
+def answer(planned: Plan) -> str:
+    """What compare.json says, but for its key `measured`."""
+    folder = analyzed(planned).folder
+    found = json.loads((folder / "compare.json").read_text())
+    assert found.pop("measured")["runs"]
+    return json.dumps(found)
+
+
 def test_local_runs_survive_every_kill(tmp_path, undisturbed):
-    """The driver is killed twice, its children ending by themselves, and then a child: nothing is lost."""
+    """The driver is killed twice, its children ending by themselves, and then a child: the answer is the same."""
     planned = plan(tmp_path / "c", overrides=EVERY_STEP)
     moments = random.Random(0)
     for _ in range(2):
@@ -71,6 +82,10 @@ def test_local_runs_survive_every_kill(tmp_path, undisturbed):
     for run in planned.runs:
         assert_once(run, undisturbed[run.arm.label])
     assert not (planned.folder / ".images").exists()
+    whole = plan(tmp_path / "whole", overrides=EVERY_STEP)
+    for run in whole.runs:
+        shutil.copytree(undisturbed[run.arm.label], run.folder)
+    assert answer(planned) == answer(whole)
 
 
 def test_slurm_jobs_outlive_their_driver(tmp_path, undisturbed):

@@ -171,7 +171,10 @@ def test_what_went_wrong_is_said() -> None:
 def test_what_pairing_was_worth() -> None:
     """The last sentence says what sharing seeds saved or cost."""
     comparison = example()
-    assert "(correlation 0.08): sharing seeds saved about 0.6 runs" in sentences(comparison)[-1]
+    assert (
+        "(correlation 0.08, a rough number from 5 seeds): sharing seeds saved about 0.6 runs"
+        in sentences(comparison)[-1]
+    )
     noise = comparison.noise.model_copy(update={"runs_saved": -1.2, "seed_correlation": 0.0})
     assert "sharing seeds cost about 1.2 runs" in sentences(comparison.model_copy(update={"noise": noise}))[-1]
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from detloss.compare.result import ArmResult, Comparison, Difference, Interval
 from detloss.compare.statistics.forecast import MAX_MORE_SEEDS, MAX_TIMES_IMAGES
 
+FEW_SEEDS = 8
+"""With fewer, a correlation of seeds is little more than a guess: 0.87 of 3 seeds became 0.19 of 7."""
+
 WEAK_CORRELATION = 0.25
 """Correlation below which runs of one seed are hardly more alike than others."""
 
@@ -234,11 +237,13 @@ def _noise(comparison: Comparison) -> Iterator[str]:
     if noise.seed_sd is None or noise.seed_correlation is None or noise.runs_saved is None:
         return
     runs = abs(noise.runs_saved)
+    seeds = len(comparison.question.seeds)
+    rough = f", a rough number from {seeds} seeds" if seeds < FEW_SEEDS else ""
     alike = "hardly more" if noise.seed_correlation < WEAK_CORRELATION else "more"
     yield (
         f"Two trainings of one loss differ by a standard deviation of {_number(noise.seed_sd, sign='')} "
         f"{comparison.question.metric}. Runs that share a seed were {alike} alike than others (correlation "
-        f"{noise.seed_correlation:.2f}): sharing seeds {'saved' if noise.runs_saved >= 0 else 'cost'} about "
+        f"{noise.seed_correlation:.2f}{rough}): sharing seeds {'saved' if noise.runs_saved >= 0 else 'cost'} about "
         f"{runs:.{0 if runs >= 10 else 1}f} runs, against separate seeds for each loss."
     )
 
