@@ -131,7 +131,7 @@ def command(
     """Compare losses on your data: the same seeds, the same images, and how sure the answer is.
 
     Trains every loss with several seeds, and says which one is better, by how much, and what more runs or more images
-    would settle. Without a config it compares smooth_l1, giou and ciou on synthetic images in nine minutes on two cores.
+    would settle. Without a config it compares smooth_l1, giou and ciou on synthetic images in nine minutes on 2 cores.
     """
     options = {
         "head": head, "reference": reference, "split": split, "margin": margin, "budget": budget, "engine": engine,
