@@ -43,12 +43,13 @@ def command(
             import onnxscript  # noqa: F401, PLC0415
     from detloss.cli.output import stdout  # noqa: PLC0415
 
-    done = export(open_trained(run, checkpoint), kind, output, image)
+    trained = open_trained(run, checkpoint)
+    done = export(trained, kind, output, image)
     out = stdout()
     for file in done.files:
         out.print(f"{file}  {_size(file)}", soft_wrap=True)
-    within = f"those of {checkpoint}.ckpt within {done.pixels:.1g} pixels and {done.score:.1g} in score"
-    same = within if done.pixels or done.score else f"exactly those of {checkpoint}.ckpt"
+    within = f"those of {trained.checkpoint.name} within {done.pixels:.1g} pixels and {done.score:.1g} in score"
+    same = within if done.pixels or done.score else f"exactly those of {trained.checkpoint.name}"
     counted = f"{done.detections} detection{'s' * (done.detections != 1)}"
     out.print(f"Checked on {done.image}: {counted}, {same}.", soft_wrap=True)
     if kind == "state_dict":

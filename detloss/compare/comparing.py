@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from detloss.compare.analysis import analyze, analyze_folders
+from detloss.compare.analysis.analyzing import analyze, analyze_folders
 from detloss.compare.analysis.run_folders import read_planned
 from detloss.compare.driver import run_plan
 from detloss.compare.driver.status import Status

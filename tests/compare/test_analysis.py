@@ -11,7 +11,7 @@ import pytest
 from made_runs import IMAGES, made_run, planned_runs, truth
 
 from detloss import ConfigError, DataError
-from detloss.compare.analysis import analyze, analyze_folders
+from detloss.compare.analysis.analyzing import analyze, analyze_folders
 from detloss.compare.analysis.run_folders import read_planned
 from detloss.compare.plan import Plan
 from detloss.compare.result import Comparison

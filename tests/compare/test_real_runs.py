@@ -11,7 +11,7 @@ import pytest
 from runs import config_file
 
 from detloss._version import __version__
-from detloss.compare.analysis import analyze_folders
+from detloss.compare.analysis.analyzing import analyze_folders
 from detloss.training import train
 
 LOSSES = ("smooth_l1", "giou")

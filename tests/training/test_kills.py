@@ -90,17 +90,18 @@ WINDOWS = [
     "os.mkdir run",
     "open config.yaml.part.yaml",  # the folder is there, and nothing in it
     "os.rename config.yaml",  # nothing is in it but what has not got its name yet
+    "os.rename provenance.json",
     "open metrics.jsonl",
     "os.rename last.ckpt",  # the very first one: the run starts anew
-    14,  # after the second checkpoint
+    18,  # after the second checkpoint
     "os.rename config.yaml",
     "os.rename metrics.jsonl",  # a resumed run goes back to its checkpoint
-    15,
+    19,
     "os.rename curves.png",
     "os.rename predictions.png",
     "open best.ckpt.part.ckpt",  # filled, not yet flushed to the disk
     "os.rename best.ckpt",
-    16,
+    20,
     "open predictions-val.json.part.json",
     "os.rename predictions-val.json",
     "open metrics.json.part.json",

@@ -20,7 +20,15 @@ from detloss.training.folder import check_places, is_whole
 from detloss.training.resuming import read_last, read_weights, restore_best
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
-PLAIN = ("config.yaml", "metrics.jsonl", "metrics.json", "predictions-val.json", "predictions.png", "curves.png")
+PLAIN = (
+    "config.yaml",
+    "provenance.json",
+    "metrics.jsonl",
+    "metrics.json",
+    "predictions-val.json",
+    "predictions.png",
+    "curves.png",
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +93,7 @@ def place_link(path: Path) -> None:
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "missing": Path.unlink,
     "empty": lambda path: replace(path, b""),
-    "truncated": lambda path: replace(path, path.read_bytes()[: path.stat().st_size // 2]),
+    "truncated": lambda path: replace(path, path.read_bytes()[: path.stat().st_size // 3]),  # within a config's data
     "another type": lambda path: replace(path, b"hello \xff\n"),
 }
 WRONG: dict[str, Callable[[Path], object]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import socket
 import time
@@ -33,6 +34,9 @@ class RayJobs:
     """
 
     def __init__(self, settings: RayEngine) -> None:
+        # Under `uv run`, Ray would send the current folder to all machines and start Python by uv there. Tasks are
+        # commands with an interpreter of their own.
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         import ray  # noqa: PLC0415 - an extra
 
         try:
