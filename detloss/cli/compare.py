@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -133,10 +133,6 @@ def command(
     Trains every loss with several seeds, and says which one is better, by how much, and what more runs or more images
     would settle. Without a config it compares smooth_l1, giou and ciou on synthetic images in nine minutes on 2 cores.
     """
-    options = {
-        "head": head, "reference": reference, "split": split, "margin": margin, "budget": budget, "engine": engine,
-        "race": race, "sweep": sweep, "jobs": jobs,
-    }  # fmt: skip
     if print_default:
         with needs("compare", "Comparing losses"):
             from detloss.compare.plan import default_comparison  # noqa: PLC0415 - help needs none of it
@@ -158,8 +154,9 @@ def command(
 
         planned = None
         if what and (len(what) > 1 or what[0].is_dir()):
-            question = {"reference": reference, "split": split, "margin": margin}
-            compared = comparing.compare_runs(_run_folders(what), output=output, **_given(question))
+            compared = comparing.compare_runs(
+                _run_folders(what), output=output, reference=reference, split=split, margin=margin
+            )
             _check(wanted, [arm.label for arm in compared.comparison.arms], compared.comparison.question.reference)
         else:
             planned = comparing.planned(
@@ -167,7 +164,17 @@ def command(
                 output=output,
                 resume=resume,
                 overrides=tuple(overrides or ()),
-                **_given({"seeds": 3 if quick else seeds, "losses": losses, **options}),
+                seeds=3 if quick else seeds,
+                losses=losses,
+                jobs=jobs,
+                head=head,
+                reference=reference,
+                split=split,
+                margin=margin,
+                budget=budget,
+                engine=engine,
+                race=race,
+                sweep=sweep,
             )
             _check(wanted, [arm.label for arm in planned.arms], planned.reference.label)
             if not dry_run and planned.config.engine.name != "print":
@@ -186,10 +193,6 @@ def command(
 
         stderr().print("\n".join(f"Not met: {better}{sign}{worse}" for better, sign, worse in unmet))
         raise typer.Exit(_UNMET)
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value is not None}
 
 
 def _parsed(condition: str) -> tuple[str, str, str]:

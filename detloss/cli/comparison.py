@@ -62,12 +62,11 @@ def print_answer(compared: Compared) -> None:
         table.add_column(name, justify="right")
     for arm in comparison.arms:
         one = differences.get(arm.label)
-        finished = sum(run.state == "finished" for run in arm.runs)
-        interval = (one.full or one.images) if one else None
+        interval = one.decides if one else None
         table.add_row(
             arm.label,
             "" if arm.weight is None else f"{arm.weight:.3g}",
-            f"{finished}/{len(arm.runs)}",
+            f"{len(arm.finished)}/{len(arm.runs)}",
             "" if arm.mean is None else ap(arm.mean),
             _signed(one.estimate if one else None),
             _signed(interval.low if interval else None),

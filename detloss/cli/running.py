@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from detloss.cli.output import ap, new_table, stderr
-
-if TYPE_CHECKING:
-    from detloss.compare.driver.status import RunStatus, Status
+from detloss.compare.driver.status import RunStatus, Status
+from detloss.training.progress import duration
 
 _STYLES = {"running": "bold", "finished": "green", "failed": "red", "waiting": "dim", "dropped": "dim"}
 
@@ -32,8 +30,6 @@ def shown() -> Iterator[Callable[[Status], None]]:
 
 
 def _table(status: Status) -> Table:
-    from detloss.training.progress import duration  # noqa: PLC0415 - help needs none of it
-
     seeds = sorted({run.seed for run in status.runs})
     cells = {(run.arm, run.seed): run for run in status.runs}
     table = new_table("AP", *(f"seed {seed}" for seed in seeds))
@@ -61,8 +57,6 @@ def _cell(run: RunStatus | None) -> Text:
 
 def _lines() -> Callable[[Status], None]:
     """Give a function that prints a line for each run that begins, evaluates or ends."""
-    from detloss.training.progress import duration  # noqa: PLC0415 - as above
-
     seen: dict[tuple[str, int], tuple[str, float | None]] = {}
     out = stderr()
 

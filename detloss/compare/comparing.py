@@ -8,9 +8,10 @@ from typing import Any
 
 from detloss.compare.analysis.analyzing import analyze, analyze_folders
 from detloss.compare.analysis.run_folders import read_planned
+from detloss.compare.analysis.run_records import Split
 from detloss.compare.driver import run_plan
 from detloss.compare.driver.status import Status
-from detloss.compare.plan import CONFIG, Plan, Source, load_compare, make_plan, read_plan, with_more
+from detloss.compare.plan import CONFIG, Plan, Source, load_compare, make_plan, read_compare, with_more
 from detloss.compare.report import write_report
 from detloss.compare.result import Comparison
 from detloss.compare.result_file import RESULT, write_comparison
@@ -74,10 +75,10 @@ def planned(
     if resume is not None:
         if config is not None or output is not None or overrides:
             raise ConfigError("A comparison that goes on keeps its config and its folder: give `resume` without them.")
-        before = read_plan(resume)
-        more = with_more(before.config, seeds=changes.pop("seeds", None), losses=changes.pop("losses", None) or ())
-        return make_plan(load_compare(more, **changes), before.folder)
-    folder = Path(absolute(str(output or f"runs/compare-{datetime.now():%Y%m%d-%H%M%S}")))
+        seeds, losses = changes.pop("seeds", None), changes.pop("losses", None) or ()
+        more = with_more(read_compare(resume), seeds=seeds, losses=losses)
+        return make_plan(load_compare(more, **changes), resume)
+    folder = _folder(output)
     if folder.exists() and (not folder.is_dir() or holds_files(folder)):
         raise ConfigError(f"{folder} is not empty. Fix: choose another output folder, or resume the comparison in it.")
     return make_plan(load_compare(config, overrides=overrides, **changes), folder)
@@ -100,20 +101,34 @@ def analyzed(plan: Plan) -> Compared:
     return _written(comparison, plan.folder)
 
 
-def compare_runs(folders: Sequence[str | Path], *, output: str | Path | None = None, **question: Any) -> Compared:
+def compare_runs(
+    folders: Sequence[str | Path],
+    *,
+    output: str | Path | None = None,
+    reference: str | None = None,
+    margin: float | None = None,
+    split: Split | None = None,
+) -> Compared:
     """Compare runs that exist, and write compare.json and report.html.
 
     Args:
         folders: Of runs that differ in nothing but losses and seed.
         output: Folder, by default ``runs/compare-<time>``.
-        **question: ``reference``, ``margin`` and ``split``, as in a `CompareConfig`.
+        reference: Label of the arm that the others are compared with; None is the first.
+        margin: Differences up to this one make no difference; None is that of a `CompareConfig`.
+        split: What the runs are judged on; None is test data where there are some.
 
     Raises:
         ConfigError: the runs cannot be compared; it names the key in which they differ.
         DataError: the data of the runs cannot be read.
     """
-    folder = Path(absolute(str(output or f"runs/compare-{datetime.now():%Y%m%d-%H%M%S}")))
-    return _written(analyze_folders(folders, folder=folder, **question), folder)
+    folder = _folder(output)
+    asked = {} if margin is None else {"margin": margin}
+    return _written(analyze_folders(folders, reference=reference, split=split, folder=folder, **asked), folder)
+
+
+def _folder(output: str | Path | None) -> Path:
+    return Path(absolute(str(output or f"runs/compare-{datetime.now():%Y%m%d-%H%M%S}")))
 
 
 def _written(comparison: Comparison, folder: Path) -> Compared:

@@ -96,6 +96,11 @@ class ArmResult(_Part):
     expected_loss: float | None
     """What is lost in the mean if this arm is chosen and another is better."""
 
+    @property
+    def finished(self) -> tuple[RunResult, ...]:
+        """Its finished runs."""
+        return tuple(run for run in self.runs if run.state == "finished")
+
 
 class Difference(_Part):
     """One arm minus the reference."""
@@ -119,6 +124,11 @@ class Difference(_Part):
     """Further seeds that would decide, if the estimate stayed; None where none would."""
     more_images: int | None = None
     """Further test images that would decide; None where none would."""
+
+    @property
+    def decides(self) -> Interval | None:
+        """The interval to look at: with one run each there is none but that for new images."""
+        return self.full or self.images
 
 
 class Noise(_Part):

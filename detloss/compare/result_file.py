@@ -42,7 +42,7 @@ def read_comparison(path: Path) -> Comparison:
     what = "it is damaged, or something else"
     if version == 1:
         try:
-            return Comparison.model_validate_json(json.dumps(content))
+            return Comparison.model_validate(content)
         except ValidationError:
             pass
     elif version is not None:

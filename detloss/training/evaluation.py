@@ -36,6 +36,13 @@ class Detections:
         boxes, scores, labels = (output[key].detach().cpu() for key in ("boxes", "scores", "labels"))
         return cls(image_id, boxes.float().numpy(), scores.float().numpy(), labels.numpy())
 
+    @classmethod
+    def from_rows(cls, image_id: int, rows: Rows) -> Detections:
+        """Take the detections of one image from rows of many."""
+        own = rows[rows[:, 0] == image_id]
+        boxes = np.concatenate([own[:, 1:3], own[:, 1:3] + own[:, 3:5]], axis=1).astype(np.float32)
+        return cls(image_id, boxes, own[:, 5].astype(np.float32), own[:, 6].astype(np.int64))
+
     def only(self, kept: npt.NDArray[Any]) -> Detections:
         """Some of the detections, by their places or a mask."""
         return Detections(self.image_id, self.boxes[kept], self.scores[kept], self.labels[kept])

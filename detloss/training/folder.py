@@ -199,14 +199,19 @@ def is_whole(path: Path) -> bool:
     return path.exists() and path.read_bytes().endswith(end)
 
 
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """Write a run's config, resolved."""
+    plain = plain_config(config, folder)
+    write_text(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
 def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, DetectionDataset]) -> None:
     """Write the resolved config, report what of the data is not used, and clear what a killed run left half done."""
     for part in folder.glob(_PARTS):
         part.unlink()
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
         (folder / "metrics.jsonl").unlink(missing_ok=True)
-    plain = plain_config(config, folder)
-    write_text(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    write_config(folder, config)
     for warning in (warning for data in datasets.values() for warning in data.annotations.warnings):
         log.warning("%s", warning)
     skipped = [str(entry) for data in datasets.values() for entry in data.skipped]

@@ -43,7 +43,11 @@ def model_and_batches(
         DataError: the data cannot be read.
     """
     settings = read_config(config, overrides)
-    data = open_datasets(settings)["train"]
+    return model_on(settings, open_datasets(settings)["train"], batches)
+
+
+def model_on(settings: TrainConfig, data: DetectionDataset, batches: int) -> tuple[nn.Module, Iterator[Batch]]:
+    """`model_and_batches` for training data that are open already."""
     settings = with_classes(settings, data)
     torch.manual_seed(settings.train.seed)
     model = build_model(settings)

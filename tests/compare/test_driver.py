@@ -130,7 +130,7 @@ def test_the_budget_stops_between_seeds(tmp_path):
 
 
 def test_a_run_of_another_process_is_waited_for(tmp_path):
-    """While somebody else trains a run, it is not started; the driver goes on when they let go."""
+    """A run that another process trains is not started; the driver goes on when that process has ended."""
     planned = plan(tmp_path / "c", jobs=1)
     engine = Forked()
     with locked(planned.runs[0].folder):

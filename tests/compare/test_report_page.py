@@ -81,7 +81,7 @@ class Shown:
         self.page.goto(file.as_uri())
 
     def above_the_fold(self, place: str) -> bool:
-        """Whether an element is seen whole before anybody scrolls."""
+        """Whether a whole element is seen without scrolling."""
         box = self.page.locator(place).bounding_box()
         return bool(box and box["x"] >= 0 and box["y"] + box["height"] <= self.size[1])
 

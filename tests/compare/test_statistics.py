@@ -62,7 +62,7 @@ def test_intervals_are_nested() -> None:
 
 
 def test_one_run_each() -> None:
-    """One run of each loss has an interval for new images, and nothing about new training; nobody is excluded."""
+    """One run of each loss has an interval for new images, and nothing about new training; no loss is excluded."""
     found = of([0.0, 0.3], seeds=1)
     (each,) = found.contrasts
     assert each.images is not None

@@ -35,7 +35,7 @@ _DIGITS = 6
 """Digits after the point of all numbers: an AP has three that mean anything, the last bits differ between machines."""
 
 _EXACT = {"losses", "provenance"}
-"""Keys whose numbers are what somebody wrote."""
+"""Keys whose numbers are not measured but written by a user or a library."""
 
 
 def analyze(

@@ -24,7 +24,7 @@ from detloss.compare.analysis.run_records import (
 )
 from detloss.compare.driver.states import dropped_after
 from detloss.compare.plan import Plan
-from detloss.compare.plan.arms import Arm
+from detloss.compare.plan.arms import hash_of
 from detloss.config import check_spec
 from detloss.config.files import expanded, read_document
 from detloss.errors import ConfigError, DetlossError
@@ -69,7 +69,7 @@ def read_records(folders: Sequence[str | Path], split: Split | None = None) -> R
     sections = [run.losses for run in runs]
     heads = differing_heads(sections)
     arms = [
-        ArmRecord(label, losses, _weight(losses, heads), Arm(label, run.config, 0.0, None).hash)
+        ArmRecord(label, losses, _weight(losses, heads), hash_of(run.config))
         for run, label, losses in zip(runs, short_labels(sections), sections, strict=True)
     ]
     hashed = all("data" in run.provenance for run in runs)

@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from detloss.compare.driver.states import FAILED, packed, read_json
 from detloss.errors import ConfigError, DataError
 from detloss.text import clipped, one_line, reason
 from detloss.training.callbacks import read_metrics
 from detloss.training.coco_numbers import Rows
+from detloss.training.folder import PREDICTIONS
 
 Split = Literal["val", "test"]
 
@@ -138,9 +140,9 @@ def read_outcome(
     """
     found = read_predictions(folder, split) if read_json(folder / "metrics.json") else None
     if found is None:
-        failed = read_json(folder / "failed.json")
+        failed = read_json(folder / FAILED)
         return Failed(str(failed.get("reason", "unknown"))) if failed else None
-    rows, lines = _rows(found, folder, image_ids, category_ids), read_metrics(folder / "metrics.jsonl")
+    rows, lines = rows_of(found, folder, image_ids, category_ids), read_metrics(folder / "metrics.jsonl")
     try:
         return Finished(
             rows=rows,
@@ -160,14 +162,15 @@ def read_predictions(folder: Path, split: Split) -> list[dict[str, Any]] | None:
     Raises:
         ConfigError: the file holds anything else.
     """
-    path = folder / f"predictions-{split}.json"
-    packed = path.with_name(f"{path.name}.gz")
+    path = folder / PREDICTIONS[split]
     try:
-        raw = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
+        raw = path.read_bytes() if path.exists() else gzip.decompress(packed(path).read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{packed} is damaged: {reason(error)}. Fix: restore it, or leave out its run.") from error
+        raise ConfigError(
+            f"{packed(path)} is damaged: {reason(error)}. Fix: restore it, or leave out its run."
+        ) from error
     if not raw.rstrip().endswith(b"]"):
         return None
     try:
@@ -177,13 +180,35 @@ def read_predictions(folder: Path, split: Split) -> list[dict[str, Any]] | None:
     return list(results)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a small JSON file; None where it is missing or not there to its end."""
+def rows_of(
+    results: Sequence[Mapping[str, Any]], folder: Path, image_ids: Sequence[object], category_ids: Sequence[object]
+) -> Rows:
+    """COCO results with the ids of the ground truth; the arguments are those of `read_outcome`.
+
+    Raises:
+        ConfigError: they are not COCO results of boxes.
+        DataError: they are of other images or categories.
+    """
+    images = {identity: number for number, identity in enumerate(image_ids, start=1)}
+    labels = {identity: label for label, identity in enumerate(category_ids, start=1)}
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+        unknown = next(
+            (one for one in results if one["image_id"] not in images or one["category_id"] not in labels), None
+        )
+        if unknown is None:
+            rows = [
+                (images[one["image_id"]], *one["bbox"], one["score"], labels[one["category_id"]]) for one in results
+            ]
+            return np.asarray_chkfinite(rows, dtype=np.float64).reshape(-1, 7)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{folder}: its predictions are no COCO results of boxes ({type(error).__name__}: {one_line(error)}). "
+            "Fix: restore the file, or leave out the run."
+        ) from None
+    raise DataError(
+        f"{folder}: its predictions name image_id {unknown['image_id']!r} and category_id {unknown['category_id']!r}, "
+        "which the data do not have. Fix: restore the data that the run was trained with."
+    )
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -208,31 +233,6 @@ def differing_heads(losses: Iterable[Mapping[str, Any]]) -> list[str]:
     sections = list(losses)
     heads = sorted({head for each in sections for head in each})
     return [head for head in heads if any(each.get(head) != sections[0].get(head) for each in sections)] or heads[:1]
-
-
-def _rows(
-    results: Sequence[Mapping[str, Any]], folder: Path, image_ids: Sequence[object], category_ids: Sequence[object]
-) -> Rows:
-    images = {identity: number for number, identity in enumerate(image_ids, start=1)}
-    labels = {identity: label for label, identity in enumerate(category_ids, start=1)}
-    try:
-        unknown = next(
-            (one for one in results if one["image_id"] not in images or one["category_id"] not in labels), None
-        )
-        if unknown is None:
-            rows = [
-                (images[one["image_id"]], *one["bbox"], one["score"], labels[one["category_id"]]) for one in results
-            ]
-            return np.asarray_chkfinite(rows, dtype=np.float64).reshape(-1, 7)
-    except (LookupError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{folder}: its predictions are no COCO results of boxes ({type(error).__name__}: {one_line(error)}). "
-            "Fix: restore the file, or leave out the run."
-        ) from None
-    raise DataError(
-        f"{folder}: its predictions name image_id {unknown['image_id']!r} and category_id {unknown['category_id']!r}, "
-        "which the data do not have. Fix: restore the data that the run was trained with."
-    )
 
 
 def _head_label(losses: Mapping[str, Any], head: str, *, named: bool) -> str:

@@ -36,7 +36,7 @@ def sentences(comparison: Comparison) -> tuple[str, ...]:
 def _answer(comparison: Comparison) -> str:
     question = comparison.question
     known = [each for each in comparison.differences if each.estimate is not None]
-    if not _means(comparison)[question.reference]:
+    if not any(arm.finished for arm in comparison.arms if arm.label == question.reference):
         return f"Not decided: no run of the reference {question.reference} finished."
     if not known:
         return f"Not decided: no run of a loss other than {question.reference} finished."
@@ -53,7 +53,7 @@ def _answer(comparison: Comparison) -> str:
 
 
 def _never_repeated(comparison: Comparison) -> str:
-    runs = max(sum(run.state == "finished" for run in arm.runs) for arm in comparison.arms)
+    runs = max(len(arm.finished) for arm in comparison.arms)
     if runs > 1:
         return (
             "Not decided: the runs of each loss are equal for all seeds, so nothing is known about training again. "
@@ -250,10 +250,6 @@ def _noise(comparison: Comparison) -> Iterator[str]:
 
 def _best_labels(comparison: Comparison) -> list[str]:
     return [arm.label for arm in comparison.arms if arm.may_be_best]
-
-
-def _means(comparison: Comparison) -> dict[str, bool]:
-    return {arm.label: arm.mean is not None for arm in comparison.arms}
 
 
 def _estimate(difference: Difference) -> float:

@@ -15,7 +15,7 @@ from detloss.compare.driver.states import SETTLED, state_of
 from detloss.compare.plan import Plan
 from detloss.training.data.dataset import collate
 from detloss.training.data.sources import open_datasets
-from detloss.training.loss_weights import Batch, model_and_batches
+from detloss.training.loss_weights import Batch, model_on
 
 Item = TypeVar("Item")
 
@@ -39,8 +39,6 @@ class Estimate:
     """Until all are done, with as many jobs at once as the plan has; on a cluster without a limit, all at once."""
     seconds_a_run: float
     seconds_a_step: float
-    seconds_an_image: float
-    """Of an evaluation."""
     disk_bytes: int
     """Of the checkpoints; they may be deleted when the comparison is done."""
     images: int
@@ -59,7 +57,7 @@ def estimate(plan: Plan) -> Estimate:
     try:
         data = open_datasets(config)
         size = config.train.batch_size
-        model, batches = model_and_batches(config, batches=STEPS + _WARM_UP)
+        model, batches = model_on(config, data["train"], STEPS + _WARM_UP)
         device = next(model.parameters()).device
         a_step = _timed(batches, lambda batch: _step(model, batch)) * config.train.accumulate
         model.eval()
@@ -81,7 +79,6 @@ def estimate(plan: Plan) -> Estimate:
         seconds=a_run * math.ceil(left / (plan.jobs or max(1, left))),
         seconds_a_run=a_run,
         seconds_a_step=a_step,
-        seconds_an_image=an_image,
         disk_bytes=left * weights * _COPIES[fit.optimizer],
         images=len(data[plan.split]),
     )

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from detloss.compare.plan import Run
 from detloss.text import one_line
-from detloss.training.folder import PREDICTIONS, is_locked, is_whole, plain_config, write_text
+from detloss.training.folder import PREDICTIONS, is_locked, is_whole, write_config, write_text
 
 State = Literal["waiting", "running", "interrupted", "finished", "failed"]
 """``waiting``: not begun, or not up to its first checkpoint; ``running``: some process trains it at this moment."""
@@ -39,8 +36,7 @@ def state_of(run: Run, split: str) -> State:
 
 def final_numbers(run: Run) -> dict[str, Any]:
     """What a finished run's metrics.json holds; nothing before."""
-    found = _read(run.folder / "metrics.json")
-    return found if isinstance(found, dict) else {}
+    return read_json(run.folder / "metrics.json") or {}
 
 
 def final_ap(run: Run, split: str) -> float:
@@ -52,8 +48,7 @@ def final_ap(run: Run, split: str) -> float:
 def prepare(run: Run) -> None:
     """Make the run's folder with its config, so that one command begins it and goes on with it."""
     if not (run.folder / "config.yaml").exists():
-        plain = plain_config(run.config, run.folder)
-        write_text(run.folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        write_config(run.folder, run.config)
 
 
 def write_failure(run: Run, reason: str, code: int) -> None:
@@ -79,17 +74,24 @@ def tail(log: Path, size: int) -> str:
 
 def dropped_after(folder: Path) -> int | None:
     """Seeds after which the race dropped the arm of this folder; None where it did not."""
-    found = _read(folder / DROPPED)
-    return int(found["after"]) if isinstance(found, Mapping) else None
+    found = read_json(folder / DROPPED)
+    return int(found["after"]) if found else None
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """The object in a small JSON file; None where it is missing or not there to its end."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def packed(predictions: Path) -> Path:
+    """The compressed file that may stand in the place of a run's predictions."""
+    return predictions.with_name(f"{predictions.name}.gz")
 
 
 def _has_predictions(folder: Path, split: str) -> bool:
     file = folder / PREDICTIONS[split]
-    return is_whole(file) or file.with_suffix(".json.gz").exists()
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    return is_whole(file) or packed(file).exists()

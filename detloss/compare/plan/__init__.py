@@ -198,10 +198,19 @@ def read_plan(folder: str | Path) -> Plan:
     Raises:
         ConfigError: the folder is not a comparison's, or its config is wrong.
     """
+    return make_plan(read_compare(folder), folder)
+
+
+def read_compare(folder: str | Path) -> CompareConfig:
+    """The config of a comparison that was begun, with nothing left open.
+
+    Raises:
+        ConfigError: the folder is not a comparison's, or its config is wrong.
+    """
     file = Path(folder) / CONFIG
     if not file.is_file():
         raise ConfigError(f"{folder} is not the folder of a comparison: it holds no {CONFIG}.")
-    return make_plan(load_compare(file), folder)
+    return load_compare(file)
 
 
 def write_plan(plan: Plan) -> None:

@@ -38,10 +38,7 @@ class Arm:
     @cached_property
     def hash(self) -> str:
         """Of its config: the same in every comparison that this arm is a part of."""
-        # Without defaults: an option that a later version of detloss adds changes no hash.
-        plain = self.config.model_dump(mode="json", exclude_defaults=True)
-        plain.get("train", {}).pop("seed", None)
-        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+        return hash_of(self.config)
 
     def __hash__(self) -> int:
         """By label and hash: a config holds mappings."""
@@ -51,6 +48,14 @@ class Arm:
     def folder(self) -> str:
         """Name of its folder: label and hash."""
         return f"{re.sub(r'[^A-Za-z0-9._@=+-]+', '-', self.label).strip('-.') or 'arm'}-{self.hash}"
+
+
+def hash_of(config: TrainConfig) -> str:
+    """What tells a config from others that differ in more than the seed."""
+    # Without defaults: an option that a later version of detloss adds changes no hash.
+    plain = config.model_dump(mode="json", exclude_defaults=True)
+    plain.get("train", {}).pop("seed", None)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def swept(arms: Sequence[ArmConfig]) -> tuple[ArmConfig, ...]:

@@ -7,16 +7,16 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
 from PIL import Image
 
-from detloss.compare.analysis.run_records import read_predictions
+from detloss.compare.analysis.run_records import read_predictions, rows_of
 from detloss.compare.report.numbers import short
 from detloss.compare.result import ArmResult, Comparison, ImagePair
 from detloss.errors import DataError, DetlossError
 from detloss.text import one_line
+from detloss.training.coco_numbers import Rows
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.data.sources import open_split, read_config
 from detloss.training.evaluation import Detections
@@ -92,49 +92,40 @@ def _drawn(
     comparison: Comparison, folder: Path, chosen: Sequence[ImagePair]
 ) -> Iterator[tuple[tuple[ImagePair, int], list[Described]]]:
     arms = {arm.label: arm for arm in comparison.arms}
-    split = comparison.question.split
-    seeds = {pair.arms: _common_seed(arms[pair.arms[0]], arms[pair.arms[1]]) for pair in chosen}
-    data: DetectionDataset | None = None
-    found: dict[Path, list[dict[str, Any]]] = {}
+    seeds = [_common_seed(*(arms[label] for label in pair.arms)) for pair in chosen]
+    runs = [
+        [folder / run.folder for label in pair.arms for run in arms[label].finished if run.seed == seed]
+        for pair, seed in zip(chosen, seeds, strict=True)
+    ]
+    # All runs of a comparison have the same data.
+    data = open_split(read_config(config_of(runs[0][0])), comparison.question.split)
     for pair in chosen:
-        seed = seeds[pair.arms]
-        runs = [folder / next(run.folder for run in arms[label].runs if run.seed == seed) for label in pair.arms]
-        # All runs of a comparison have the same data.
-        data = data or open_split(read_config(config_of(runs[0])), split)
         record = data.coco["images"][pair.image_id - 1] if pair.image_id <= len(data) else {"file_name": None}
         if record["file_name"] != pair.file_name:
             raise DataError(
                 f"Image {pair.image_id} of {comparison.question.data} is no longer {short(pair.file_name)}."
             )
-        for run in runs:
-            if run not in found:
-                results = read_predictions(run, split)
-                if results is None:
-                    raise DataError(f"{run} has no predictions for the split {split}.")
-                found[run] = results
-        yield (pair, seed), list(draw_each(data, [_detections(data, found[run], pair.image_id) for run in runs]))
+    rows = {run: _rows(run, comparison.question.split, data) for both in runs for run in both}
+    found = (
+        Detections.from_rows(pair.image_id, rows[run]) for pair, both in zip(chosen, runs, strict=True) for run in both
+    )
+    images = draw_each(data, found)
+    for pair, seed in zip(chosen, seeds, strict=True):
+        yield (pair, seed), [next(images), next(images)]
+
+
+def _rows(run: Path, split: Literal["val", "test"], data: DetectionDataset) -> Rows:
+    results = read_predictions(run, split)
+    if results is None:
+        raise DataError(f"{run} has no predictions for the split {split}.")
+    return rows_of(results, run, data.annotations.image_ids, data.annotations.category_ids)
 
 
 def _common_seed(first: ArmResult, second: ArmResult) -> int:
-    finished = [{run.seed for run in arm.runs if run.state == "finished"} for arm in (first, second)]
-    both = sorted(finished[0] & finished[1])
+    both = sorted({run.seed for run in first.finished} & {run.seed for run in second.finished})
     if not both:
         raise DataError(f"{short(first.label)} and {short(second.label)} finished no seed in common.")
     return both[0]
-
-
-def _detections(data: DetectionDataset, results: Sequence[dict[str, Any]], number: int) -> Detections:
-    """The COCO results of an image, whose ids are the annotation file's own."""
-    identity = data.annotations.image_ids[number - 1]
-    labels = {category: label for label, category in enumerate(data.annotations.category_ids, start=1)}
-    own = [one for one in results if one["image_id"] == identity]
-    boxes = np.array([one["bbox"] for one in own], dtype=np.float32).reshape(-1, 4)
-    return Detections(
-        number,
-        np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1),
-        np.array([one["score"] for one in own], dtype=np.float32),
-        np.array([labels[one["category_id"]] for one in own], dtype=np.int64),
-    )
 
 
 def _uri(image: Image.Image, side: int, quality: int) -> str:

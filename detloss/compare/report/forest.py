@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from detloss.compare.report.numbers import around, short, signed
 from detloss.compare.report.svg import BAND, INK, MUTED, PAPER, ArmStyle, blank, chart_style, inline
-from detloss.compare.result import Comparison, Difference, Interval
+from detloss.compare.result import Comparison, Difference
 
 _LABEL, _TEXT = 7.2, 6.3
 """Mean widths of a character in pixels: of a bold label, and of other text."""
@@ -82,17 +82,13 @@ class _Scale:
 
 
 def _text(difference: Difference) -> str:
-    interval = _decides(difference)
+    interval = difference.decides
     if difference.estimate is None:
         return "no run to compare"
     if difference.verdict == "identical":
         return "identical at every seed"
     numbers = around(difference.estimate, interval) if interval else signed(difference.estimate)
     return f"{numbers}  {difference.verdict}"
-
-
-def _decides(difference: Difference) -> Interval | None:
-    return difference.full or difference.images
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:
@@ -109,7 +105,7 @@ def _limits(comparison: Comparison) -> tuple[float, float]:
 
 def _ends(difference: Difference) -> list[float]:
     """All that is drawn of one arm."""
-    intervals = [one for one in (difference.training, _decides(difference)) if one]
+    intervals = [one for one in (difference.training, difference.decides) if one]
     values = [
         difference.estimate,
         *difference.by_seed.values(),
@@ -150,7 +146,7 @@ def _bars(axes: Axes, difference: Difference, color: str, scale: _Scale, y: floa
     """Thin, thick and the estimate of one arm; what lies beyond the edges is cut, with an arrow."""
     if difference.estimate is None:
         return
-    thin, thick = _decides(difference), difference.training
+    thin, thick = difference.decides, difference.training
     if thin:
         dashes = "-" if difference.full else (0, (3, 2))
         axes.plot([scale.inside(thin.low), scale.inside(thin.high)], [y, y], color=color, linewidth=2, linestyle=dashes)

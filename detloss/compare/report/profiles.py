@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from detloss.compare.report.numbers import short, signed
 from detloss.compare.report.svg import BAND, INK, ArmStyle, chart_style, framed, inline
-from detloss.compare.result import ArmResult, Comparison, RunResult
+from detloss.compare.result import Comparison, RunResult
 
 _WIDTH, _HEIGHT = 360, 230
 _REACH = 3.0
@@ -22,7 +22,7 @@ Points = Mapping[float, float]
 
 def thresholds(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[Markup]:
     """AP at each IoU threshold: of all arms, then the differences of each arm to the reference."""
-    arms = {arm.label: {run.seed: _by_iou(run) for run in _finished(arm)} for arm in comparison.arms}
+    arms = {arm.label: {run.seed: _by_iou(run) for run in arm.finished} for arm in comparison.arms}
     reference = comparison.question.reference
     differences = {
         label: [_minus(run, arms[reference][seed]) for seed, run in runs.items() if seed in arms[reference]]
@@ -58,7 +58,7 @@ def thresholds(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[M
 
 def epochs(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[Markup]:
     """AP on validation data over the epochs, each arm beside the reference."""
-    arms = {arm.label: [_curve(run) for run in _finished(arm) if run.curve] for arm in comparison.arms}
+    arms = {arm.label: [_curve(run) for run in arm.finished if run.curve] for arm in comparison.arms}
     reference = arms.pop(comparison.question.reference)
     found = {label: lines for label, lines in arms.items() if lines}
     most = max(
@@ -75,10 +75,6 @@ def epochs(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[Marku
             alt = f"AP of {short(label)} and of the reference on validation data over the epochs, a line a run."
             charts.append(_finished_chart(axes, f"epochs {label}", alt))
     return charts
-
-
-def _finished(arm: ArmResult) -> list[RunResult]:
-    return [run for run in arm.runs if run.state == "finished"]
 
 
 def _by_iou(run: RunResult) -> dict[float, float]:

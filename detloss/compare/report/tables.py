@@ -103,10 +103,9 @@ def _row(
     objects: int | None = None,
     note: str = "",
 ) -> Row:
-    finished = {arm.label: [run for run in arm.runs if run.state == "finished"] for arm in comparison.arms}
     found = {
-        label: {run.seed: value for run in runs if (value := measure(run)) is not None}
-        for label, runs in finished.items()
+        arm.label: {run.seed: value for run in arm.finished if (value := measure(run)) is not None}
+        for arm in comparison.arms
     }
     reference = found[comparison.question.reference]
     cells = tuple(_cells(found, reference, comparison.question.reference, less=less, digits=digits))

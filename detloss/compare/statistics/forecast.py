@@ -10,10 +10,10 @@ from detloss.compare.statistics.blocks import Array
 from detloss.compare.statistics.pairs import critical, degrees_of_freedom, level_of_each
 
 MAX_MORE_SEEDS = 50
-"""More than this nobody trains to decide between two losses."""
+"""Further seeds of a forecast at most: more cost too much to decide between two losses."""
 
 MAX_TIMES_IMAGES = 20
-"""Nor does anybody label twenty times the test images."""
+"""Times the test images of a forecast at most: more cost too much to label."""
 
 SEED_SD = 0.012
 """Standard deviation of AP between two trainings of one loss, where nothing is known: 0.010 to 0.015 were measured."""
