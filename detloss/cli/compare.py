@@ -126,7 +126,9 @@ def command(
     print_default: Annotated[
         bool, typer.Option("--print-default", help="Print the comparison that is made without a config, and exit.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print compare.json, nothing else.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print compare.json, or with --dry-run the plan as JSON, nothing else.")
+    ] = False,
 ) -> None:
     """Compare losses on your data: the same seeds, the same images, and how sure the answer is.
 
@@ -181,7 +183,10 @@ def command(
                 _train(planned, retry_failed=retry_failed)
                 compared, planned = comparing.analyzed(planned), None
     if planned is not None:
-        (comparison.print_plan if dry_run else comparison.print_commands)(planned)
+        if dry_run:
+            comparison.print_plan(planned, as_json=as_json)
+        else:
+            comparison.print_commands(planned)
         return
     unmet = [condition for condition in wanted if not _holds(compared.comparison, *condition)]
     if as_json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from dataclasses import asdict
 
 from detloss.cli.output import ap, new_table, stderr, stdout
 from detloss.compare.comparing import Compared
@@ -14,12 +16,16 @@ from detloss.compare.statistics.forecast import SEED_SD
 from detloss.training.progress import duration
 
 
-def print_plan(plan: Plan) -> None:
+def print_plan(plan: Plan, *, as_json: bool) -> None:
     """Print what a comparison takes and what it can tell."""
     takes = estimate(plan)
     seeds = plan.config.all_seeds
     size = len(seeds), len(plan.arms)
     sees = expect(len(plan.arms), len(seeds), takes.images, alpha=look_level([size]))
+    if as_json:
+        arms = [{"label": arm.label, "weight": arm.weight, "gradient_ratio": arm.gradient_ratio} for arm in plan.arms]
+        print(json.dumps({"arms": arms, "seeds": seeds, **asdict(takes), **(asdict(sees) if sees else {})}, indent=2))
+        return
     table = new_table("loss")
     for name in ("weight", "gradient to stock"):
         table.add_column(name, justify="right")

@@ -106,6 +106,11 @@ def test_nothing_is_trained_on_a_dry_run(run_detloss: Run, tmp_path: Path) -> No
     assert (code, err) == (0, "")
     assert "8 runs" in out
     assert "smaller than" in out
+    code, out, _ = run_detloss("compare", str(config), *options, "--dry-run", "--json")
+    assert code == 0
+    planned = json.loads(out)
+    assert (planned["runs"], [arm["label"] for arm in planned["arms"]]) == (8, ["smooth_l1", "giou"])
+    assert planned["detectable"] > planned["half_width"] > 0
     assert not (tmp_path / "c").exists()
 
 
