@@ -1,4 +1,4 @@
-"""Write the last column of the table in docs/reliability.md: the tests of each row; ``--check`` only compares."""
+"""Write tests/reliability.md, the tests of each row of docs/reliability.md; ``--check`` only compares."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ import re
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
-OUTPUT = DOCS / "reliability.md"
-ROW = re.compile(r"^(\| (\d+) \|.*\|)[^|\n]*\|$", re.MULTILINE)
+TESTS = DOCS.parent / "tests"
+OUTPUT = TESTS / "reliability.md"
+ROW = re.compile(r"^\| (\d+) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 TEST = re.compile(r"test_row_(\d\d)_(\w+)")
+HEAD = """<!-- Written by docs/generate_reliability.py from the names of the tests. -->
+# The tests of docs/reliability.md
+
+The tests of row 7 are those whose names begin with `test_row_07_`, here without that beginning.
+
+| # | fault | tests |
+| --- | --- | --- |
+"""
 
 
 def tests() -> dict[int, dict[Path, list[str]]]:
     """Return row -> test file -> names of the tests of the row in it, without their beginning."""
     found: dict[int, dict[Path, list[str]]] = {}
-    for file in sorted((DOCS.parent / "tests").rglob("test_*.py")):
+    for file in sorted(TESTS.rglob("test_*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and (match := TEST.fullmatch(node.name)):
                 found.setdefault(int(match[1]), {}).setdefault(file, []).append(match[2])
@@ -24,18 +33,10 @@ def tests() -> dict[int, dict[Path, list[str]]]:
 
 
 def page() -> str:
-    """Return the page with the tests that there are."""
+    """Return the table of all rows and their tests."""
     found = tests()
-
-    def cell(row: re.Match[str]) -> str:
-        of_row = found.get(int(row[2]), {})
-        links = (
-            f"[{file.name}](../{file.relative_to(DOCS.parent).as_posix()}): {', '.join(f'`{name}`' for name in names)}"
-            for file, names in of_row.items()
-        )
-        return f"{row[1]} {'; '.join(links)} |"
-
-    return ROW.sub(cell, OUTPUT.read_text(encoding="utf-8"))
+    rows = ROW.findall((DOCS / "reliability.md").read_text(encoding="utf-8"))
+    return HEAD + "".join(f"| {row} | {fault} | {_links(found.get(int(row), {}))} |\n" for row, fault, _ in rows)
 
 
 def main() -> int:
@@ -48,6 +49,13 @@ def main() -> int:
     OUTPUT.write_text(text, encoding="utf-8")
     print(f"wrote {OUTPUT.name}")
     return 0
+
+
+def _links(files: dict[Path, list[str]]) -> str:
+    return "; ".join(
+        f"[{file.name}]({file.relative_to(TESTS).as_posix()}): {', '.join(f'`{name}`' for name in names)}"
+        for file, names in files.items()
+    )
 
 
 if __name__ == "__main__":
