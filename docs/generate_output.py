@@ -2,8 +2,8 @@
 
     python docs/generate_output.py [--check]
 
-Such a block holds one command line, ``$ detloss ...``, and what that prints to a pipe. ``--check`` writes nothing and
-exits with 1 where a file is out of date.
+Such a block holds one command line, ``$ detloss ...``, and what that prints to a pipe; ``| head -N`` at its end keeps
+the first lines. ``--check`` writes nothing and exits with 1 where a file is out of date.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def update(path: Path, check: bool) -> bool:
 
 def output(command: str) -> str:
     """Return what the command prints, without trailing spaces."""
+    command, _, kept = command.partition(" | head -")
     program, *arguments = shlex.split(command)
     if program != "detloss":
         raise SystemExit(f"a generated block runs detloss, not {program!r}")
@@ -54,7 +55,8 @@ def output(command: str) -> str:
         encoding="utf-8",
         env=environment | {"PYTHONIOENCODING": "utf-8"},
     )
-    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+    lines = done.stdout.splitlines()[: int(kept) if kept else None]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 if __name__ == "__main__":
