@@ -102,7 +102,7 @@ def test_the_workflows_cover_what_is_promised() -> None:
 
 
 def test_nothing_is_installed_from_an_index_where_it_is_not() -> None:
-    """No page says to install detloss or its losses by name, as no index has them; an extra of what is there is fine."""
+    """No page says to install detloss or its losses by name, as no index has them; extras of it are fine."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "plugins").glob("*/README.md")]
     named = [
         (page.name, name)
