@@ -11,12 +11,11 @@ from detloss.compare.analysis.run_folders import read_planned
 from detloss.compare.analysis.run_records import Split
 from detloss.compare.driver import run_plan
 from detloss.compare.driver.status import Status
-from detloss.compare.plan import CONFIG, Plan, Source, load_compare, make_plan, read_compare, with_more
-from detloss.compare.report import write_report
+from detloss.compare.plan import CONFIG, RUNS, Plan, Source, load_compare, make_plan, read_compare, with_more
+from detloss.compare.report import REPORT, write_report
 from detloss.compare.result import Comparison
 from detloss.compare.result_file import RESULT, write_comparison
 from detloss.errors import ConfigError
-from detloss.training.folder import holds_files
 from detloss.training.settings import absolute
 
 
@@ -79,8 +78,13 @@ def planned(
         more = with_more(read_compare(resume), seeds=seeds, losses=losses)
         return make_plan(load_compare(more, **changes), resume)
     folder = _folder(output)
-    if folder.exists() and (not folder.is_dir() or holds_files(folder)):
-        raise ConfigError(f"{folder} is not empty. Fix: choose another output folder, or resume the comparison in it.")
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file. Fix: choose another output folder.")
+    # The config and the data may lie in it.
+    if found := [name for name in (CONFIG, RESULT, REPORT, RUNS) if (folder / name).exists()]:
+        raise ConfigError(
+            f"{folder} holds {found[0]} already. Fix: choose another output folder, or resume the comparison in it."
+        )
     return make_plan(load_compare(config, overrides=overrides, **changes), folder)
 
 

@@ -7,7 +7,9 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from os.path import relpath
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -17,7 +19,7 @@ from detloss.errors import ConfigError, DetlossError
 from detloss.training.data.coco import Annotations
 from detloss.training.data.dataset import DetectionDataset
 from detloss.training.evaluation import Detections
-from detloss.training.settings import TrainConfig, as_plain
+from detloss.training.settings import TrainConfig, absolute, as_plain
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +201,9 @@ def is_whole(path: Path) -> bool:
     return path.exists() and path.read_bytes().endswith(end)
 
 
-def write_config(folder: Path, config: TrainConfig) -> None:
-    """Write a run's config, resolved."""
-    plain = plain_config(config, folder)
+def write_config(folder: Path, config: TrainConfig, within: Path | None = None) -> None:
+    """Write a run's config, resolved; paths within `within`, by default the run's folder, are relative."""
+    plain = plain_config(config, folder, within)
     write_text(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
@@ -221,16 +223,40 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
         log.warning("%d annotations are skipped (all in %s); the first: %s", len(skipped), report, skipped[0])
 
 
-def plain_config(config: TrainConfig, folder: Path) -> dict[str, Any]:
-    """The config as plain values; a path within the run's folder is relative to it, so that the folder can be moved."""
-    plain = as_plain(config)
-    splits = [split for name in ("train", "val", "test") if (split := plain["data"][name])]
-    for section in (plain, *splits):
-        for key in section.keys() & {"weights", "weights_backbone", "images", "annotations"}:
-            value = section[key]
-            if value is not None and Path(value).is_relative_to(folder):
-                section[key] = f"./{Path(value).relative_to(folder).as_posix()}"
+def plain_config(config: TrainConfig, folder: Path, within: Path | None = None) -> dict[str, Any]:
+    """The config as plain values, as it stands in the run's folder.
+
+    A path within `within`, by default that folder, is relative, so that both can be moved together. A path that the
+    folder's config has as a relative one stays relative.
+    """
+    file = folder / "config.yaml"
+    before = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    paths = [section[key] for section, key in _paths(before)]
+    kept = {absolute(path, folder): path for path in paths if not Path(path).is_absolute()}
+    return relative(as_plain(config), folder, within or folder, kept)
+
+
+def relative(
+    plain: dict[str, Any], folder: Path, within: Path, kept: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Edit a config's plain values: paths within `within` become relative to `folder`, those in `kept` as given."""
+    for section, key in _paths(plain):
+        path = section[key]
+        if path in kept:
+            section[key] = kept[path]
+        elif Path(path).is_relative_to(within):
+            text = Path(relpath(path, folder)).as_posix()
+            section[key] = text if text.startswith("../") else f"./{text}"
     return plain
+
+
+def _paths(plain: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where a config as plain values holds a path or the name of weights."""
+    data = plain.get("data", {})
+    for section in (plain, *(data.get(name) for name in ("train", "val", "test"))):
+        for key in ("weights", "weights_backbone", "images", "annotations"):
+            if section and section.get(key):
+                yield section, key
 
 
 def write_predictions(path: Path, detections: Iterable[Detections], known: Annotations) -> None:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import yaml
-from runs import TINY
+from runs import TINY, coco_files
 
-from detloss import ConfigError
+from detloss import ConfigError, build_model
+from detloss.compare.comparing import planned as planned_in
+from detloss.compare.driver import commands
 from detloss.compare.driver.estimate import estimate
 from detloss.compare.plan import CONFIG, Plan, load_compare, make_plan, read_plan, with_more, write_plan
+from detloss.training.data.sources import read_config
+from detloss.training.folder import write_config
 
 
 def plan(folder="comparison", **changes) -> Plan:
@@ -75,6 +80,33 @@ def test_what_is_written_is_read(tmp_path):
     planned = plan(tmp_path, losses=["smooth_l1", "ciou@equal", {"name": "smooth_l1", "beta": 0.5}])
     write_plan(planned)
     assert read_plan(tmp_path) == planned
+
+
+def test_a_comparison_moves_with_its_data(tmp_path):
+    """A config, its data and its comparison in one folder hold no path of that folder, and mean the same elsewhere."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "data").mkdir(parents=True)
+    coco_files(here / "data")
+    torch.save(build_model({**TINY, "num_classes": 4}).state_dict(), here / "model.pth")
+    split = {"images": "data", "annotations": "data/all.json"}
+    config = {**TINY, "weights": "model.pth", "num_classes": 4, "data": dict.fromkeys(("train", "val", "test"), split)}
+    (here / "config.yaml").write_text(yaml.safe_dump(config))
+    asked = {"output": here, "losses": "smooth_l1,giou", "seeds": 1}
+    made = planned_in(here / "config.yaml", **asked)
+    commands(made)
+    with pytest.raises(ConfigError, match=r"holds compare\.yaml already\. Fix: choose another output folder"):
+        planned_in(here / "config.yaml", **asked)
+    for run in made.runs:  # as `detloss train` does when it begins or resumes one
+        write_config(run.folder, read_config(run.folder / "config.yaml"))
+    assert not [file for file in here.rglob("*.yaml") if str(tmp_path) in file.read_text()]
+
+    here.rename(there)
+    moved = read_plan(there)
+    assert [arm.hash for arm in moved.arms] == [arm.hash for arm in made.arms]
+    for run in moved.runs:
+        assert read_config(run.folder / "config.yaml") == run.config
+        assert run.config.data.test.annotations == str(there / "data" / "all.json")
+        assert run.config.weights == str(there / "model.pth")
 
 
 def test_more_arms_and_seeds_change_no_hash():

@@ -69,7 +69,7 @@ def read_records(folders: Sequence[str | Path], split: Split | None = None) -> R
     sections = [run.losses for run in runs]
     heads = differing_heads(sections)
     arms = [
-        ArmRecord(label, losses, _weight(losses, heads), hash_of(run.config))
+        ArmRecord(label, losses, _weight(losses, heads), hash_of(run.config, run.folder.resolve()))
         for run, label, losses in zip(runs, short_labels(sections), sections, strict=True)
     ]
     hashed = all("data" in run.provenance for run in runs)
@@ -102,7 +102,7 @@ def read_planned(plan: Plan) -> Records:
             arm.weight,
             arm.hash,
             arm.gradient_ratio,
-            dropped_after(plan.folder / "runs" / arm.folder),
+            dropped_after(plan.place_of(arm)),
         )
         for arm in plan.arms
     }

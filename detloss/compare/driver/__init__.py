@@ -90,7 +90,7 @@ def commands(plan: Plan) -> list[list[str]]:
     write_plan(plan)
     left = [run for run in plan.runs if state_of(run, plan.split) not in SETTLED]
     for run in left:
-        prepare(run)
+        prepare(run, plan.folder)
     return [command_of(run) for run in left]
 
 
@@ -209,7 +209,7 @@ class _Drive:
         return sum(self.seconds) / max(1, len(self.seconds)) * runs / max(1, min(self._places(), runs))
 
     def _start(self, run: Run) -> None:
-        prepare(run)
+        prepare(run, self.plan.folder)
         self.begun[run] = time.monotonic()
         self.jobs[run] = self.engine.submit(command_of(run), run.folder / LOG)
         self.states[run] = "running"

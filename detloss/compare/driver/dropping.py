@@ -27,12 +27,11 @@ def drop(plan: Plan, states: Mapping[Run, State]) -> frozenset[Arm] | None:
         return frozenset()
     if any(states[run] not in SETTLED for run in plan.runs if run.seed in first):
         return None
-    folders = {run.arm: run.folder.parent for run in plan.runs}
-    noted = {arm for arm in plan.arms if dropped_after(folders[arm]) is not None}
+    noted = {arm for arm in plan.arms if dropped_after(plan.place_of(arm)) is not None}
     begun = {run.arm for run in plan.runs if run.seed in later and (run.folder / "config.yaml").exists()}
     found = {(run.seed, run.arm): final_ap(run, plan.split) for run in plan.runs if run.seed in first}
     values = np.array([[found[seed, arm] for arm in plan.arms] for seed in first])
     behind = {plan.arms[index] for index in droppable(values, plan.arms.index(plan.reference))}
     for arm in behind - noted - begun:
-        write_text(folders[arm] / DROPPED, json.dumps({"after": len(first)}) + "\n")
+        write_text(plan.place_of(arm) / DROPPED, json.dumps({"after": len(first)}) + "\n")
     return frozenset(noted | (behind - begun))

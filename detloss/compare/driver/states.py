@@ -45,10 +45,13 @@ def final_ap(run: Run, split: str) -> float:
     return float(numbers.get("AP", math.nan))
 
 
-def prepare(run: Run) -> None:
-    """Make the run's folder with its config, so that one command begins it and goes on with it."""
+def prepare(run: Run, within: Path) -> None:
+    """Make the run's folder with its config, so that one command begins it and goes on with it.
+
+    Paths within the comparison's folder `within` are relative: it can be moved with its data.
+    """
     if not (run.folder / "config.yaml").exists():
-        write_config(run.folder, run.config)
+        write_config(run.folder, run.config, within)
 
 
 def write_failure(run: Run, reason: str, code: int) -> None:

@@ -21,11 +21,13 @@ from detloss.config.read_yaml import read_yaml
 from detloss.config.specs import validated
 from detloss.errors import ConfigError
 from detloss.training.data.sources import read_config
-from detloss.training.folder import write_text
+from detloss.training.folder import relative, write_text
 from detloss.training.settings import TrainConfig, absolute
 
 CONFIG = "compare.yaml"
 """The comparison's config in its folder."""
+RUNS = "runs"
+"""The folder of its runs in it."""
 Source = str | Path | Mapping[str, Any] | CompareConfig
 
 
@@ -56,10 +58,13 @@ class Plan:
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """All arms of the first seed, then all of the second: what is interrupted leaves whole blocks."""
-        place = self.folder / "runs"
         return tuple(
-            Run(arm, seed, place / arm.folder / f"seed-{seed}") for seed in self.config.all_seeds for arm in self.arms
+            Run(arm, seed, self.place_of(arm) / f"seed-{seed}") for seed in self.config.all_seeds for arm in self.arms
         )
+
+    def place_of(self, arm: Arm) -> Path:
+        """The folder of an arm's runs."""
+        return self.folder / RUNS / arm.folder
 
     @property
     def reference(self) -> Arm:
@@ -189,7 +194,8 @@ def make_plan(config: CompareConfig, folder: str | Path) -> Plan:
             "threads": threads,
         }
     )
-    return Plan(resolved, Path(absolute(str(folder))), tuple(arm_of(arm, base, head) for arm in losses))
+    place = Path(absolute(str(folder)))
+    return Plan(resolved, place, tuple(arm_of(arm, base, head, place) for arm in losses))
 
 
 def read_plan(folder: str | Path) -> Plan:
@@ -214,8 +220,9 @@ def read_compare(folder: str | Path) -> CompareConfig:
 
 
 def write_plan(plan: Plan) -> None:
-    """Write the plan's config into its folder."""
+    """Write the plan's config into its folder; paths within that are relative."""
     plain = plan.config.model_dump(mode="json", exclude_none=True)
+    plain["base"] = relative(plain["base"], plan.folder, plan.folder)
     write_text(plan.folder / CONFIG, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 

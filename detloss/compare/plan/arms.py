@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from detloss.calibration import Calibration, calibrate
@@ -15,6 +15,7 @@ from detloss.compare.plan.compare_config import ArmConfig
 from detloss.config import check_spec
 from detloss.errors import ConfigError, DetlossError
 from detloss.loss import LossSpec
+from detloss.training.folder import relative
 from detloss.training.loss_weights import model_and_batches
 from detloss.training.settings import TrainConfig
 
@@ -31,14 +32,11 @@ class Arm:
     label: str
     config: TrainConfig
     """Of all its runs, but for the seed."""
+    hash: str
+    """Of its config: the same in every comparison that this arm is a part of."""
     weight: float
     gradient_ratio: float | None
     """Gradient at this weight over that of torchvision's own loss; None where no object was matched."""
-
-    @cached_property
-    def hash(self) -> str:
-        """Of its config: the same in every comparison that this arm is a part of."""
-        return hash_of(self.config)
 
     def __hash__(self) -> int:
         """By label and hash: a config holds mappings."""
@@ -50,10 +48,10 @@ class Arm:
         return f"{re.sub(r'[^A-Za-z0-9._@=+-]+', '-', self.label).strip('-.') or 'arm'}-{self.hash}"
 
 
-def hash_of(config: TrainConfig) -> str:
-    """What tells a config from others that differ in more than the seed."""
+def hash_of(config: TrainConfig, folder: Path) -> str:
+    """What tells a config from others that differ in more than the seed; where `folder` lies makes no difference."""
     # Without defaults: an option that a later version of detloss adds changes no hash.
-    plain = config.model_dump(mode="json", exclude_defaults=True)
+    plain = relative(config.model_dump(mode="json", exclude_defaults=True), folder, folder)
     plain.get("train", {}).pop("seed", None)
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -92,11 +90,11 @@ def weighed(arms: Sequence[ArmConfig], base: TrainConfig, head: str) -> tuple[Ar
     return tuple(found)
 
 
-def arm_of(spec: ArmConfig, base: TrainConfig, head: str) -> Arm:
-    """The arm of a spec whose weight is a number."""
+def arm_of(spec: ArmConfig, base: TrainConfig, head: str, folder: Path) -> Arm:
+    """The arm of a spec whose weight is a number, in the comparison's folder."""
     losses = {**base.losses, head: (LossSpec.model_validate(_spec(spec)),)}
-    weight = float(spec.weight or 0)
-    return Arm(spec.title, base.model_copy(update={"losses": losses}), weight, spec.gradient_ratio)
+    config = base.model_copy(update={"losses": losses})
+    return Arm(spec.title, config, hash_of(config, folder), float(spec.weight or 0), spec.gradient_ratio)
 
 
 def _checked(arm: ArmConfig, head: str) -> ArmConfig:

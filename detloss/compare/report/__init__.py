@@ -1,5 +1,5 @@
 """The report of a comparison: one HTML file."""
 
-from detloss.compare.report.page import write_report
+from detloss.compare.report.page import REPORT, write_report
 
-__all__ = ["write_report"]
+__all__ = ["REPORT", "write_report"]

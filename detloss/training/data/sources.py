@@ -41,9 +41,13 @@ def read_config(source: Source | None, overrides: Sequence[str] = (), folder: Pa
         source = yaml.safe_load(default_config())
     if isinstance(source, (str, Path)):
         source = Path(expanded(str(source)))
+    if isinstance(source, Mapping):  # the model's check looks for the files
+        source = {**source, **_weights(source, folder)}
     base = source.resolve().parent if isinstance(source, Path) else folder
     config = load_config(source, schema=TrainConfig, overrides=overrides, check=check_model)
-    return _absolute_weights(config.under(base), folder)
+    config = config.under(base)
+    # What is still relative did not come from a file; written into the run's folder it would change its meaning.
+    return config.model_copy(update=_weights(dict(config), folder))
 
 
 def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
@@ -115,9 +119,7 @@ def with_classes(config: TrainConfig, data: DetectionDataset) -> TrainConfig:
     return config.model_copy(update={"num_classes": expected})
 
 
-def _absolute_weights(config: TrainConfig, folder: Path) -> TrainConfig:
-    # What is still relative did not come from a file; written into the run's folder it would change its meaning.
-    paths = {
-        key: value for key in ("weights", "weights_backbone") if (value := getattr(config, key)) and is_path(value)
-    }
-    return config.model_copy(update={key: absolute(value, folder) for key, value in paths.items()})
+def _weights(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The paths to weights that a config holds, absolute."""
+    held = {key: config.get(key) for key in ("weights", "weights_backbone")}
+    return {key: absolute(path, folder) for key, path in held.items() if isinstance(path, str) and is_path(path)}
