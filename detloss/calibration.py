@@ -1,4 +1,4 @@
-"""How strongly each injected loss pulls on its head, next to the loss that torchvision would have there."""
+"""Compare the gradient of each injected loss with the stock loss."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,9 @@ FAR_OFF = 5.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """One loss of one head, measured over some training batches; all means over the batches that had a match.
+    """Means of one loss of one head over some training batches.
+
+    Batches without a match do not count.
 
     Attributes:
         head: Name of the head.
@@ -46,17 +48,23 @@ class Calibration:
 
     @property
     def ratio(self) -> float:
-        """This loss's gradient at weight 1 over the stock loss's; infinite where the latter is zero."""
+        """This loss's gradient at weight 1 over the stock loss's.
+
+        Infinite if the stock loss's is zero.
+        """
         return self.gradient / self.stock_gradient if self.stock_gradient > 0 else math.inf
 
     @property
     def equalising_weight(self) -> float:
-        """The weight that makes both gradients equally long; infinite where this loss's is zero."""
+        """The weight that makes both gradients equally long.
+
+        Infinite if this loss's gradient is zero.
+        """
         return self.stock_gradient / self.gradient if self.gradient > 0 else math.inf
 
 
 def calibrate(model: nn.Module, batches: Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]) -> list[Calibration]:
-    """Measure each injected loss of `model` against the stock loss of its head.
+    """Compare each injected loss of `model` with the stock loss.
 
     The batches run forward in training mode, and a gradient runs from each loss to the head's output, no further. No
     parameter changes; batch norm's running statistics and the state of losses do, as in any training step.
@@ -75,7 +83,7 @@ def calibrate(model: nn.Module, batches: Iterable[tuple[list[Tensor], list[dict[
 
 
 def far_weights(measured: Iterable[Calibration]) -> list[str]:
-    """Return a sentence for each weight that somebody chose more than `FAR_OFF` times off the equalising one."""
+    """Describe each weight that you set more than `FAR_OFF` times off."""
     return [
         f"{one.head}: with weight {one.weight:g} the gradient of {one.loss} is {one.weight * one.ratio:.2g} times "
         f"that of torchvision's own loss in this head; weight {one.equalising_weight:.2g} would equalise them"
@@ -136,7 +144,7 @@ def _measure(head: str, losses: HeadLosses, matches: Matches) -> list[Calibratio
 
 @contextmanager
 def _in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    """Set the mode of `module` in this context; afterwards each part has its own again, a frozen one too."""
+    """Set the mode of `module` in this context, then restore each part."""
     modes = [(part, part.training) for part in module.modules()]
     module.train(training)
     try:

@@ -67,11 +67,11 @@ class PluginNotAllowedError(PluginError):
 
 
 class PluginLoadError(PluginError):
-    """The plugin was selected, and importing it failed or gave something that is no plugin."""
+    """The selected plugin cannot be imported or is not a plugin."""
 
 
 class AllowListError(DetlossError, ValueError):
-    """``DETLOSS_PLUGINS`` names a package or a plugin that is not installed, or cannot be read."""
+    """``DETLOSS_PLUGINS`` cannot be read, or names what is not installed."""
 
 
 class LossDefinitionError(DetlossError, TypeError):
@@ -131,7 +131,7 @@ class ConfigError(DetlossError, ValueError):
         super().__init__("\n".join(_report(self.findings)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by what it was made of, as exceptions that cross process borders are."""
+        """Pickle by arguments: exceptions cross process borders."""
         alone = len(self.findings) == 1 and str(self) == self.findings[0].message
         return type(self), (str(self) if alone else self.findings,)
 

@@ -1,4 +1,4 @@
-"""Put losses into the heads of a detector, see what is in them, and take them out again."""
+"""Puts losses into the heads of a detector, and removes them."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -155,7 +155,7 @@ def _has(model: nn.Module, head: str) -> bool:
 
 
 def _resolved(notes: Notes, head: str, given: Any) -> list[ResolvedSpec | BoxRegressionLoss]:
-    """Find the losses of a head, or note what is wrong with them as a config does."""
+    """Find the losses of a head; note errors as a config does."""
     several = given if isinstance(given, list | tuple) else [given]
     if not several:
         raise InjectionError(f"{head}: an empty list of losses; to have the stock loss back, use eject.")

@@ -218,7 +218,7 @@ class BoxRegressionLoss(nn.Module, ABC):
 
     @classmethod
     def plugin_flaw(cls, name: str) -> str:  # noqa: ARG003 - an adapter's depends on it
-        """Say what keeps the class from being the plugin of this name, in words that go on after its name."""
+        """Say why the class cannot be this plugin; continues its name."""
         missing = sorted(cls.__abstractmethods__)
         return f"is abstract: it lacks {', '.join(missing)}." if missing else ""
 

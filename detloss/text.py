@@ -1,4 +1,4 @@
-"""Text that others wrote, in messages: escaped, cut, and compared with the words that are known."""
+"""Foreign text in messages: escaped, cut, compared with known words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SHOWN = 80
 
 
 def printable(text: str) -> str:
-    """Escape control characters and lone surrogates: what a stranger wrote must not steer the terminal."""
+    """Escape control characters and lone surrogates: text must not steer terminals."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -26,25 +26,25 @@ def clipped(value: object, length: int = SHOWN) -> str:
 
 
 def one_line(value: object, length: int = SHOWN) -> str:
-    """Show a text of several lines in one: escaped, and cut after ``length`` characters."""
+    """Show a text of several lines in one, escaped and cut."""
     return clipped(" ".join(str(value).split()), length)
 
 
 def reason(error: BaseException) -> str:
-    """Say why something cannot be read, without its path, which the message names anyway."""
+    """Say why a file cannot be read, without its path."""
     return clipped(getattr(error, "strerror", None) or error)
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return the known words that are spelled nearly like this one, the closest first."""
+    """Return the known words with similar spelling, the closest first."""
     return get_close_matches(word, list(known), n=most)
 
 
 def near(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word closest to this one, or None where none is close."""
+    """Return the closest known word, or None if none is close."""
     return next(iter(nearest(word, known, 1)), None)
 
 
 def did_you_mean(close: str | None, otherwise: str) -> str:
-    """End a message on an unknown word: with the one close to it, else with a sentence on what there is."""
+    """End a message on an unknown word: suggest one, or list all."""
     return f"; did you mean {close!r}?" if close else f". {otherwise}"

@@ -1,4 +1,7 @@
-"""Write the tables of keys in docs/config.md from the config's models; ``--check`` only compares."""
+"""Write the tables of keys in docs/config.md; ``--check`` only compares.
+
+They come from the config's models.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ WORDS = {
 
 
 def rows(schema: dict[str, Any], definitions: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    """Yield key, values, default and meaning of each key of a section and of the sections within it."""
+    """Yield key, values, default and meaning of each key, nested too."""
     for name, field in schema["properties"].items():
         inner = next((option["$ref"] for option in [field, *field.get("anyOf", ())] if "$ref" in option), None)
         key = f"{prefix}.{name}" if prefix else name
@@ -83,7 +86,7 @@ def page(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the page, or with ``--check`` end with an error where it is out of date."""
+    """Write the page; with ``--check`` fail if it is out of date."""
     rewrite(__file__, __doc__, OUTPUT, page, arguments)
 
 

@@ -20,7 +20,7 @@ def page(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the page, or with ``--check`` end with an error where it is out of date."""
+    """Write the page; with ``--check`` fail if it is out of date."""
     rewrite(__file__, __doc__, OUTPUT, page, arguments)
 
 

@@ -1,4 +1,4 @@
-"""Rewrite the command output that the README and the docs show: every console block under ``<!-- generated -->``.
+"""Rewrites every console block under ``<!-- generated -->`` in README and docs.
 
     python docs/generate_output.py [--check]
 
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def update(path: Path, check: bool) -> bool:
-    """Return whether the file was out of date; rewrite it then, unless only checked."""
+    """Return if the file was out of date; rewrite it unless checking."""
     text = path.read_text(encoding="utf-8")
     fresh = BLOCK.sub(lambda match: f"$ {match['command']}\n{output(match['command'])}", text)
     if fresh != text and not check:

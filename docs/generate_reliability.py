@@ -23,7 +23,7 @@ The tests of row 7 are those whose names begin with `test_row_07_`, here without
 
 
 def tests() -> dict[int, dict[Path, list[str]]]:
-    """Return row -> test file -> names of the tests of the row in it, without their beginning."""
+    """Return row -> test file -> short names of the row's tests."""
     found: dict[int, dict[Path, list[str]]] = {}
     for file in sorted(TESTS.rglob("test_*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -40,7 +40,7 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write the page, or with ``--check`` return 1 where it is out of date."""
+    """Write the page; with ``--check`` return 1 if out of date."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing, fail if the page is out of date")
     text = page()

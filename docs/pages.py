@@ -1,4 +1,4 @@
-"""What the scripts beside it share: writing the generated part of a page, or checking that it is up to date."""
+"""Shared by the scripts here: writes or checks a generated part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 def rewrite(
     script: str, about: str | None, output: Path, page: Callable[[str], str], arguments: Sequence[str] | None = None
 ) -> None:
-    """Write a page anew, or with ``--check`` end with an error where it is out of date.
+    """Write a page; with ``--check`` fail if it is out of date.
 
     Args:
         script: File of the script that does it.

@@ -120,7 +120,7 @@ def resolve_config(
     *,
     check: Check | None = None,
 ) -> tuple[Schema, dict[str, tuple[ResolvedSpec, ...]]]:
-    """Read a config as `load_config` does, and return the losses of its heads with it, found and checked."""
+    """Read a config and resolve the losses of its heads."""
     overrides = tuple(overrides)
     with one_scan():
         notes = Notes(_read(source, schema, overrides))
@@ -143,7 +143,10 @@ _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 def _read(source: ConfigSource, schema: type[ModelConfig], overrides: tuple[str, ...]) -> Document:
-    """Read a config as plain data, with overrides and absolute paths, without the sections that are not asked for."""
+    """Read a config as plain data, with overrides and absolute paths.
+
+    Sections that are not asked for are removed.
+    """
     path = Path(source) if isinstance(source, str | os.PathLike) else None
     document = (read_document(path) if path else Document(source)).as_plain()
     if not isinstance(document.data, dict):

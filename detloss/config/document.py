@@ -1,4 +1,4 @@
-"""A config as plain data: what it says, where each part stands, and what is found wrong with it."""
+"""A config as plain data, with the place of each value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """What a config says, and where each key and value of it stands.
+    """The content of a config, with the place of each value.
 
     Attributes:
         data: What it says.
@@ -52,13 +52,15 @@ class Document:
     findings: tuple[Finding, ...] = ()
 
     def as_plain(self) -> Document:
-        """Return the document with plain data, and with findings on what cannot be plain."""
+        """Return the document as plain data, with findings on other values."""
         notes = Notes(self)
         return replace(self, data=plain(self.data, notes), findings=tuple(notes.findings))
 
 
 class Notes:
-    """The findings of those who check a document: nothing is raised, so that one error can list all.
+    """Collects the findings of all checks of a document.
+
+    Checks do not raise, so that one error lists all findings.
 
     Attributes:
         document: What is checked.
@@ -93,7 +95,9 @@ class Notes:
 
 
 def plain(value: Any, notes: Notes, path: KeyPath = ()) -> Any:
-    """Return a value as plain data: dicts with words for keys, lists, text, finite numbers, booleans and None.
+    """Return a value as plain data.
+
+    That is: dicts with words for keys, lists, text, finite numbers, booleans and None.
 
     Models are dumped, paths become text. What cannot be plain is noted, and None takes its place.
     """
@@ -101,7 +105,7 @@ def plain(value: Any, notes: Notes, path: KeyPath = ()) -> Any:
 
 
 def place_in(text: str) -> Callable[[int], Position]:
-    """Return a function from an offset into the text to its line and column."""
+    """Return a function from a text offset to line and column."""
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
     def place(offset: int) -> Position:
@@ -114,7 +118,7 @@ def place_in(text: str) -> Callable[[int], Position]:
 def refused(
     file: str | None, message: str, at: Position | None = None, findings: Iterable[Finding] = ()
 ) -> ConfigError:
-    """Return the error of a text that cannot be read any further, after the findings so far."""
+    """Return the error of an unreadable text, after the findings so far."""
     return ConfigError([*findings, Finding(message, "", file, *(at or (None, None)))])
 
 

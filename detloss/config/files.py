@@ -1,4 +1,4 @@
-"""Reading YAML, TOML and JSON; in YAML and JSON every value keeps its line and column.
+"""Reads YAML, TOML and JSON files with the places of values.
 
 Only plain data is read: YAML tags are refused, aliases may not multiply, and a key may appear once.
 """
@@ -18,7 +18,7 @@ MAX_BYTES = 1 << 18  # 256 KiB: a thousand times what a config has, little enoug
 
 
 def read_document(path: Path) -> Document:
-    """Read a ``.yaml``, ``.yml``, ``.toml`` or ``.json`` file; an empty one is an empty mapping.
+    """Read a YAML, TOML or JSON file; empty is an empty mapping.
 
     Raises:
         ConfigError: it is missing, no file, too large, not UTF-8, of another kind, or malformed (with line and column).

@@ -86,7 +86,10 @@ def _json_advice(error: json.JSONDecodeError) -> str:
 
 
 def _huge_integer(text: str, file: str | None) -> ConfigError:
-    """Return the error of an integer that Python refuses to read, which does not say where it stands."""
+    """Return the error of an integer that Python refuses to read.
+
+    Python does not say where it is.
+    """
     most = sys.get_int_max_str_digits()
     digits = re.search(rf"[\d_]{{{most + 1}}}", text)
     at = place_in(text)(digits.start()) if digits else None

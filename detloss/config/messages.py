@@ -1,4 +1,4 @@
-"""Words for what is wrong with a config: key paths, values as found, hints."""
+"""Texts for findings on a config: key paths, values, hints."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ def dotted(path: Sequence[str | int]) -> str:
 
 
 def found(path: Sequence[str | int], value: Any) -> str:
-    """Write a value for a message: shortened, escaped, and not at all where its key may name a secret."""
+    """Return a value for a message: shortened, escaped, or hidden if secret."""
     if is_secret(path, value):
         return f"a {type(value).__name__} (not shown, it may be a secret)"
     if isinstance(value, dict | list | tuple):
@@ -33,13 +33,16 @@ def found(path: Sequence[str | int], value: Any) -> str:
 
 
 def is_secret(path: Sequence[str | int], value: Any) -> bool:
-    """Tell whether a value may be a secret: by a key on its way, or because it looks like one of the common kinds."""
+    """Tell if a value may be a secret, by keys or looks."""
     by_key = any(isinstance(part, str) and _SECRET_KEY.search(part) for part in path)
     return by_key or (isinstance(value, str) and _SECRET_VALUE.search(value) is not None)
 
 
 def hint(path: Sequence[str | int], value: Any) -> str | None:
-    """Return how to write text that was meant as a number, true or false; None where it is neither, or a secret."""
+    """Return how to write text that means a number, true or false.
+
+    None if it means neither, or may be a secret.
+    """
     if not isinstance(value, str) or is_secret(path, value):
         return None
     if value.lower() in _BOOLEANS:
@@ -62,7 +65,7 @@ class Message(NamedTuple):
 def explained(
     model: type[BaseModel], detail: Mapping[str, Any], at: KeyPath, who: str, beside: Iterable[str]
 ) -> Message:
-    """Say what one of pydantic's `ValidationError.errors()` means to the author of a config."""
+    """Translate an error of pydantic for the author of a config."""
     kind, value = detail["type"], detail["input"]
     key = str(detail["loc"][-1]) if detail["loc"] else ""
     owner = next(_models_at(model, detail["loc"][:-1]), model)

@@ -11,7 +11,7 @@ from detloss.errors import ConfigError, Finding
 
 
 def with_overrides(document: Document, overrides: Iterable[str]) -> Document:
-    """Return a document of plain data with values replaced or added, and findings on what cannot be."""
+    """Return plain data with values replaced or added."""
     for override in overrides:
         document = _overridden(document, override)
     return document

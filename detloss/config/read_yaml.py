@@ -1,4 +1,7 @@
-"""Reading YAML 1.2 as plain data: tags are refused, aliases may not multiply, a key may appear once."""
+"""Reads YAML 1.2 as plain data.
+
+Tags, repeated keys and too many aliases are refused.
+"""
 
 import re
 from typing import Any
@@ -29,7 +32,10 @@ def read_yaml(text: str, file: str | None = None) -> Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses tags and depth while it composes: before anything is built."""
+    """PyYAML's safe loader that refuses tags and depth.
+
+    It refuses them before anything is built.
+    """
 
     # YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2), which reads numbers as people mean them.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as its base has it
@@ -65,7 +71,7 @@ for _kind, _pattern in {
 
 
 class Nodes:
-    """Turns YAML nodes into plain data, and writes down where each stands and what is wrong with it."""
+    """Turns YAML nodes into plain data, with places and findings."""
 
     def __init__(self, file: str | None) -> None:
         self.file = file
@@ -144,7 +150,7 @@ def _too_deep(mark: yaml.Mark) -> yaml.MarkedYAMLError:
 
 
 def _words(error: yaml.MarkedYAMLError) -> str:
-    """Return what the parser says, with the line where the unfinished part begins, and with what mends it."""
+    """Return the parser's message with the line and a fix."""
     context, begin, end = error.context, error.context_mark, error.problem_mark
     if context and begin and end and begin.line != end.line:
         context = f"{context} (line {begin.line + 1})"

@@ -1,4 +1,4 @@
-"""Checking plain data against pydantic models and against the losses that it names; building those.
+"""Checks plain data against models and losses, and builds the losses.
 
 What is wrong is noted, not raised, so that one error can list all of it.
 """
@@ -52,7 +52,7 @@ class ResolvedSpec:
 
 
 def check_spec(spec: Spec) -> ResolvedSpec:
-    """Find the loss that a spec names and validate its parameters, without building it.
+    """Find the loss of a spec and validate its parameters.
 
     Raises:
         PluginError: The name does not stand for one loss that can be loaded.
@@ -67,7 +67,7 @@ def check_spec(spec: Spec) -> ResolvedSpec:
 
 
 def build_loss(spec: Spec) -> BoxRegressionLoss:
-    """Build the loss that a spec names, by itself: it has no weight and no normalizer.
+    """Build the loss of a spec, without weight and normalizer.
 
     Raises:
         PluginError: The name does not stand for one loss that can be loaded.
@@ -86,7 +86,7 @@ def build_loss(spec: Spec) -> BoxRegressionLoss:
 def validated(
     model: type[Model], notes: Notes, data: Any, path: KeyPath, who: str, *, beside: Iterable[str] = ()
 ) -> Model | None:
-    """Return plain data at `path` as a model, or None after noting every error of it.
+    """Return plain data as a model; note its errors and return None.
 
     As in a file, a list may stand for a tuple and text for a path; beyond that nothing is converted. A message on an
     unknown key says what `who` takes, and may mean one of the keys that are allowed `beside`.
@@ -104,7 +104,7 @@ def validated(
 
 
 def check_losses(notes: Notes, losses: Any) -> dict[str, tuple[ResolvedSpec, ...]]:
-    """Find the losses of each head, and note what is wrong with the heads, names and parameters."""
+    """Find the losses of each head, and note what is wrong."""
     resolved: dict[str, tuple[ResolvedSpec, ...]] = {}
     if not isinstance(losses, Mapping):
         return resolved
@@ -124,7 +124,9 @@ def check_losses(notes: Notes, losses: Any) -> dict[str, tuple[ResolvedSpec, ...
 
 
 def resolve_spec(notes: Notes, given: Any, path: KeyPath = ()) -> ResolvedSpec | None:
-    """Find the loss that a name or a spec in code stands for, or note what is wrong with it.
+    """Find the loss of a name or spec in code.
+
+    What is wrong with it is noted.
 
     Raises:
         PluginError: The name does not stand for one loss that can be loaded.
@@ -140,7 +142,10 @@ def resolve_spec(notes: Notes, given: Any, path: KeyPath = ()) -> ResolvedSpec |
 
 
 def check_loss(notes: Notes, given: Any, path: KeyPath, kind: type[NestedSpec]) -> ResolvedSpec | None:
-    """Find the loss of a name or a plain spec of some kind, or note what is wrong with its name and parameters."""
+    """Find the loss of a name or plain spec.
+
+    What is wrong with name or parameters is noted.
+    """
     spec = {"name": given} if isinstance(given, str) else given
     name = spec.get("name") if isinstance(spec, Mapping) else None
     if not (isinstance(name, str) and name):
@@ -162,7 +167,7 @@ def check_loss(notes: Notes, given: Any, path: KeyPath, kind: type[NestedSpec]) 
 def check_parameters(
     notes: Notes, loaded: LoadedPlugin, spec: Mapping[str, Any], path: KeyPath, kind: type[NestedSpec]
 ) -> ResolvedSpec | None:
-    """Check the parameters in a flat spec against the Config of its loss, and so on for every loss inside."""
+    """Check the parameters in a flat spec, and in all losses inside."""
     params = {key: value for key, value in spec.items() if key not in kind.model_fields}
     plugin, cls = loaded.plugin, loaded.cls
     try:
@@ -194,7 +199,10 @@ _MAX_WITHIN = MAX_DEPTH // 2  # wrappers of wrappers: far more than make sense
 
 
 def _path_in(data: Any, location: KeyPath) -> Iterator[str | int]:
-    """Yield the part of pydantic's location that exists in the data: it adds steps, for unions and for lists of one."""
+    """Yield the part of pydantic's location that exists in the data.
+
+    pydantic adds steps for unions and for lists of one.
+    """
     for i, step in enumerate(location):
         if isinstance(data, Mapping) and step in data:
             data = data[str(step)]

@@ -1,4 +1,4 @@
-"""`detloss doctor`: find and explain everything that is wrong with the installed plugins and what they need.
+"""`detloss doctor`: finds and explains problems of the installed plugins.
 
 It imports neither torch nor pydantic nor any plugin into this process, so that it works where none of them can be
 imported: libraries and plugins are loaded apart, as `detloss.doctor.processes` says.
@@ -46,7 +46,7 @@ class Diagnosis:
 
 
 def examine(timeout: float = TIMEOUT, progress: Callable[[str], None] = lambda _: None) -> Diagnosis:
-    """Look at the metadata of all packages, load each plugin that is allowed, and try what they need.
+    """Check the metadata of all packages, and load each allowed plugin.
 
     Args:
         timeout: Seconds for the import of one plugin.
@@ -115,7 +115,7 @@ def _place(what: str, plugins: list[Plugin]) -> tuple[str, int | None]:
 
 
 def _alike(outcomes: list[Outcome], text: Callable[[Outcome], str]) -> list[tuple[list[Plugin], str]]:
-    """Return the plugins of one package of which the same is to be said, and that: it is one finding."""
+    """Group the plugins of one package that have the same finding."""
     found: dict[tuple[str, Group, str], list[Plugin]] = {}
     for outcome in outcomes:
         if what := text(outcome):

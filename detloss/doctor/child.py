@@ -1,4 +1,4 @@
-"""What runs in the process that `detloss doctor` starts: it imports the libraries, then has each plugin imported.
+"""The process that `detloss doctor` starts: imports libraries, then each plugin.
 
 It reports to its stdout, one JSON object a line, before and after each step: where it hangs or dies, the reader knows
 at which step. What libraries print goes to stderr.
@@ -119,7 +119,10 @@ def _try(
     timeout: float,
     allowance: float,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Import all plugins, a few at a time, and yield what came of each; ``fork`` is what a fork closes."""
+    """Import all plugins, a few at a time, and yield each result.
+
+    ``fork`` is what a fork closes.
+    """
     context: Any = get_context("spawn" if fork is None else "fork")
     parent, running = os.getppid(), dict[int, Trial]()
     terminated = threading.Event()
@@ -150,7 +153,10 @@ def _try(
 
 
 def _operators() -> dict[str, object]:
-    """Return what torch and torchvision can do here, each device's ``torchvision::nms`` tried on two boxes."""
+    """Return what torch and torchvision can do on each device.
+
+    ``torchvision::nms`` is tried on two boxes.
+    """
     torch, ops = import_module("torch"), import_module("torchvision.ops")
     cuda = torch.cuda.is_available()
     failures = {}

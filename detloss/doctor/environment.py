@@ -38,7 +38,7 @@ def describe(loading: Loading) -> dict[str, str]:
 
 
 def library_findings(loading: Loading) -> Iterator[Problem]:
-    """Say which library cannot be imported, why, and which two do not fit together."""
+    """Say which library cannot be imported, and which versions do not match."""
     for library in loading.libraries.values():
         if library.error:
             yield _failure(library, loading)
@@ -52,7 +52,7 @@ def library_findings(loading: Loading) -> Iterator[Problem]:
 
 
 def compiler_findings(loading: Loading) -> Iterator[Problem]:
-    """Note which of the compilers that `compile: true` in a spec needs is missing."""
+    """Note missing compilers that `compile: true` in a spec needs."""
     if cxx_compiler() is None:
         name = os.environ.get("CXX")
         what = f"CXX names {name!r}, which is no program" if name else f"{' and '.join(_COMPILERS)} are not on PATH"
@@ -70,7 +70,7 @@ def cxx_compiler() -> str | None:
 
 
 def installed_version(package: str) -> str:
-    """Return the version of an installed package, without importing it; empty where there is none."""
+    """Return an installed package's version without importing it, or an empty text."""
     try:
         return clipped(metadata.version(package))
     except Exception:  # noqa: BLE001 - foreign metadata fails in many ways, and this is an addition to other findings
@@ -123,7 +123,7 @@ def _unreadable_metadata() -> Iterator[Path]:
 
 
 def _mismatch() -> str:
-    """Say which torch the installed torchvision requires, if another one is installed; else nothing."""
+    """Say which torch the installed torchvision requires, if it differs."""
     try:
         lines = [line for line in metadata.requires("torchvision") or () if line.startswith("torch")]
         wrong = [*unmet(lines, {"torch": metadata.version("torch")})]
@@ -137,7 +137,7 @@ def _mismatch() -> str:
 
 
 def _hides(name: str) -> str:
-    """Return the file that is imported as ``name`` if it is not the installed package's own; else nothing."""
+    """Return the file that hides the installed package ``name``, if any."""
     try:
         spec = find_spec(name)
         origin = Path(str(spec.origin)) if spec else None
@@ -149,7 +149,7 @@ def _hides(name: str) -> str:
 
 
 def _first_line(program: str) -> str:
-    """Return the first line of what ``program --version`` says, and where the program is."""
+    """Return the first line of ``program --version``, and the program's path."""
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""One plugin, imported in a process of its own that is watched from outside.
+"""Import one plugin in its own process, watched from outside.
 
 Whatever it does there costs that process only: it may hang, crash, leave, print without end, read stdin, change the
 working directory or start processes.
@@ -35,7 +35,7 @@ SHOWN_OUTPUT = 200
 
 
 class Trial:
-    """The import of one plugin, from its start to what came of it.
+    """The import of one plugin, from its start to its result.
 
     Args:
         plugin: What to import.
@@ -80,7 +80,10 @@ class Trial:
             self.process.kill()
 
     def end(self) -> int | None:
-        """Kill and return the exit status; None where the process stays, as one of another user does."""
+        """Kill the process and return its exit status.
+
+        None if it stays, as a process of another user does.
+        """
         self.kill()
         until = time.monotonic() + ENDING
         while (status := self.process.exitcode) is None and time.monotonic() < until:
@@ -114,7 +117,7 @@ class Trial:
 
 
 def import_plugin(plugin: Plugin, folder: Path, timeout: float, reports: int | None) -> NoReturn:
-    """Import the plugin and write down what came of it: all that the process that is watched does.
+    """Import the plugin and write the result: all that the process does.
 
     After `timeout` seconds the place where it hangs is written down. A fork closes its parent's descriptor `reports`.
     """
@@ -166,7 +169,7 @@ def _import(plugin: Plugin, folder: Path, timeout: float) -> None:
 
 
 def end_group(pid: int | None) -> None:
-    """Kill what a process has started, itself included, where systems have groups of processes."""
+    """Kill a process and what it started, where process groups exist."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg") and pid:
             os.killpg(pid, signal.SIGKILL)

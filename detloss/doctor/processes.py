@@ -1,4 +1,4 @@
-"""Load plugins apart from this process: nothing that they do at import can hurt it."""
+"""Loads plugins in other processes: their imports cannot hurt this one."""
 
 import contextlib
 import json
@@ -106,7 +106,7 @@ def load_apart(
     progress: Callable[[str], None] = lambda _: None,
     fork: bool = sys.platform == "linux",
 ) -> Loading:
-    """Import each plugin in a process of its own, a few at a time, and the libraries before them.
+    """Import the libraries, then each plugin in its own process.
 
     Args:
         plugins: Installed ones.
@@ -169,7 +169,10 @@ class _Child:
         threading.Thread(target=self._read, daemon=True).start()
 
     def report(self, step: str) -> dict[str, Any]:
-        """Return the next report; one with ``event`` ``"died"`` or ``"hangs"`` where there is none during this step."""
+        """Return the next report of the process.
+
+        Its ``event`` is ``"died"`` or ``"hangs"`` if there is none during this step.
+        """
         timeout = self._allowance + (self._timeout + 5 if step == PLUGINS else 0)
         try:
             report = self._reports.get(timeout=timeout)
@@ -198,7 +201,10 @@ class _Child:
         self._stderr.close()
 
     def _status(self) -> int | None:
-        """Wait for the end of the process, but not for ever, and return its exit status; None where it goes on."""
+        """Wait a limited time for the process, and return its exit status.
+
+        None if it still runs.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(timeout=ENDING)
         return None
@@ -224,7 +230,10 @@ def _follow(
     skip: set[str],
     progress: Callable[[str], None],
 ) -> bool:
-    """Take down what a child reports; return whether to begin again, without what stopped it."""
+    """Record what a child reports.
+
+    Return whether to start again without what stopped it.
+    """
     step = ""
     while (report := child.report(step))["event"] != "end":
         match report:

@@ -1,4 +1,4 @@
-"""Head adapters: how the box loss of each head of a torchvision detector is replaced.
+"""Head adapters: replace the box loss in each head of a detector.
 
 An adapter is a class in the entry-point group ``detloss.heads``; `detloss.heads.base` is all that its author must read.
 """

@@ -1,4 +1,4 @@
-"""What every head adapter shares: the matches of a training step, and the loss that is made of them.
+"""What all head adapters share: matches, and the loss made of them.
 
 An adapter is a class that takes the place of a head's own class on one instance, in front of it in the method
 resolution order: ``super().forward(...)`` is the head as it was. It lets the head run, learns on the way what was
@@ -37,7 +37,9 @@ __all__ = ["HeadAdapter", "HeadLosses", "Matches", "Recorded", "adapted", "image
 
 
 class HeadAdapter(nn.Module):
-    """Base of the classes that put losses into a head; see the module's docstring.
+    """Base of the classes that put losses into a head.
+
+    See the module's docstring.
 
     A concrete adapter sets `head_name` and `adapts`, and overrides the methods of the head that it must see. It may be
     put in front of any subclass of `adapts`, also one that a user wrote.
@@ -55,7 +57,7 @@ class HeadAdapter(nn.Module):
 
     @classmethod
     def patches(cls, module: nn.Module) -> list[str]:
-        """Return a sentence for everything that already replaces the loss of this head, or hides it from detloss."""
+        """Describe everything that already replaces the head's loss, or hides it."""
         own = cls.__mro__[: cls.__mro__.index(HeadAdapter)]
         methods = {name for base in own for name, value in vars(base).items() if callable(value)}
         found = [
@@ -80,7 +82,7 @@ class HeadAdapter(nn.Module):
 
     @classmethod
     def plugin_flaw(cls, name: str) -> str:
-        """Say what keeps the class from being the plugin of this name, in words that go on after its name."""
+        """Say why the class cannot be this plugin; continues its name."""
         if missing := [part for part in ("head_name", "adapts") if not hasattr(cls, part)]:
             return f"does not say {' and '.join(missing)}."
         if cls.head_name != name:
@@ -115,7 +117,10 @@ class HeadAdapter(nn.Module):
 
     @contextmanager
     def recording(self) -> Iterator[dict[str, Any]]:
-        """Open the record of this call in this thread, if none is open; overridden methods write into it."""
+        """Open this call's record, if this thread has none open.
+
+        Overridden methods write into it.
+        """
         calls, thread = self.__dict__.setdefault("_calls", {}), _this_thread()
         if thread in calls:
             yield calls[thread]
@@ -128,7 +133,7 @@ class HeadAdapter(nn.Module):
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[list[Any]]:
-        """Collect what `module` returns to this call of the head, in this thread."""
+        """Collect what `module` returns to this call, in this thread."""
         outputs: list[Any] = []
         thread = _this_thread()
 
@@ -160,7 +165,7 @@ class HeadAdapter(nn.Module):
 
     @property
     def record(self) -> dict[str, Any]:
-        """The record that `recording` opened in this thread; a throw-away where none is open."""
+        """The open record of this thread; a throw-away if none is open."""
         record: dict[str, Any] = self.__dict__.get("_calls", {}).get(_this_thread(), {})
         return record
 
@@ -177,7 +182,10 @@ class HeadAdapter(nn.Module):
         return {name: value for name, value in state.items() if name != "_calls"} if isinstance(state, dict) else state
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Pickle and copy by adapter and original class: the class in use is made at run time."""
+        """Pickle and copy by adapter and original class.
+
+        The class in use is made at run time.
+        """
         reduced = super().__reduce_ex__(max(int(protocol), 2))
         made_from = made_of(type(self))
         if made_from is None or in_front(*made_from) is not type(self):
@@ -191,7 +199,7 @@ def _this_thread() -> int:
 
 
 class Recorded:
-    """An attribute of a head whose calls are written into the open record, as (arguments, result) under its name.
+    """A head's attribute whose calls are recorded as (arguments, result).
 
     It stands in the adapter's class in front of the attribute; outside a record the attribute is what it was.
 
@@ -217,7 +225,7 @@ class Recorded:
 
 
 class _Recording:
-    """The attribute during a record: itself, but for the one method that is written down."""
+    """The attribute during a record, with one method recorded."""
 
     def __init__(self, target: Any, method: str, record: dict[str, Any], name: str) -> None:
         self._target, self._method, self._record, self._name = target, method, record, name
@@ -235,12 +243,12 @@ class _Recording:
 
 
 def image_sizes(sizes: Sequence[tuple[int, int]], image: Tensor) -> Tensor:
-    """Return ``(N, 2)`` height and width in pixels, given those of each image and ``(N,)`` the image of each pair."""
+    """Return ``(N, 2)`` height and width of the image of each pair."""
     return torch.tensor(sizes, device=image.device)[image]
 
 
 def adapted(adapter: type[HeadAdapter], cls: type[nn.Module]) -> type[nn.Module]:
-    """Return the class that is `cls` with `adapter` in front of it, in place of another adapter that is in it."""
+    """Return `cls` with `adapter` in front, instead of another adapter."""
     made_from = made_of(cls)
     return cls if made_from is not None and made_from[0] is adapter else in_front(adapter, taken_out(cls))
 

@@ -1,4 +1,4 @@
-"""The class of one instance with another class in front of it: making it, and taking it out of what came on top."""
+"""Puts a class in front of an instance's class, and removes it."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -9,7 +9,9 @@ from detloss.errors import InjectionError
 
 
 def in_front(front: type[Any], original: type[Any]) -> type[Any]:
-    """Return the class that is `original` with `front` before it, under its old name; one class for each pair.
+    """Return `original` with `front` before it, one class per pair.
+
+    It keeps the name of `original`.
 
     A method of it that somebody kept, bound to the instance, still works once the instance has `original` back.
     """
@@ -25,13 +27,15 @@ def in_front(front: type[Any], original: type[Any]) -> type[Any]:
 
 
 def made_of(cls: type[Any]) -> tuple[type[Any], type[Any]] | None:
-    """Return `front` and `original` of the topmost class of `in_front` that `cls` is or derives from."""
+    """Return the `front` and `original` that `cls` was made of."""
     made = _made(cls)
     return None if made is None else (made.__bases__[0], made.__bases__[1])
 
 
 def taken_out(cls: type[Any]) -> type[Any]:
-    """Return `cls` without the topmost `front`; classes that were put on top of it since (FSDP2 puts one) stay there.
+    """Return `cls` without the topmost `front`.
+
+    Classes that were put on top of it since (FSDP2 puts one) stay.
 
     Raises:
         InjectionError: a class on top cannot be had without what it stands on.
@@ -41,7 +45,7 @@ def taken_out(cls: type[Any]) -> type[Any]:
 
 
 def take_out(instance: Any, cls: type) -> None:
-    """Give `instance` the class `cls`, and no attribute that was but a method of the class in front."""
+    """Give `instance` the class `cls`, without leftover methods of the front."""
     made = _made(type(instance))
     for name, value in list(vars(instance).items()):
         # A temporary patch of a method, undone, leaves the method bound to the instance.

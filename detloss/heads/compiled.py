@@ -1,4 +1,4 @@
-"""A loss under ``compile: true``: its values and their slopes from one compiled function.
+"""A loss under ``compile: true``: one compiled function for values and slopes.
 
 The value of a pair depends on that pair alone, so the gradient of a weighted sum of values is the slope of each times
 its weight. `torch.compile` therefore need not build a backward pass: the slopes are computed with the values, in one
@@ -74,7 +74,10 @@ def call_compiled(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, **extra
 
 
 def is_per_pair(loss: BoxRegressionLoss) -> bool:
-    """Return whether a value depends on nothing but its own pair: on no other, no parameter and no state."""
+    """Return whether a value depends only on its own pair.
+
+    That is: not on another pair, a parameter or state.
+    """
     alone = not any(getattr(part, "batch_dependent", False) for part in loss.modules())
     return alone and not [*loss.parameters(), *loss.buffers()]
 

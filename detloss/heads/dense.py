@@ -11,7 +11,7 @@ from detloss.heads.losses import Matches
 
 
 class Matching(NamedTuple):
-    """How a detector matched the anchors of a step, and how it encodes boxes."""
+    """A detector's matches of the anchors, and its encoding of boxes."""
 
     matched_idxs: list[Tensor]
     """``(A,)`` for each image: the index of each anchor's box, negative where there is none."""
@@ -22,7 +22,7 @@ class Matching(NamedTuple):
 
 
 class DenseAdapter(HeadAdapter):
-    """Base of the adapters that take the place of a whole one-stage detector's class.
+    """Base of the adapters of one-stage detectors.
 
     A concrete adapter says in `matching` what was matched with what.
     """
@@ -34,7 +34,10 @@ class DenseAdapter(HeadAdapter):
     head: Any = Recorded("compute_loss")
 
     def matching(self, *rest: Any, **named: Any) -> Matching:
-        """Return the matches of this step, given what `compute_loss` takes besides targets, outputs and anchors."""
+        """Return the matches of this step.
+
+        The arguments are those of `compute_loss` besides targets, outputs and anchors.
+        """
         raise NotImplementedError
 
     def compute_loss(

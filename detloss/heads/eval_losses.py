@@ -27,7 +27,7 @@ SAMPLER_SEED = 0
 
 @contextmanager
 def validation_losses(model: nn.Module) -> Iterator[nn.Module]:
-    """In this context a detector in eval mode returns its losses and its detections for images with targets.
+    """Make a detector in eval mode return losses and detections.
 
     ::
 
@@ -99,7 +99,10 @@ def _losses_and_detections(
 
 @contextmanager
 def _computing_losses(detector: nn.Module) -> Iterator[None]:
-    """Set the flag that decides between losses and detections, and nothing below it, with the samplers seeded."""
+    """Let the detector compute losses, with seeded samplers.
+
+    Nothing below the detector changes.
+    """
     parts = [part for part in detector.modules() if part is detector or isinstance(part, (HeadAdapter, *_PARTS))]
     devices = {parameter.device for parameter in detector.parameters() if parameter.device.type == "cuda"}
     record = detector.recording() if isinstance(detector, HeadAdapter) else nullcontext()

@@ -8,7 +8,7 @@ from detloss.heads.dense import DenseAdapter, Matching
 
 
 class FCOSAdapter(DenseAdapter):
-    """`fcos`: replaces ``bbox_regression`` of torchvision's ``FCOS`` or a subclass of it; centerness stays as it is.
+    """`fcos`: replaces ``bbox_regression`` of torchvision's ``FCOS``, not its centerness.
 
     Pairs are the matched points. The stock loss is GIoU on boxes, divided by all positives of the batch. The head's
     own encoding, which deltas-space losses act on, is the distance from the point to the left, top, right and bottom

@@ -1,4 +1,4 @@
-"""The losses of one head as they run: what they are fed, how they are weighed, divided and summed."""
+"""The losses of one head: their inputs, weights, divisors and sum."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,10 @@ from detloss.loss import BoxRegressionLoss, Space, at_least_float32
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The N positive pairs of one training step in one head: what every loss of the head is computed from."""
+    """The N positive pairs of one training step in one head.
+
+    Every loss of the head is computed from them.
+    """
 
     pred_deltas: Tensor
     """``(N, 4)`` the head's encoded regression, part of the graph, in the head's own dtype."""
@@ -56,7 +59,7 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """What one loss was given in one training step, and what it gave, outside of the graph."""
+    """Inputs and result of one loss in one step, without graph."""
 
     head: str
     term: Term
@@ -93,14 +96,17 @@ class HeadLosses(nn.Module):
         self.losses = nn.ModuleList(losses)
 
     def forward(self, matches: Matches) -> Tensor:
-        """Return the loss of the step, a scalar; without any match a zero that is connected to the graph."""
+        """Return the loss of the step, a scalar.
+
+        Without a match it is a zero that is connected to the graph.
+        """
         parts = self.parts(matches)
         if len(matches) == 0:
             return at_least_float32(matches.pred_deltas).sum() * 0
         return torch.stack([part * term.weight for part, term in zip(parts, self.terms, strict=True)]).sum()
 
     def parts(self, matches: Matches) -> list[Tensor]:
-        """Return each loss of the step before its weight, summed over the pairs and normalised; scalars."""
+        """Return each loss before its weight, summed and normalized; scalars."""
         self._check_pairs(matches)
         deltas = at_least_float32(matches.pred_deltas)  # what is decoded, too
         parts = []
@@ -138,11 +144,14 @@ class HeadLosses(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is kept: it belongs to a step of this very module."""
+        """Drop what is kept: it belongs to a step of this module."""
         return {name: value for name, value in self.__dict__.items() if name != "kept"}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Keep the state of the losses as it is where a checkpoint has none: it may come from a plain model."""
+        """Keep the losses' state if a checkpoint has none.
+
+        It may come from a plain model.
+        """
         if not any(key.startswith(prefix) for key in state_dict):
             for key, value in self.state_dict(keep_vars=True).items():
                 state_dict[prefix + key] = value
@@ -167,7 +176,7 @@ class HeadLosses(nn.Module):
 
 
 class _Inputs:
-    """What the losses of one step are fed, computed once and only where one asks."""
+    """The inputs of the losses, computed once and only if needed."""
 
     def __init__(self, matches: Matches, deltas: Tensor) -> None:
         self.matches = matches

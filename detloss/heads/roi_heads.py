@@ -47,7 +47,7 @@ class RoIHeadsAdapter(HeadAdapter):
         return result, losses
 
     def select_training_samples(self, proposals: list[Tensor], targets: list[dict[str, Tensor]]) -> Any:
-        """Remember what was sampled and which ground-truth box each proposal was matched with."""
+        """Remember the samples and the ground-truth box of each proposal."""
         samples = super().select_training_samples(proposals, targets)  # type: ignore[misc]  # the head's own
         self.record["select_training_samples"] = samples
         self.record["ground_truth"] = [target["boxes"] for target in targets]

@@ -1,4 +1,4 @@
-"""The detectors of torchvision: how each is built, from which backbone, and with which options."""
+"""The detectors of torchvision: builders, backbones and options."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -63,7 +63,7 @@ class Architecture:
 
 
 def find_architecture(model: str, backbone: str | None) -> Architecture:
-    """Return the architecture of a known model, on a known backbone where the model takes one."""
+    """Return the architecture of a known model and backbone."""
     if backbone is not None:
         cls = FPN_MODELS[model]
         if backbone == TINY:
@@ -82,18 +82,21 @@ def find_architecture(model: str, backbone: str | None) -> Architecture:
 
 
 def detectors() -> list[str]:
-    """Return what `model` may be: the detection builders of torchvision, and the models that take a backbone."""
+    """Return the detection builders, and the models that take a backbone."""
     return [*FPN_MODELS, *list_models(module=torchvision.models.detection)]
 
 
 def backbones() -> list[str]:
-    """Return what `backbone` may be: `TINY`, and the classifiers of torchvision that an FPN can be put on."""
+    """Return `TINY` and torchvision's classifiers that an FPN fits on."""
     names = list_models(module=torchvision.models)
     return [TINY, *(name for name in names if get_model_builder(name).__module__.rpartition(".")[2] in _FPN_FAMILIES)]
 
 
 def accepted_options(architecture: Architecture) -> dict[str, Any]:
-    """Return the options of an architecture with their defaults, followed through ``**kwargs`` as torchvision does."""
+    """Return the options of an architecture with their defaults.
+
+    Options are followed through ``**kwargs``, as torchvision does.
+    """
     chain: list[Callable[..., Any]] = [architecture.build]
     chain += [vars(cls)["__init__"] for cls in architecture.cls.__mro__ if "__init__" in vars(cls)]
     accepted: dict[str, Any] = {}
@@ -120,7 +123,10 @@ def _with_fpn(
     trainable_backbone_layers: int | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Build a detector on a backbone with FPN as torchvision's builders do: frozen norms where it is pretrained."""
+    """Build a detector on a backbone with FPN, as torchvision does.
+
+    Norms are frozen if the backbone is pretrained.
+    """
     is_mobilenet = backbone.startswith("mobilenet")
     trained = weights is not None or weights_backbone is not None
     default = 3 if trained else 6 if is_mobilenet else 5  # random layers are not frozen
@@ -143,7 +149,10 @@ def _with_fpn(
 def _with_tiny(
     cls: type[FasterRCNN], *, weights: Any = None, num_classes: int | None = None, **options: Any
 ) -> nn.Module:
-    """Build a detector on the backbone `tiny`: frozen norms where it is pretrained, as on the other backbones."""
+    """Build a detector on the backbone `tiny`.
+
+    Norms are frozen if it is pretrained, as on the other backbones.
+    """
     body = tiny.TinyBackbone(FrozenBatchNorm2d if weights is not None else nn.BatchNorm2d)
     options["rpn_anchor_generator"] = AnchorGenerator(*tiny.ANCHORS)
     options["box_roi_pool"] = MultiScaleRoIAlign(["0"], output_size=tiny.POOLED, sampling_ratio=1)

@@ -1,4 +1,4 @@
-"""Building detectors of torchvision from a config, with weights from its hub cache or from a file."""
+"""Builds torchvision's detectors from a config."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -56,7 +56,7 @@ def build_model(config: ConfigSource, overrides: Iterable[str] = ()) -> nn.Modul
 
 
 def _untrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
-    """Build with a fresh detector, on a pretrained backbone where the config names one."""
+    """Build a detector with new weights, on a pretrained backbone if configured."""
     options = dict(config.options)
     if config.num_classes is not None:
         options["num_classes"] = config.num_classes
@@ -79,7 +79,7 @@ def _untrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
 
 
 def _pretrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
-    """Build with the weights of a whole detector, and predictors for the numbers that the config asks for."""
+    """Build with the weights of a whole detector, and new predictors."""
     weights = str(config.weights)
     options = {key: value for key, value in config.options.items() if key not in COUNTS}
     if architecture.weights is not None and not is_path(weights):
@@ -106,7 +106,10 @@ def _pretrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
 
 
 def _counts(architecture: Architecture, options: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Tell for how many classes (and keypoints) a checkpoint was trained, from a tensor whose length follows it."""
+    """Return the class and keypoint counts that a checkpoint was trained for.
+
+    They are lengths of known tensors.
+    """
     names = ["num_classes"]
     if "num_keypoints" in accepted_options(architecture):
         names.append("num_keypoints")
@@ -128,7 +131,7 @@ def _member(enum: type[WeightsEnum], name: str) -> WeightsEnum:
 
 
 def _check_cached(member: WeightsEnum) -> None:
-    """Refuse weights that torchvision would have to download, or whose file would run code.
+    """Refuse weights that need a download, or whose file runs code.
 
     Raises:
         ConfigError: The file is not in torch's hub cache, or holds anything but tensors.

@@ -1,4 +1,4 @@
-"""What torchvision will not accept in a config, noted with file, line and key like any other finding."""
+"""Finds what torchvision does not accept in a config."""
 
 from collections.abc import Mapping
 from inspect import Parameter
@@ -29,7 +29,10 @@ from detloss.text import did_you_mean, near
 
 
 def check_model(notes: Notes) -> None:
-    """Note what torchvision will not accept in a config: names of model, weights and backbone, and options."""
+    """Note what torchvision does not accept in a config.
+
+    That is: names of model, weights and backbone, and options.
+    """
     data = notes.document.data
     model, backbone = data.get("model"), data.get("backbone")
     if not isinstance(model, str) or not isinstance(backbone, str | None):
@@ -92,7 +95,7 @@ def _check_weights(notes: Notes, key: str, enum: type[WeightsEnum] | None, owner
 
 
 def _check_options(notes: Notes, architecture: Architecture, options: Mapping[str, Any]) -> bool:
-    """Note options that the builder does not take; tell whether all are well."""
+    """Note unknown options of the builder; tell if there are none."""
     before = len(notes.findings)
     noted = {finding.key for finding in notes.findings}
     accepted = accepted_options(architecture)
@@ -130,7 +133,10 @@ def _is_like(value: Any, default: Any) -> bool:
 
 
 def _check_head(notes: Notes, skeleton: nn.Module, model: str, head: str) -> None:
-    """Note a head that the model does not have; unknown heads are noted where specs are checked."""
+    """Note a head that the model does not have.
+
+    Unknown heads are noted where specs are checked.
+    """
     try:
         adapter: Any = get_plugin(head, group=HEAD_GROUP).cls
     except PluginError:

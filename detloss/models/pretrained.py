@@ -1,4 +1,4 @@
-"""State dicts in files: read without running code, compared with a model, handed to torchvision's builders."""
+"""State dicts in files: read without running code, compared, and built with."""
 
 import re
 import warnings
@@ -19,7 +19,7 @@ Weights = TypeVar("Weights", bound=Enum)
 
 
 def read_checkpoint(path: str | Path) -> Any:
-    """Read tensors and plain values from a file of `torch.save`; no code in it ever runs.
+    """Read tensors and plain values of `torch.save`; never run code.
 
     Raises:
         ConfigError: The file cannot be read, is damaged, or holds anything else.
@@ -44,7 +44,9 @@ def read_checkpoint(path: str | Path) -> Any:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict, or a checkpoint that holds one under ``model`` or ``state_dict``.
+    """Read a state dict, or a checkpoint that holds one.
+
+    It is found under ``model`` or ``state_dict``.
 
     A prefix ``model.`` or ``module.`` that all keys share (Lightning, DDP) is taken off. The state of injected losses
     is ignored: it belongs to the loss, not to the detector.
@@ -71,7 +73,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_matches(path: str | Path, state: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Check that a state dict, read from `path`, has the keys and shapes of a model, which may be on the meta device.
+    """Check that a state dict fits a model's keys and shapes.
+
+    The model may be on the meta device.
 
     The counters of batch normalization are not compared: torchvision's frozen kind has none.
 
@@ -102,7 +106,7 @@ def check_matches(path: str | Path, state: Mapping[str, Tensor], model: nn.Modul
 
 
 def member_of_state(enum: type[Weights], state: Mapping[str, Tensor], counts: Mapping[str, int]) -> Weights:
-    """Return what a builder takes for a member of its weights, but with this state dict.
+    """Return a member of a builder's weights, but with this state dict.
 
     Builders freeze layers and norms only where they are given weights, and they take them from their enum only.
     """
@@ -116,7 +120,7 @@ def member_of_state(enum: type[Weights], state: Mapping[str, Tensor], counts: Ma
 
 
 def renew_predictors(model: nn.Module, fresh: nn.Module) -> list[str]:
-    """Give `model` the predictors of `fresh` whose size differs, and return their paths.
+    """Take predictors of another size from `fresh`, and return their paths.
 
     A predictor of an R-CNN is replaced whole, as torchvision's fine-tuning tutorial does; of a dense classification
     head, only the layers that hold the classes.

@@ -52,7 +52,7 @@ _Import = tuple[str, str]
 
 
 def _backbone(name: str, model: nn.Module) -> tuple[list[_Import], list[str], list[str]]:
-    """The imports and the code of a backbone, and the arguments of the detector that follow from it."""
+    """The imports and code of a backbone, and the detector's arguments."""
     frozen = any(isinstance(module, FrozenBatchNorm2d) for module in model.modules())
     norm = "FrozenBatchNorm2d" if frozen else "BatchNorm2d"
     imports = [("torchvision.ops" if frozen else "torch.nn", norm)]
@@ -98,7 +98,7 @@ def _box_head(model: nn.Module) -> Any:
 
 
 def _eps(model: nn.Module) -> list[str]:
-    """Set the eps of norms that the weights were trained with, where it is not that of new norms."""
+    """Set the eps that the weights were trained with, if unusual."""
     frozen = {module.eps for module in model.modules() if isinstance(module, FrozenBatchNorm2d)}
     if len(frozen) != 1 or frozen == {FrozenBatchNorm2d(1).eps}:
         return []

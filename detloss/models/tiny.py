@@ -1,4 +1,4 @@
-"""The backbone `tiny`: half a million weights, for small images on a CPU."""
+"""The backbone `tiny`, half a million weights, for small images."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Plugins: found in the metadata of installed packages without importing them, imported when they are selected.
+"""Plugins: found in package metadata, imported when selected.
 
 A `Plugin` is an installed package's claim to a name; `get_plugin` turns it into a `LoadedPlugin`. This module imports
 neither torch nor pydantic, and treats every package alike. Nothing is kept from one call to the next: what is installed
@@ -48,7 +48,7 @@ _Loss = TypeVar("_Loss", bound="type[BoxRegressionLoss]")
 
 
 def find_plugins(group: Group = LOSS_GROUP) -> tuple[Plugin, ...]:
-    """Return the plugins of a group, installed and registered, sorted by name, then package.
+    """Return the plugins of a group, sorted by name, then package.
 
     Those that ``DETLOSS_PLUGINS`` leaves out are not among them.
 
@@ -94,7 +94,9 @@ _INSTALLED: ContextVar[Callable[[], Scan] | None] = ContextVar("installed", defa
 
 @contextmanager
 def one_scan() -> Iterator[Callable[[], Scan]]:
-    """Scan the installed packages once for everything that is looked up inside, by plugins too.
+    """Scan the installed packages once for all lookups inside.
+
+    Lookups of plugins count too.
 
     A wrapper builds its base through the public `detloss.config.build_loss`, to which no scan can be handed down: so
     the one of the outermost call is in a context variable for as long as that call lasts.
@@ -113,7 +115,9 @@ def register(cls: _Loss, name: str | None = None) -> _Loss: ...
 @overload
 def register(cls: None = None, name: str | None = None) -> Callable[[_Loss], _Loss]: ...
 def register(cls: Any = None, name: str | None = None) -> Any:
-    """Give a loss class a name in this process, for notebooks and tests; a package uses an entry point instead.
+    """Give a loss class a name in this process.
+
+    This is for notebooks and tests; a package uses an entry point instead.
 
     Works as a decorator too: ``@register`` and ``@register(name="my_iou")``. The name that is left out is the class's
     own without ``Loss``, in lower case with ``_`` between words, where ``IoU`` counts as part of a word like any
@@ -172,7 +176,7 @@ def _name_of(cls: object) -> str:
 
 
 def _check_name(name: object, group: Group, *, qualified: bool = True) -> None:
-    """Refuse by pattern, before any look-up, what can be no name: a config never runs an import path."""
+    """Refuse by pattern what cannot be a name, before any lookup."""
     package, colon, bare = name.rpartition(":") if isinstance(name, str) and qualified else ("", "", name)
     if isinstance(bare, str) and NAME_PATTERN.fullmatch(bare) and (not colon or PACKAGE_PATTERN.fullmatch(package)):
         return

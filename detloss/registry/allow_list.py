@@ -1,4 +1,4 @@
-"""`DETLOSS_PLUGINS`: the only plugins that may be used, for people who must know what code runs.
+"""`DETLOSS_PLUGINS`: the only plugins that may be used.
 
 The variable holds packages and ``package:name``, with commas or spaces between them; `none` stands for no plugin at
 all. Unset, it allows every plugin. detloss's own heads are part of the running program and always allowed.
@@ -30,12 +30,15 @@ class AllowList:
     entries: tuple[str, ...] = ()
 
     def allows(self, package: str, name: str) -> bool:
-        """Tell whether an entry names a plugin; packages are compared as pip does, names to the letter."""
+        """Tell if an entry names a plugin.
+
+        Packages are compared as pip does, names exactly.
+        """
         key = normalized(package)
         return any(_parts(entry) in ((key, ""), (key, name)) for entry in self.entries)
 
     def check(self, offers: Mapping[str, Collection[str]], installed: Collection[str], faulty: Collection[str]) -> None:
-        """Refuse an entry that allows nothing: a slip of the pen must not pass for a rule.
+        """Refuse an entry that allows nothing: a typo is not a rule.
 
         Takes what each package (normalized) offers, all packages, and those whose offers cannot all be read: these are
         reported as what they are, and what such a package would offer is no slip.
@@ -86,7 +89,10 @@ def _parts(entry: str) -> tuple[str, str]:
 
 
 def _mistake(entry: str, offers: Mapping[str, Collection[str]], installed: Collection[str]) -> str:
-    """Say what is wrong with an entry and what to write instead; empty where nothing is."""
+    """Say what is wrong with an entry, with the fix.
+
+    Empty if nothing is wrong.
+    """
     package, name = _parts(entry)
     offered = offers.get(package)
     if offered is None:

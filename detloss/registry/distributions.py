@@ -1,4 +1,4 @@
-"""What installed distributions say about themselves, read from their folders without importing anything.
+"""Reads installed distributions from their folders without importing anything.
 
 What is wrong becomes a `Problem` that names the file, by `reported`.
 """
@@ -54,7 +54,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """An installed distribution: one ``.dist-info`` or ``.egg-info``, in a folder or in a zip archive.
+    """An installed distribution: a ``.dist-info`` or ``.egg-info``.
+
+    It is in a folder or in a zip archive.
 
     Attributes:
         name: As its METADATA says, else as its folder is named.
@@ -78,7 +80,10 @@ class Distribution:
 
 @contextmanager
 def reported(problems: list[Problem], who: str, path: object) -> Iterator[None]:
-    """Make whatever is raised in this block a problem: on a stranger's files libraries fail in any way."""
+    """Turn anything raised in this block into a problem.
+
+    Libraries fail in many ways on foreign files.
+    """
     try:
         yield
     except MetadataError as error:
@@ -98,7 +103,9 @@ class MetadataError(Exception):
 
 
 def read_file(file: Path | zipfile.Path, most: int) -> bytes | None:
-    """Read a file of a package, in a folder or an archive; None where there is none. No fifo or device is opened.
+    """Read a file of a package; None if it is missing.
+
+    It may be in an archive. Pipes and devices are not opened.
 
     Raises:
         MetadataError: It is not a regular file, has more than ``most`` bytes, or cannot be read.
@@ -127,7 +134,7 @@ def _bytes(file: Path | zipfile.Path, most: int) -> bytes:
 
 
 def folders(path: Iterable[object], problems: list[Problem]) -> Iterator[Path | zipfile.Path]:
-    """Yield each folder or archive on the path once: links to one folder are one folder."""
+    """Yield each folder or archive on the path, links only once."""
     seen = set()
     for entry in path:
         if not isinstance(entry, (str, os.PathLike)):
@@ -151,7 +158,7 @@ def folders(path: Iterable[object], problems: list[Problem]) -> Iterator[Path | 
 
 
 def distributions(folder: Path | zipfile.Path) -> list[Distribution]:
-    """Return the distributions of one folder, copies of one name side by side and the one in force first."""
+    """Return the distributions of one folder, each name's active copy first."""
     found = []
     for entry in [child.name for child in folder.iterdir()]:
         if entry.endswith((".dist-info", ".egg-info")):
@@ -167,7 +174,9 @@ def distributions(folder: Path | zipfile.Path) -> list[Distribution]:
 
 
 def with_metadata(distribution: Distribution) -> Distribution:
-    """Return the distribution as its own METADATA (or PKG-INFO) describes it; unchanged where there is none.
+    """Return the distribution with the data of its METADATA or PKG-INFO.
+
+    Unchanged without such a file.
 
     Raises:
         MetadataError: The file cannot be read.
@@ -187,19 +196,28 @@ def with_metadata(distribution: Distribution) -> Distribution:
 
 
 def normalized(name: str) -> str:
-    """Return the name that pip compares by: lower case, each run of ``-``, ``_`` and ``.`` one ``-``."""
+    """Return the name that pip compares by.
+
+    It is lower case, with one ``-`` for each run of ``-``, ``_`` and ``.``.
+    """
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _split(stem: str) -> tuple[str, str]:
-    """Return name and version of ``name-version[-py3.11]``; a name may hold ``-`` where a tool did not escape it."""
+    """Return name and version of ``name-version[-py3.11]``.
+
+    A name may hold ``-`` if a tool did not escape it.
+    """
     stem = re.sub(r"-py\d[\d.]*$", "", stem)
     name, dash, version = stem.rpartition("-")
     return (name, version) if dash and version[:1].isdigit() else (stem, "")
 
 
 def _newest_first(version: str) -> list[int]:
-    """Return a sort key: 1.10 before 1.9, 1.0.1 before 1.0, and 1.0 before 1.0rc1 (PEP 440, "Version ordering")."""
+    """Return a sort key of versions, newest first (PEP 440).
+
+    1.10 comes before 1.9, 1.0.1 before 1.0, and 1.0 before 1.0rc1.
+    """
     release, rest = cast("re.Match[str]", re.match(r"v?(\d*(?:\.\d+)*)([^+]*)", version)).groups()
     numbers = [-int(number) for number in re.findall(r"\d+", release)[:_RELEASE]]
     # What is no post release comes before the release itself, whose 0 at the end stands for no number after it.
@@ -209,7 +227,10 @@ def _newest_first(version: str) -> list[int]:
 
 
 def _headers(text: str) -> dict[str, list[str]]:
-    """Return the header fields of a METADATA file, by lower-case name; the description after them is not read."""
+    """Return the header fields of a METADATA file, by lower-case name.
+
+    The description after them is not read.
+    """
     fields: dict[str, list[str]] = {}
     for line in text.lstrip("\ufeff").splitlines():
         if not line.strip():

@@ -1,4 +1,4 @@
-"""Entry points of installed distributions, read with `entrypoints` one file at a time.
+"""Entry points of installed distributions, read one file at a time.
 
 Each distribution's own ``entry_points.txt`` is parsed by itself, so that a faulty file costs that distribution's
 entries and no others. Nothing here imports a plugin or raises: what is wrong becomes a `Problem` that names the file
@@ -49,7 +49,10 @@ class Reading:
 
 
 def read_groups(groups: Collection[str], path: Iterable[object] | None = None) -> Reading:
-    """Read the entry points of some groups of all distributions on ``path`` (default: ``sys.path``), each file once."""
+    """Read entry points of some groups on ``path`` (default: ``sys.path``).
+
+    Each file is read once.
+    """
     reading = Reading({group: [] for group in groups})
     offers: dict[str, _Offer] = {}
     for folder in folders(sys.path if path is None else path, reading.problems):
@@ -86,7 +89,7 @@ def read_groups(groups: Collection[str], path: Iterable[object] | None = None) -
 
 @dataclass(slots=True)
 class _Offer:
-    """What one distribution offers: group and name -> target, as written in the text of its file."""
+    """What one distribution offers: group and name -> target, as written."""
 
     distribution: Distribution
     targets: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -105,7 +108,7 @@ _MOST_LINES = 20_000
 
 
 class _Parser(entrypoints.CaseSensitiveConfigParser):  # type: ignore[misc]  # entrypoints has no type information
-    """Reads what is literally in the file: no interpolation, and no section whose keys enter the others."""
+    """Reads the file literally, without interpolation and default section."""
 
     def __init__(self) -> None:
         super().__init__(delimiters=("=",), interpolation=None, default_section="\n")
@@ -138,7 +141,9 @@ def _line(data: bytes, position: int) -> int:
 
 
 def _is_plain(text: str) -> bool:
-    """Tell quickly that a file is well formed, as nearly all are: building a parser for each takes half of a scan.
+    """Tell quickly if a file is well formed, as most are.
+
+    Building a parser for each file would take half of the scan.
 
     False means no more than that the parser must look at it.
     """
@@ -175,7 +180,7 @@ def _parsed(offer: _Offer) -> _Parser:
 
 
 def _sort_out(offer: _Offer, reading: Reading) -> None:
-    """Sort what one distribution offers into entry points and problems, one by one."""
+    """Sort one distribution's offers into entry points and problems."""
     lines: dict[tuple[str, str | None], int] = {}
     for (group, name), target in offer.targets.items():
         shown = clipped(name)
@@ -196,7 +201,7 @@ def _sort_out(offer: _Offer, reading: Reading) -> None:
 
 
 def _lines(text: str) -> dict[tuple[str, str | None], int]:
-    """Return section and key (None for its header) -> the line, from 1, on which it stands."""
+    """Return section and key (None for its header) -> line, from 1."""
     lines: dict[tuple[str, str | None], int] = {}
     section = ""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -213,7 +218,10 @@ def _is_dotted(name: str | None) -> bool:
 
 
 def _is_one_install(one: _Offer, other: _Offer) -> bool:
-    """Tell whether two copies are the halves of one editable install: the egg-info beside the source is no ghost."""
+    """Tell if two copies belong to one editable install.
+
+    The egg-info next to the source is then not a leftover.
+    """
     copies = (one.distribution, other.distribution)
     has_egg = any(copy.location.name.endswith(".egg-info") for copy in copies)
     apart = str(copies[0].location.parent) != str(copies[1].location.parent)

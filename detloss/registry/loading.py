@@ -1,4 +1,7 @@
-"""Import a plugin's class and check it. Whatever goes wrong is a `PluginLoadError` that names the package."""
+"""Imports a plugin's class and checks it.
+
+Every failure is a `PluginLoadError` that names the package.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ NOT_IMPORTED = "Nothing of it was imported."
 
 
 def load(plugin: Plugin) -> LoadedPlugin:
-    """Import the class of a plugin and check that it is what its group promises.
+    """Import and check the class of a plugin.
 
     Raises:
         PluginLoadError: The package was built for another detloss, its import fails in any way, ``SystemExit``
@@ -69,7 +72,9 @@ def check_class(plugin: Plugin, target: Any) -> None:
 
 @contextmanager
 def blamed(plugin: Plugin, doing: str, *passing: type[Exception]) -> Iterator[None]:
-    """Turn whatever the code of a plugin raises in this block into an error that names it, ``SystemExit`` included.
+    """Turn what a plugin raises here into an error naming it.
+
+    ``SystemExit`` is included.
 
     The error says ``doing``, in words that ``raised ZeroDivisionError`` goes on from. Errors to be let pass are named.
 
@@ -85,7 +90,7 @@ def blamed(plugin: Plugin, doing: str, *passing: type[Exception]) -> Iterator[No
 
 
 def failure(plugin: Plugin, error: BaseException, doing: str = "its import") -> str:
-    """Say why code of a plugin failed, where in its own package, and what to do."""
+    """Say why a plugin's code failed, where, and the fix."""
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if f"{plugin.module}.".startswith(f"{error.name}."):
             return f"its module {plugin.module!r} is not there.{_near_modules(error.name)} Reinstall {plugin.package}."
@@ -109,7 +114,7 @@ def failure(plugin: Plugin, error: BaseException, doing: str = "its import") -> 
 
 
 def load_error(plugin: Plugin, what: str) -> PluginLoadError:
-    """Return the error that says why a plugin cannot be used, in words that go on from ``cannot be used:``."""
+    """Return the error of an unusable plugin; ``what`` follows ``cannot be used:``."""
     return PluginLoadError(
         printable(f"The {plugin.group.kind} {plugin.name!r} of {plugin.owner} cannot be used: {what}"),
         name=plugin.name,
@@ -118,7 +123,7 @@ def load_error(plugin: Plugin, what: str) -> PluginLoadError:
 
 
 def _check_requirement(plugin: Plugin) -> None:
-    """Refuse before the import a package that says it was built for another detloss."""
+    """Refuse a package built for another detloss before its import."""
     requires = () if plugin.distribution is None else plugin.distribution.requires
     ours = [line for line in requires if line.lower().startswith("detloss")]
     # Packages that offer losses may require one another: only what is compared here counts, the rest `list` reports.
@@ -136,7 +141,10 @@ _LONGEST = 500
 
 
 def _said(value: object, words: Callable[[object], str] = str) -> str:
-    """Return the words of an object of a plugin's on one line, escaped and cut; nothing where it fails to find any."""
+    """Return a plugin's text on one line, escaped and cut.
+
+    Empty if its ``__str__`` fails.
+    """
     try:
         return one_line(words(value), _LONGEST)
     except Exception:  # noqa: BLE001 - a `__str__` of the plugin's own may do anything
@@ -144,7 +152,7 @@ def _said(value: object, words: Callable[[object], str] = str) -> str:
 
 
 def _place(plugin: Plugin, error: BaseException) -> str:
-    """Return the deepest place inside the plugin's own package on the way to the error."""
+    """Return the error's deepest place inside the plugin's own package."""
     if isinstance(error, SyntaxError) and error.filename:
         return f", at {printable(error.filename)}:{error.lineno}"
     top = plugin.module.partition(".")[0]
@@ -161,7 +169,7 @@ def _module_of(frame: FrameType) -> str:
 
 
 def _near_modules(missing: str) -> str:
-    """Name the modules that are spelled nearly like the missing one, in the same package."""
+    """Name similar modules in the package of a missing one."""
     parent, _, last = missing.rpartition(".")
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
     if parent and path is None:

@@ -1,4 +1,4 @@
-"""What is known of a plugin: plain data, before it is imported and after."""
+"""What is known of a plugin before and after its import."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Plugin:
 
     @property
     def description(self) -> str:
-        """The first line of the class docstring, read from the source; else the package's summary."""
+        """The docstring's first line in the source, or the package's summary."""
         docstring = self._source.docstring
         if docstring and docstring.strip():
             return printable(docstring.strip().splitlines()[0])
@@ -77,7 +77,10 @@ class Plugin:
 
     @property
     def space(self) -> str:
-        """What a loss is fed, ``"boxes"`` or ``"deltas"``, read from the source; ``"?"`` where it does not say."""
+        """A loss's input: ``"boxes"`` or ``"deltas"``, or ``"?"`` if unknown.
+
+        It is read from the source.
+        """
         return printable(self._source.space or "?")
 
     @property
@@ -100,7 +103,10 @@ class Plugin:
 
 @dataclass(frozen=True)
 class LoadedPlugin:
-    """A plugin whose class is imported and checked: a loss, or in `HEAD_GROUP` an adapter."""
+    """A plugin whose class is imported and checked.
+
+    It is a loss, or in `HEAD_GROUP` an adapter.
+    """
 
     plugin: Plugin
     cls: type[BoxRegressionLoss] | Any

@@ -27,9 +27,9 @@ class Unmet(NamedTuple):
 
 
 def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[Unmet]:
-    """Yield each of the ``Requires-Dist`` lines that is not met by what is installed (normalized name -> version).
+    """Yield each of the ``Requires-Dist`` lines that is not met.
 
-    Those for an extra or another platform are passed over.
+    ``installed`` is normalized name -> version. Requirements of an extra or another platform are skipped.
     """
     flaws = 0
     # Runs of blanks take the patterns of packaging the square of their length.
@@ -49,7 +49,10 @@ def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[Unm
 
 
 def _read(line: str) -> Requirement | None:
-    """Return a requirement without its marker, or None where it is for an extra or another platform."""
+    """Return a requirement without its marker.
+
+    None if it is for an extra or another platform.
+    """
     # Imported here: most processes look at no requirement.
     from packaging.requirements import Requirement  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Plugins, found in the metadata of installed packages: nothing of a plugin is imported until it is loaded."""
+"""Finds plugins in package metadata without importing them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Scan:
 
     @property
     def conflicts(self) -> dict[str, tuple[Plugin, ...]]:
-        """Each name that more than one package claims in one group, with all its claims."""
+        """Names that more than one package claims in one group."""
         claims: dict[tuple[Group, str], tuple[Plugin, ...]] = {}
         for plugin in self.plugins:
             key = plugin.group, plugin.name
@@ -49,7 +49,10 @@ class Scan:
 
 
 def scan(path: Iterable[object] | None = None) -> Scan:
-    """Find all plugins in ``path`` (else ``sys.path``), and what is wrong; nothing is imported, nothing raised."""
+    """Find all plugins in ``path`` (default: ``sys.path``), and all problems.
+
+    Nothing is imported or raised.
+    """
     reading = read_groups([group.name for group in GROUPS], path)
     claims = [
         Plugin(
@@ -97,12 +100,15 @@ def _offers(claims: list[Plugin]) -> dict[str, set[str]]:
 
 
 def _is_own(claim: Plugin) -> bool:
-    """Tell whether a plugin is of the running program: only its code makes it so, for any package can say its name."""
+    """Tell if a plugin belongs to the running program.
+
+    Only its code decides: any package can claim any name.
+    """
     return normalized(claim.package) == "detloss" and claim.module.startswith("detloss.")
 
 
 def contested(claims: Iterable[Plugin]) -> str:
-    """Say who claims a name, and what a config or a program can do about it; the sentence goes on after the name."""
+    """Say who claims a name, with the fix; continues the name."""
     claims = list(claims)
     packages = " and ".join(
         f"{plugin.owner} ({printable(plugin.location)})"
@@ -118,7 +124,7 @@ def contested(claims: Iterable[Plugin]) -> str:
 
 
 def _unmet_problems(plugins: list[Plugin], installed: Mapping[str, Distribution]) -> Iterator[Problem]:
-    """Say which packages cannot work here because something that they require is missing or of another version."""
+    """Report requirements that are missing or of another version."""
     versions = {key: found.version for key, found in installed.items()} | {"detloss": __version__}
     for distribution in {plugin.location: plugin.distribution for plugin in plugins}.values():
         if distribution is None:

@@ -1,4 +1,7 @@
-"""What the source of a class says, read with ``ast``: `detloss list` describes losses without importing any."""
+"""Reads a class's docstring and space from its source.
+
+So `detloss list` describes losses without importing any.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class ClassSource(NamedTuple):
 
 
 def read_class(module: str, attribute: str, near: Path | None = None) -> ClassSource:
-    """Read what the class ``attribute`` says in the file of ``module``; no import in it is followed.
+    """Read the class ``attribute`` in the file of ``module``, without imports.
 
     The module is looked for in the folder ``near`` before ``sys.path``.
     """
@@ -47,7 +50,7 @@ def read_class(module: str, attribute: str, near: Path | None = None) -> ClassSo
 
 
 def _files(module: str, near: Path | None) -> Iterator[Path]:
-    """Yield where a module may be; nothing is imported, not even a parent package."""
+    """Yield the possible files of a module without importing anything."""
     top, *inner = module.split(".")
     if near is not None:
         yield from _at(near.joinpath(top, *inner))
@@ -68,7 +71,10 @@ def _at(place: Path) -> tuple[Path, Path]:
 
 @lru_cache(maxsize=1)
 def _classes(text: str) -> dict[str, ast.ClassDef]:
-    """Return the classes at the top of a module; those of the last one are kept, as packages define several in one."""
+    """Return the classes at the top of a module.
+
+    Those of the last module are cached, as packages define several in one.
+    """
     try:
         with warnings.catch_warnings():
             # An invalid escape in another package's source is not the user's problem here.

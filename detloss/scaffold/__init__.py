@@ -1,4 +1,4 @@
-"""What `detloss new` writes: a complete plugin package, from a template that ships inside detloss.
+"""`detloss new`: writes a complete plugin package from a template.
 
 `write_plugin` answers the `QUESTIONS`, renders every file of ``template/``, and only then writes one new folder.
 """

@@ -1,4 +1,4 @@
-"""What `detloss new` asks: each question with its default, and what is wrong with an answer."""
+"""The questions of `detloss new`, their defaults and checks."""
 
 import json
 import keyword
@@ -95,7 +95,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a loss's name as the field writes them: Power, IoU."""
+    """Return the words of a loss's name, such as Power, IoU."""
     return [
         f"{word[:-3].upper()}IoU" if re.fullmatch("[a-z]{0,3}iou|[iI][oO][uU]", word) else word[0].upper() + word[1:]
         for word in re.split("[-_]", name)

@@ -115,7 +115,7 @@ class Result:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Keep modes and random numbers of the caller out of a check, and as they were."""
+    """Isolate and restore the caller's modes and random numbers."""
     dtype, python, numpy = torch.get_default_dtype(), random.getstate(), np.random.get_state()
     device = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
     with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad(), device, warnings.catch_warnings():

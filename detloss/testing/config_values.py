@@ -79,7 +79,10 @@ def owner_of(config: LossConfig, parameter: Place) -> BaseModel:
 
 
 def other_values(config: LossConfig, parameter: Place, numbers: int | None = None) -> Iterator[LossConfig]:
-    """Yield the Config with other values of one parameter that it accepts; of numbers, at most so many."""
+    """Yield the Config with other accepted values of one parameter.
+
+    Of numbers, at most `numbers`.
+    """
     annotation = type(owner_of(config, parameter)).model_fields[str(parameter[-1])].annotation
     for place, value in places(config):
         if place[: len(parameter)] != parameter:

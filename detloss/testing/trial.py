@@ -137,7 +137,7 @@ class Trial:
             self.expect(False, "values with a gradient into the prediction", found, advice)
 
     def expect(self, ok: bool, expected: str, found: object, advice: str) -> None:
-        """Compare once: where a promise does not hold, say what it promises, what there is, and what to do.
+        """Compare once; if it fails, say what was expected and found.
 
         Raises:
             ConformanceError: It does not hold.
@@ -156,7 +156,9 @@ class Trial:
         beside: Tensor | None = None,
         where: Callable[[int], str] = "pair {}".format,
     ) -> None:
-        """Compare ``(N,)`` or ``(N, ...)`` booleans row by row; the message is about the first wrong one.
+        """Compare ``(N,)`` or ``(N, ...)`` booleans row by row.
+
+        The message is about the first wrong row.
 
         It shows what is found there, ``beside`` what that was compared with, and names the row by ``where``.
 

@@ -23,7 +23,7 @@ def banner(
     trainer: Trainer,
     folder: Path,
 ) -> str:
-    """Say which model is trained, with which losses, on what, where and into which folder."""
+    """Describe a run before it starts: model, losses, data, device, folder."""
     parameters = list(module.model.parameters())
     total = sum(each.numel() for each in parameters)
     trained = sum(each.numel() for each in parameters if each.requires_grad)
@@ -45,7 +45,7 @@ def banner(
 
 
 def device_name(trainer: Trainer) -> str:
-    """What a run is trained on: the devices' number, kind and name, or the threads of a CPU."""
+    """The devices of a run: number, kind and name, or threads."""
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     return f"{trainer.world_size} x {device.type} ({name})" if trainer.world_size > 1 else f"{device} ({name})"

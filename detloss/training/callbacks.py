@@ -1,4 +1,4 @@
-"""What a run writes besides its checkpoints: metrics as JSON lines, curves, predictions and an image of them."""
+"""The files that a run writes besides its checkpoints."""
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 
 
 class MetricsFile(Callback):
-    """Appends one JSON object a line: losses every `every` steps, COCO's numbers after every evaluation.
+    """Appends losses and COCO's numbers to a file of JSON lines.
+
+    Losses come every `every` steps, COCO's numbers after every evaluation.
 
     A resumed run first drops the lines that its checkpoint knows nothing of. The checkpoint holds the evaluations too:
     where the file lost them, they are written again.
@@ -80,7 +82,9 @@ class MetricsFile(Callback):
             self.evaluations.append(line)
 
     def append(self, trainer: Trainer, values: Mapping[str, float]) -> dict[str, Any]:
-        """Write a line of the current epoch (from 1), step, time and peak memory, and return what is in it.
+        """Write a line of the current epoch, and return its content.
+
+        It has the epoch (from 1), step, time and peak memory.
 
         Args:
             trainer: Knows both.
@@ -105,7 +109,7 @@ class MetricsFile(Callback):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The objects of a metrics file, in order; none if there is no file yet.
+    """The objects of a metrics file, in order; empty without a file.
 
     Raises:
         ConfigError: it holds something else; only the last line may be cut off.
@@ -150,7 +154,7 @@ class Curves(Callback):
 
 
 class PredictionsImage(Callback):
-    """After every evaluation, draws predictions over ground truth in some of the validation images.
+    """Draws predictions over ground truth after every evaluation.
 
     Args:
         path: The PNG file.
@@ -190,7 +194,7 @@ class Predictions(Callback):
 
 
 def _peak_memory(device: torch.device) -> int | None:
-    """MiB that torch took of a GPU at most, or elsewhere this process of the main memory; None on Windows."""
+    """Peak MiB of GPU memory, or of this process; None on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) >> 20
     if sys.platform == "win32":

@@ -1,4 +1,7 @@
-"""Checkpoints that survive: written whole or not at all, at the end of every epoch and on Ctrl-C."""
+"""Checkpoints that survive: complete or not at all, every epoch.
+
+Ctrl-C saves one too.
+"""
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
@@ -38,11 +41,14 @@ _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 
 
 class StopRequestedError(Exception):
-    """Takes a requested stop out of Lightning's loops, where KeyboardInterrupt would end the process."""
+    """Takes a requested stop out of Lightning's loops.
+
+    There KeyboardInterrupt would end the process.
+    """
 
 
 class Checkpoints(Checkpoint):
-    """Keeps ``last.ckpt`` (everything that resuming needs) and ``best.ckpt`` (the weights of the highest val/AP).
+    """Keeps ``last.ckpt`` (to resume) and ``best.ckpt`` (highest val/AP).
 
     ``last.ckpt`` is written at the end of every epoch, every `every` steps, and after the current step when Ctrl-C,
     SIGTERM or the end of its terminal (SIGHUP) asks for it. A request during the evaluation is met at its end; a second
@@ -69,7 +75,10 @@ class Checkpoints(Checkpoint):
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to the signals (only a main thread can), after Lightning took note of the handlers."""
+        """Listen to signals after Lightning set its handlers.
+
+        Only a main thread can.
+        """
         self.started = True
         if threading.current_thread() is threading.main_thread():
             # `nohup` has a signal ignored, and that is left so.
@@ -87,7 +96,10 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save within an epoch, where it is due or asked for and no gradient is waiting to be accumulated."""
+        """Save within an epoch, if due or asked for.
+
+        Never while a gradient is waiting to be accumulated.
+        """
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         stop = self._must_stop(trainer)
@@ -148,7 +160,7 @@ class StepSeeds(Callback):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there, and reads one without running code.
+    """Writes checkpoints atomically, and reads them without running code.
 
     A kill leaves the old file or the new one, whole.
     """

@@ -1,4 +1,7 @@
-"""COCO's numbers for rows of detections, computed by hotcoco (the same as pycocotools'), without torch."""
+"""COCO's numbers for rows of detections, without torch.
+
+hotcoco computes them, the same as pycocotools.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def evaluated(coco: Mapping[str, Any], images: Collection[int], rows: Rows) -> C
 
 
 def matched(coco: Mapping[str, Any], images: Collection[int], rows: Rows, *, only_ap: bool = False) -> COCOeval:
-    """Match detections to objects as `evaluated` does, and sum nothing up; `only_ap` leaves out sizes and AR."""
+    """Match detections to objects as `evaluated` does, without sums.
+
+    `only_ap` skips sizes and AR.
+    """
     seen = set(images)
     annotations = [entry for entry in coco["annotations"] if entry["image_id"] in seen]
     # What else a dictionary of a user's own holds may be anything, and its annotation ids may repeat.

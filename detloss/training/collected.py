@@ -1,4 +1,4 @@
-"""What a validation or test loader gave, gathered from all processes and evaluated."""
+"""Gathers what a loader gave in all processes, and evaluates it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ class Collected:
             self.detections[number] = Detections.from_output(number, output)
 
     def gathered(self, processes: int) -> Collected:
-        """Join what all processes hold; an image that two of them saw counts once, but for its losses."""
+        """Join the results of all processes.
+
+        An image that two of them saw counts once, except for its losses.
+        """
         parts = [self] * processes
         if processes > 1:
             torch.distributed.all_gather_object(parts, self)

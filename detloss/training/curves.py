@@ -1,4 +1,4 @@
-"""The curves of a run: its losses and its AP over the epochs."""
+"""The curves of a run: losses and AP over the epochs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a trained detector finds in image files, and how well it does on annotated images."""
+"""What a trained detector finds in images, and how well."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def predict(
     score: float = 0.5,
     bar: Bar[tuple[Path, Path]] = iter,
 ) -> Predicted:
-    """Detect objects in image files, and write the images with boxes drawn and COCO results.
+    """Detect objects in image files; write images and COCO results.
 
     Args:
         trained: The detector.
@@ -154,7 +154,9 @@ def evaluate(
 
 
 def split_of(trained: Trained, split: str | None) -> tuple[str, DetectionDataset]:
-    """A split of the run's own data, by default ``test`` where it has one and else ``val``, and its name.
+    """A split of the run's data, and its name.
+
+    By default ``test`` if there is one, else ``val``.
 
     Raises:
         ConfigError: the run has no such split.
@@ -185,7 +187,7 @@ def foreign_data(trained: Trained, images: Path, annotations: Path) -> Detection
 
 
 def _labels_in(trained: Trained, data: DetectionDataset) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The data set's label of each label of the detector, by the names of the classes."""
+    """The data set's label of each detector label, by class name."""
     ours, theirs = list(trained.card.class_names.values()), list(data.categories)
     missing, unknown = ([name for name in one if name not in other] for one, other in ((ours, theirs), (theirs, ours)))
     if missing or unknown or len({*ours}) < len(ours):
@@ -244,7 +246,7 @@ def _empty_folder(folder: Path) -> Path:
 
 
 def _free(place: Path, taken: set[Path]) -> Path:
-    """A place for a drawn image that no other one has: as JPEG where the image was one, else as PNG."""
+    """An unused path for an image: JPEG for a JPEG, else PNG."""
     place = place if place.suffix.lower() in _JPEG else place.with_suffix(".png")
     number, free = 1, place
     while free in taken:

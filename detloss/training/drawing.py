@@ -63,7 +63,7 @@ def draw_boxes(
 def draw_target(
     image: Tensor, target: Mapping[str, Tensor], categories: Sequence[str], *, side: int | None = None
 ) -> Image.Image:
-    """Draw an image of a data set with the boxes and classes of its target.
+    """Draw an image with the boxes and classes of its target.
 
     Args:
         image: As `draw_boxes` takes it.
@@ -77,7 +77,7 @@ def draw_target(
 
 
 def label_color(label: int) -> str:
-    """The color of a class, as CSS writes it: distinct for twenty labels and more.
+    """The CSS color of a class: distinct for twenty labels and more.
 
     Args:
         label: From 1.
@@ -175,7 +175,7 @@ def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: in
 def _label(
     canvas: Image.Image, boxes: npt.NDArray[np.float64], texts: Sequence[str], colors: Sequence[str], unit: int
 ) -> None:
-    """Write each label where the parts of objects and labels that it hides, and its way to its box, cost least."""
+    """Write each label where it hides least and is near its box."""
     cell, size = _CELL * unit, 13 * unit
     pen, font = ImageDraw.Draw(canvas), _font(size)
     rows, columns = max(1, canvas.height // cell), max(1, canvas.width // cell)

@@ -1,4 +1,7 @@
-"""COCO average precision of detections, computed by hotcoco (the same numbers as pycocotools)."""
+"""COCO average precision of detections, as pycocotools computes it.
+
+hotcoco computes it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Detections:
 
     @classmethod
     def from_output(cls, image_id: int, output: Mapping[str, Tensor]) -> Detections:
-        """Take boxes, scores and labels from a torchvision detector's output for one image."""
+        """Take boxes, scores and labels from a detector's output."""
         boxes, scores, labels = (output[key].detach().cpu() for key in ("boxes", "scores", "labels"))
         return cls(image_id, boxes.float().numpy(), scores.float().numpy(), labels.numpy())
 
@@ -48,7 +51,7 @@ class Detections:
         return Detections(self.image_id, self.boxes[kept], self.scores[kept], self.labels[kept])
 
     def results(self, image_id: object, category_ids: Mapping[int, object]) -> list[dict[str, Any]]:
-        """The detections as COCO results: with ids as they are to be written, those of the categories by label."""
+        """The detections as COCO results, with the data set's ids."""
         return [
             {
                 "image_id": image_id,
@@ -60,7 +63,10 @@ class Detections:
         ]
 
     def rows(self) -> Rows:
-        """The detections as rows, rounded as `results` writes them: what is written gives the same numbers again."""
+        """The detections as rows, rounded as `results` writes them.
+
+        So the file gives the same numbers again.
+        """
         boxes = self.boxes.astype(np.float64)
         image_ids = np.full(len(boxes), self.image_id, dtype=np.float64)
         boxes = np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).round(_DECIMALS["bbox"])
@@ -69,7 +75,7 @@ class Detections:
 
 
 def evaluate_boxes(coco: Mapping[str, Any], detections: Iterable[Detections]) -> dict[str, float]:
-    """Measure boxes against ground truth, on the images that have an entry in `detections`.
+    """Compare boxes with the ground truth of the images in `detections`.
 
     Args:
         coco: Ground truth as a COCO dictionary with integer ids; crowd boxes are treated as COCO does.
@@ -100,7 +106,9 @@ def _evaluated(coco: Mapping[str, Any], detections: Iterable[Detections]) -> COC
 
 
 def coco_from_targets(targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-    """A COCO dictionary from torchvision targets, for a data set that has none of its own.
+    """A COCO dictionary from the targets of torchvision.
+
+    This is for a data set without such a dictionary.
 
     Args:
         targets: One an image: ``boxes``, ``labels``, ``image_id``, optionally ``area`` and ``iscrowd``.

@@ -1,4 +1,4 @@
-"""A trained detector as a file that needs no detloss, checked by running it."""
+"""A trained detector as a file without detloss, tested by running."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Exported:
 
 
 def export(trained: Trained, kind: Format, output: Path | None = None, image: Path | None = None) -> Exported:
-    """Write a detector to a file and compare what that finds in an image with what the detector finds.
+    """Write a detector to a file and compare both on an image.
 
     Args:
         trained: The detector.
@@ -175,7 +175,10 @@ def _detect(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
 
 def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[float, float]:
-    """How far each of the best detections is from one of the others with its label, in pixels and in score, at most."""
+    """The largest difference of the best detections to the others.
+
+    Each is compared with those of its label, in pixels and in score.
+    """
     (boxes, scores, labels), (others, other_scores, other_labels) = (
         [np.asarray(one[key], dtype=np.float64) for key in ("boxes", "scores", "labels")] for one in (expected, found)
     )
@@ -191,7 +194,7 @@ def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[
 
 
 def _image_with_detections(trained: Trained, image: Path | None) -> tuple[str, Tensor, Mapping[str, Tensor]]:
-    """The name of an image in which the detector finds something, the image, and what is found."""
+    """An image in which the detector finds something: name, image, detections."""
     tried = 0
     for name, pixels in islice(_candidates(trained, image), _TRIED):
         tried += 1

@@ -1,4 +1,4 @@
-"""A run's folder: whole files, one process at a time, and what a run writes once: config, reports, final numbers."""
+"""A run's folder: atomic files, a lock, config, reports, final numbers."""
 
 import errno
 import hashlib
@@ -53,7 +53,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
+    """Let `write` fill a temporary file, then move it to `path`.
 
     Raises:
         OSError: it cannot be written; `path` is as it was, and nothing is left beside it.
@@ -79,7 +79,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def write_errors() -> Iterator[None]:
-    """Turn an `OSError` of a block that writes a file into an error that names it."""
+    """Turn this block's write errors into errors that name the file."""
     try:
         yield
     except OSError as error:
@@ -90,7 +90,10 @@ def write_errors() -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Give an `OSError` of this block the name of the file that was written: a full disk's has none."""
+    """Add the file name to an `OSError` of this block.
+
+    A full disk's error has none.
+    """
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -103,7 +106,9 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training into a folder while the context is open; a killed process keeps nobody out.
+    """Keep other processes from training into a folder.
+
+    A killed process blocks no other.
 
     Raises:
         ConfigError: another process is training into it.
@@ -144,7 +149,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def check_places(folder: Path) -> None:
-    """Refuse a folder where a file that a run reads or writes is a link, a folder or no file at all.
+    """Refuse a folder with a link or folder in a file's place.
 
     Raises:
         ConfigError: names it.
@@ -191,12 +196,12 @@ def config_of(folder: Path) -> Path:
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether a folder holds more than what a run left half written that was killed before its first file was whole."""
+    """Whether a folder holds more than leftovers of a killed start."""
     return any(not file.match(_PARTS) and file.name != _LOCK for file in folder.iterdir())
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a JSON list or a PNG file is there to its end."""
+    """Whether a JSON list or a PNG file is complete."""
     end = {".json": b"]", ".png": b"IEND\xaeB`\x82"}[path.suffix]
     return path.exists() and path.read_bytes().endswith(end)
 
@@ -208,7 +213,7 @@ def write_config(folder: Path, config: TrainConfig, within: Path | None = None) 
 
 
 def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, DetectionDataset]) -> None:
-    """Write the resolved config, report what of the data is not used, and clear what a killed run left half done."""
+    """Write the resolved config and data reports; clear half-written files."""
     for part in folder.glob(_PARTS):
         part.unlink()
     if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
@@ -224,7 +229,7 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
 
 
 def plain_config(config: TrainConfig, folder: Path, within: Path | None = None) -> dict[str, Any]:
-    """The config as plain values, as it stands in the run's folder.
+    """The config as plain values for the run's folder.
 
     A path within `within`, by default that folder, is relative, so that both can be moved together. A path that the
     folder's config has as a relative one stays relative.
@@ -239,7 +244,7 @@ def plain_config(config: TrainConfig, folder: Path, within: Path | None = None) 
 def relative(
     plain: dict[str, Any], folder: Path, within: Path, kept: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Edit a config's plain values: paths within `within` become relative to `folder`, those in `kept` as given."""
+    """Make paths within `within` relative to `folder`, those in `kept` as given."""
     for section, key in _paths(plain):
         path = section[key]
         if path in kept:
@@ -267,7 +272,10 @@ def write_predictions(path: Path, detections: Iterable[Detections], known: Annot
 
 
 def origins(folder: Path, test: str | None) -> dict[str, Any]:
-    """Which checkpoint each number and file of predictions is of, those of test data `test`; the SHA-256 of both."""
+    """The checkpoint of each number and file of predictions, with SHA-256.
+
+    `test` names the checkpoint of the test data.
+    """
     of = {"best": "best.ckpt", "last": "last.ckpt", PREDICTIONS["val"]: "last.ckpt"}
     of |= {"test": test, PREDICTIONS["test"]: test} if test else {}
     return {"checkpoint": of, "sha256": {name: sha256(folder / name) for name in ("best.ckpt", "last.ckpt")}}
@@ -280,7 +288,7 @@ def sha256(path: Path) -> str:
 
 
 def final_metrics(lines: Sequence[Mapping[str, Any]], test: Mapping[str, float]) -> dict[str, Any]:
-    """COCO's numbers and losses of the best and the last evaluation with their epochs, and of the test data, if any."""
+    """Numbers of the best and last evaluation, and of test data."""
     evaluations = [line for line in lines if "val/AP" in line]
     metrics: dict[str, Any] = {
         "best": _numbers(max(evaluations, key=lambda line: float(line["val/AP"]))),

@@ -1,4 +1,4 @@
-"""Weights of losses next to the data: batches to calibrate on, and a warning when training starts."""
+"""Calibrates weights of losses when training starts."""
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
@@ -29,7 +29,7 @@ Batch = tuple[list[Tensor], list[Target]]
 def model_and_batches(
     config: Source | None = None, overrides: Sequence[str] = (), batches: int = 4
 ) -> tuple[nn.Module, Iterator[Batch]]:
-    """Build what `detloss.calibrate` takes from a train config: the detector, and the first batches of its training.
+    """Build the detector and batches for `detloss.calibrate` from a config.
 
     Both are on the device that the config trains on, the first one where it names several.
 
@@ -58,7 +58,9 @@ def model_on(settings: TrainConfig, data: DetectionDataset, batches: int) -> tup
 
 
 class FarWeightWarning(Callback):
-    """Warns once of each loss whose weight somebody chose far off the one that equalises its gradient with stock.
+    """Warns once of each weight far from equalizing the gradients.
+
+    Only weights that you set are measured.
 
     The first steps of the first epoch are measured, up to the one by which every such loss has had a match.
     """
@@ -69,7 +71,7 @@ class FarWeightWarning(Callback):
         self._wanted: set[tuple[str, int]] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to measure, unless this run is a resumed one or nobody chose a weight."""
+        """Start to measure, unless the run is resumed or sets no weight."""
         self._wanted = {
             (head, index)
             for head, losses in injected(pl_module).items()
@@ -85,7 +87,7 @@ class FarWeightWarning(Callback):
             self._end()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop with what there is: some loss had no match in a whole epoch."""
+        """Stop measuring: some loss had no match in a whole epoch."""
         self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

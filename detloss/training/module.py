@@ -23,7 +23,9 @@ Batch = tuple[Sequence[Tensor], Sequence[dict[str, Any]]]
 
 
 class DetectionModule(pl.LightningModule):
-    """Trains and evaluates a detector that maps (images, targets) to losses and images to detections.
+    """Trains and evaluates a detector with torchvision's interface.
+
+    It maps (images, targets) to losses and images to detections.
 
     Training sums the detector's loss dictionary and logs each part as ``train/<name>``. Validation and testing gather
     the detections of all processes and log COCO's numbers as ``val/AP``, ``val/AP50``, ...; validation logs the losses
@@ -60,7 +62,10 @@ class DetectionModule(pl.LightningModule):
         return self.model(images, targets)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return the sum of the detector's losses as ``loss``, and each of them, detached, in ``losses``."""
+        """Return the total loss as ``loss``, and its parts as ``losses``.
+
+        The parts are detached.
+        """
         images, targets = batch
         losses: dict[str, Tensor] = self.model(images, targets)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
@@ -77,7 +82,10 @@ class DetectionModule(pl.LightningModule):
 
     @property
     def detections(self) -> dict[int, Detections]:
-        """Detections of the last evaluation by image id, of all processes; those of its first loader."""
+        """Detections of the last evaluation by image id, of all processes.
+
+        Only those of its first loader.
+        """
         return self._collected[0].detections
 
     def on_validation_epoch_start(self) -> None:
@@ -142,7 +150,7 @@ class DetectionModule(pl.LightningModule):
             checkpoint["detloss"] = dict(self.card)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let the losses of a head begin anew where the checkpoint's are others: what those remember is of no use."""
+        """Reset losses that differ from those of the checkpoint."""
         here = self._losses_by_head()
         for head, losses in checkpoint.get("detloss_losses", {}).items():
             if here.get(head) != losses:
@@ -151,7 +159,10 @@ class DetectionModule(pl.LightningModule):
                     del state[key]
 
     def _losses_by_head(self) -> dict[str, list[str]]:
-        """The losses in each head, and what they consist of, as classes and what these remember, by the head's path."""
+        """The losses of each head, with their classes and state keys.
+
+        The key is the head's path.
+        """
         return {
             path: [
                 f"{type(part).__qualname__}({', '.join(name for name, _ in part.named_buffers(recurse=False))})"
@@ -193,7 +204,7 @@ class DetectionModule(pl.LightningModule):
 
 
 def gradient_scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
-    """The gradient scaler that drives the optimizers of a trainer, if there is one."""
+    """The gradient scaler of a trainer's optimizers, if any."""
     scaler: torch.amp.GradScaler | None = getattr(trainer.precision_plugin, "scaler", None)
     return scaler if scaler is not None and scaler.is_enabled() else None
 

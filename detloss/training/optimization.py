@@ -1,4 +1,4 @@
-"""The optimizer and the learning rate of a run, as its config says, also where it is resumed under another one."""
+"""The optimizer and learning rate of a config, also after resuming."""
 
 import math
 from typing import Any
@@ -18,7 +18,10 @@ _END = 1e-4
 
 
 def build_optimizer(model: nn.Module, config: FitConfig, *, fused: bool) -> Optimizer:
-    """Make the optimizer of a config; from a checkpoint it takes what it knows of the parameters, not its settings."""
+    """Make the optimizer of a config.
+
+    A checkpoint restores the state of the parameters, not the settings.
+    """
     groups = parameter_groups(model, config.weight_decay)
     optimizer: Optimizer
     if config.optimizer == "sgd":
@@ -31,7 +34,10 @@ def build_optimizer(model: nn.Module, config: FitConfig, *, fused: bool) -> Opti
 
 
 class Schedule(LambdaLR):
-    """A learning rate that the config and the number of the step decide; a checkpoint tells it the step alone."""
+    """A learning rate that depends only on config and step.
+
+    A checkpoint restores only the step.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to the checkpoint's step."""
@@ -41,7 +47,7 @@ class Schedule(LambdaLR):
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: weights, which decay, and biases and normalisation parameters, which do not."""
+    """Two groups: weights, and biases and norms, which do not decay."""
     decay: list[nn.Parameter] = []
     no_decay: list[nn.Parameter] = []
     for module in model.modules():
@@ -53,7 +59,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def learning_rate_factor(config: FitConfig, done: float) -> float:
-    """The learning rate as a factor on `FitConfig.lr`, when the fraction `done` of all steps is done."""
+    """Factor on `FitConfig.lr` after the fraction `done` of all steps."""
     if config.schedule == "onecycle":
         # Smith & Topin 2019 (arXiv 1708.07120) as torch's OneCycleLR anneals it, with cosines; momentum stays.
         if done < config.warmup:
@@ -77,7 +83,9 @@ def _with_own_settings(optimizer: Optimizer, saved: dict[str, Any]) -> dict[str,
 
 
 def _start_momentum(optimizer: torch.optim.SGD) -> None:
-    """Give every parameter a momentum of zero, which makes the first step torch's own: 0 * momentum + gradient.
+    """Give every parameter zero momentum: the first step stays torch's.
+
+    It is 0 * momentum + gradient.
 
     Left to itself, fused SGD allocates the momentum in its first step and does not fill it where it skips that step,
     and it cannot take a parameter whose first gradient comes later than that of others.

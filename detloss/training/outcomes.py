@@ -1,4 +1,4 @@
-"""What became of each detection in an image: right, in a wrong place, of a wrong class or a duplicate."""
+"""The outcome of each detection: right, misplaced, wrong class or duplicate."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -48,7 +48,10 @@ class Judged:
 
     @property
     def quality(self) -> float:
-        """Panoptic quality, in [0, 1]: IoU of what is right over right + (wrong + missed) / 2; 1 without any."""
+        """Panoptic quality in [0, 1]; 1 for an empty image.
+
+        It is the sum of IoU of right ones over right + (wrong + missed) / 2.
+        """
         right = [iou for iou, outcome in zip(self.ious, self.outcomes, strict=True) if outcome is Outcome.RIGHT]
         counted = sum(outcome is not Outcome.CROWD for outcome in self.outcomes)
         total = (len(right) + counted + len(self.missed)) / 2
@@ -56,7 +59,9 @@ class Judged:
 
 
 def judge(boxes: Boxes, scores: Boxes, labels: npt.NDArray[np.int64], truth: Truth) -> Judged:
-    """Match detections to objects as COCO does at IoU 0.5, the highest score first.
+    """Match detections to objects as COCO does at IoU 0.5.
+
+    The highest score comes first.
 
     Each takes the object of its class that is still free and overlaps it most, by 0.5 at least. A detection that finds
     none is in a crowd of its class by half, a duplicate on an object of its class, of a wrong class on any other

@@ -1,4 +1,7 @@
-"""The image of a run's predictions: each colored by what is wrong with it, over the ground truth."""
+"""The image of a run's predictions over the ground truth.
+
+Each is colored by what is wrong with it.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -33,7 +36,7 @@ _MISSED, _TRUTH = "#d55e00", "#ffffff"
 
 
 def draw_predictions(dataset: DetectionDataset, detections: Iterable[Detections], number: int) -> Image.Image:
-    """Draw predictions over ground truth in some of the images, from the one that went worst to the best one.
+    """Draw predictions over ground truth, from the worst to the best image.
 
     Args:
         dataset: The images and their ground truth.
@@ -63,7 +66,7 @@ def draw_predictions(dataset: DetectionDataset, detections: Iterable[Detections]
 def draw_each(
     dataset: DetectionDataset, detections: Iterable[Detections], *, side: int = _SIDE
 ) -> Iterator[tuple[Image.Image, str]]:
-    """Draw predictions over ground truth in each of some images; with each image come words on it.
+    """Draw predictions over ground truth in each image, with a caption.
 
     Args:
         dataset: The images and their ground truth.
@@ -80,7 +83,7 @@ def draw_each(
 
 
 def legend(*, crowds: bool) -> list[tuple[str, str, bool]]:
-    """What the colors mean: words, the color as CSS writes it, and whether the line is dashed.
+    """The legend: words, CSS color, and if the line is dashed.
 
     Args:
         crowds: Whether any prediction lies in a crowd.
@@ -93,7 +96,7 @@ def legend(*, crowds: bool) -> list[tuple[str, str, bool]]:
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """One image: what is in it, what was found, and what became of that."""
+    """One image: its objects, its detections, and their outcomes."""
 
     found: Detections
     truth: Truth

@@ -1,4 +1,4 @@
-"""How fast a run is and where it is: for a bar, for lines in the log and for the metrics."""
+"""The speed and position of a run, for bar, log and metrics."""
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
@@ -40,7 +40,7 @@ class Position:
 
 
 class Pace(Callback):
-    """Measures the time that training takes, and apart from it what comes between the epochs.
+    """Measures the time of training, separately from that between epochs.
 
     Args:
         validate_every: Epochs between two evaluations.
@@ -98,7 +98,9 @@ class Pace(Callback):
 
 
 class Progress(Callback):
-    """Shows where the run is, or logs a line every `every` steps; logs the main numbers of every evaluation.
+    """Shows where the run is, or logs a line every `every` steps.
+
+    It logs the main numbers of every evaluation.
 
     Args:
         pace: How fast it is.
@@ -175,7 +177,10 @@ def is_step(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def trains(trainer: Trainer) -> bool:
-    """Whether an evaluation is part of training; else it fills the gaps of a finished run."""
+    """Whether an evaluation is part of training.
+
+    Otherwise it fills the gaps of a finished run.
+    """
     return trainer.state.fn == "fit"
 
 

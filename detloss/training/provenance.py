@@ -41,7 +41,7 @@ class SplitDigest(_Part):
 
 
 class Provenance(_Part):
-    """What a run was made with; it holds no date, so that it repeats."""
+    """What a run was made with; without a date, so it repeats."""
 
     versions: dict[str, str]
     """Of Python, of detloss, of the packages that the losses and heads are from, and of `_PACKAGES`."""
@@ -61,7 +61,7 @@ def write_provenance(
     module: DetectionModule,
     trainer: pl.Trainer,
 ) -> None:
-    """Write ``provenance.json`` of a run that starts or, where it has a checkpoint, goes on."""
+    """Write ``provenance.json`` of a run that starts or resumes."""
     now = Provenance(
         versions={
             "python": platform.python_version(),
@@ -81,7 +81,7 @@ def write_provenance(
 
 
 def digest(settings: TrainConfig, name: str, data: DetectionDataset) -> SplitDigest:
-    """What tells the data of a split, of these settings, from other data."""
+    """A hash that identifies the data and settings of a split."""
     split = getattr(settings.data, name)
     return SplitDigest(
         annotations=_sha256_as_json(data.coco) if split is None else sha256(Path(split.annotations)),
@@ -90,7 +90,7 @@ def digest(settings: TrainConfig, name: str, data: DetectionDataset) -> SplitDig
 
 
 def read_provenance(file: Path) -> Provenance | None:
-    """What a run was made with so far; None where that is lost or damaged, as it is derived again."""
+    """What a run was made with; None if lost or damaged."""
     try:
         return Provenance.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""What a run left: checked before it is resumed or read; what the rest of the folder tells is derived again."""
+"""Checks a run's folder before resuming or reading, and repairs files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from detloss.training.optimization import parameter_groups
 
 
 def resumed_folder(path: Path) -> Path:
-    """The folder of the run that goes on: `path` itself, or the one around its ``last.ckpt``.
+    """The run folder of `path`: itself, or the parent of ``last.ckpt``.
 
     Raises:
         ConfigError: it is a ``best.ckpt``, which holds weights alone; says what to do.
@@ -38,7 +38,7 @@ def resumed_folder(path: Path) -> Path:
 
 
 def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
-    """Read the checkpoint that a run goes on from; None where it was stopped before its first one.
+    """Read the checkpoint to resume from; None before the first one.
 
     The losses may be others than the config's, and so may the optimizer's settings.
 
@@ -66,7 +66,9 @@ def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
 
 
 def restore_best(folder: Path, last: Mapping[str, Any], module: DetectionModule) -> None:
-    """Make sure that ``best.ckpt`` holds weights; write it again where ``last.ckpt`` holds the same.
+    """Make sure that ``best.ckpt`` is readable, else copy ``last.ckpt``'s weights.
+
+    They are copied only if they are the best ones.
 
     Raises:
         ConfigError: it is lost; says what to do.
@@ -86,7 +88,7 @@ def restore_best(folder: Path, last: Mapping[str, Any], module: DetectionModule)
 
 
 def read_weights(path: Path, module: DetectionModule, content: type[_Weights] | None = None) -> dict[str, Any]:
-    """Read a checkpoint whose weights fit a model, and which holds `content` besides.
+    """Read a checkpoint with `content` whose weights fit a model.
 
     Raises:
         ConfigError: it is lost or damaged, or does not fit; says what to do.
@@ -132,7 +134,7 @@ def check_fits(saved: Mapping[str, Any], path: Path, module: DetectionModule) ->
 
 
 def broken(path: Path, what: str) -> ConfigError:
-    """The error of a checkpoint that cannot be used: what is lost with it, and the ways on."""
+    """The error of an unusable checkpoint: what is lost, and fixes."""
     folder, best, last = path.parent, path.with_name("best.ckpt"), path.with_name("last.ckpt")
     if path == best:
         lost = "the weights of the best epoch. To go on with those of the last epoch in their place:"
@@ -149,7 +151,10 @@ def broken(path: Path, what: str) -> ConfigError:
 
 
 def _new_run(folder: Path, weights: Path | None) -> str:
-    """The command that trains anew as a run was configured, from weights or not."""
+    """The command that trains again from a run's config.
+
+    It starts from its weights or without.
+    """
     again = f"detloss train {_quoted(folder / 'config.yaml')} --output {_quoted(folder.with_name(folder.name + '-2'))}"
     return f"{again} --set weights={_quoted(weights)} --set weights_backbone=null" if weights else again
 

@@ -1,4 +1,4 @@
-"""`train`: from a config to a folder with everything that came of it."""
+"""`train`: from a config to a folder with all results."""
 
 import json
 import logging
@@ -155,7 +155,10 @@ def check_run(config: Source, overrides: Sequence[str] = ()) -> None:
 
 
 def _built(settings: TrainConfig) -> tuple[TrainConfig, dict[str, DetectionDataset], DetectionModule]:
-    """Read the data and build the model; the settings come back with the number of classes."""
+    """Read the data and build the model.
+
+    The settings come back with the number of classes.
+    """
     datasets = open_datasets(settings)
     settings = with_classes(settings, datasets["train"])
     torch.manual_seed(settings.train.seed)

@@ -1,4 +1,4 @@
-"""`TrainConfig`: a `ModelConfig` plus what it is trained on (`data`) and how (`train`).
+"""`TrainConfig`: a `ModelConfig` plus `data` and `train`.
 
 One flat file holds all of it. Every model is frozen, strict and without extra keys, so a mistyped key is an error.
 A relative path is relative to the config file; given on the command line (``--set``), to the current folder.
@@ -37,7 +37,10 @@ class SplitConfig(_Section):
 
 
 class ShapesConfig(_Section):
-    """Synthetic ellipses, rectangles and triangles instead of files; the same seed gives the same images."""
+    """Synthetic ellipses, rectangles and triangles instead of files.
+
+    The same seed gives the same images.
+    """
 
     train: int = Field(2000, ge=1)
     """Number of training images."""
@@ -113,7 +116,10 @@ class DataConfig(_Section):
 
 
 class FitConfig(_Section):
-    """How the model is trained: the optimizer is torch's, everything below `accumulate` is Lightning's."""
+    """How the model is trained.
+
+    The optimizer is torch's; everything below `accumulate` is Lightning's.
+    """
 
     epochs: int = Field(12, ge=1)
     """Passes over the training images."""
@@ -170,7 +176,7 @@ class FitConfig(_Section):
 
 
 class TrainConfig(ModelConfig):
-    """A model, its losses, its data and its training: the file that `detloss train` takes."""
+    """The file that `detloss train` takes: model, losses, data, training."""
 
     data: DataConfig
     """What is trained on."""
@@ -178,7 +184,7 @@ class TrainConfig(ModelConfig):
     """How it is trained."""
 
     def under(self, folder: Path) -> TrainConfig:
-        """The same config with the data's paths absolute, relative ones taken from `folder`."""
+        """The config with absolute data paths, relative ones from `folder`."""
         return self.model_copy(update={"data": self.data.under(folder)})
 
 
@@ -194,7 +200,10 @@ def absolute(path: str, folder: Path = Path()) -> str:
 
 
 def absolute_overrides(overrides: Iterable[str], folder: Path = Path()) -> list[str]:
-    """Make the paths in ``key.path=value`` overrides absolute: on the command line they mean the current folder."""
+    """Make paths in ``key.path=value`` overrides absolute.
+
+    On the command line they are relative to the current folder.
+    """
     return [_absolute(override, folder) for override in overrides]
 
 

@@ -1,4 +1,4 @@
-"""A trained detector: what a run's folder gives, and what is to be known to use it."""
+"""A trained detector from a run's folder, and how to use it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Category(_Plain):
 
 
 class Preprocessing(_Plain):
-    """How an image becomes the input of a detector, and what the detector itself then does to it."""
+    """The steps from an image file to a detector's input."""
 
     color: Literal["RGB"] = "RGB"
     """The order of the three channels, which come first: ``(3, H, W)``."""
@@ -65,7 +65,10 @@ class Preprocessing(_Plain):
 
 
 class Card(_Plain):
-    """What is to be known to use a trained detector; its checkpoints hold it as plain values under ``detloss``."""
+    """What you need to use a trained detector.
+
+    Its checkpoints hold it as plain values under ``detloss``.
+    """
 
     version: str = __version__
     """Of detloss."""
@@ -185,7 +188,7 @@ def _read_card(saved: object, path: Path) -> Card | None:
 
 
 def _from_checkpoint(config: TrainConfig, path: Path) -> TrainConfig:
-    """The same model without the files that it was begun from: where it was begun from weights, its own replace them.
+    """The model with its trained weights, without the initial ones' files.
 
     Given weights, torchvision's builders freeze layers and norms; without, they do not.
     """

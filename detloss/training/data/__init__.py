@@ -1,1 +1,1 @@
-"""Data sets of a training: COCO files and synthetic images, and the loaders that feed them."""
+"""Training data: COCO files, synthetic images, and their loaders."""

@@ -125,7 +125,7 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_chec
 
 
 def is_tiny(box: Sequence[float], record: Mapping[str, Any]) -> bool:
-    """Whether a box x, y, width, height, clipped to its image, is below `LEAST_SIDE`."""
+    """Whether a box x, y, width, height is below `LEAST_SIDE` after clipping."""
     return min(_inside(box, record)) < LEAST_SIDE
 
 
@@ -139,7 +139,7 @@ def place_fault(box: Sequence[float], record: Mapping[str, Any]) -> str | None:
 
 
 def general(reason: str) -> str:
-    """A reason without the values that it names: the same for all annotations with this fault."""
+    """A reason without its values, the same for all such annotations."""
     return _VALUES.sub(lambda match: f"{match[1]} " if match[1] else "", reason)
 
 
@@ -147,7 +147,7 @@ _VALUES = re.compile(r"^(\w+) .*? (?=(?:is|has|lies|covers|belongs) )|\d+ x \d+ 
 
 
 def _inside(box: Sequence[float], record: Mapping[str, Any]) -> tuple[float, float]:
-    """Width and height of the part of a box that lies in its image; negative where it lies outside."""
+    """Width and height of a box inside its image; negative if outside."""
     x, y, width, height = box
     return min(x + width, record["width"]) - max(x, 0), min(y + height, record["height"]) - max(y, 0)
 
@@ -155,7 +155,7 @@ def _inside(box: Sequence[float], record: Mapping[str, Any]) -> tuple[float, flo
 def _places(
     listed: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], kind: str, file: Path
 ) -> dict[Key | None, int]:
-    """The place of each image or category that an annotation may refer to, by the reference."""
+    """The place of each image or category, by its reference."""
     ids = [key_of(entry["id"]) for entry in listed]
     # A number and its text count as one id here: a reference could mean either.
     if repeated := [identity for identity, count in Counter(map(str, ids)).items() if count > 1]:
@@ -185,7 +185,7 @@ def _image_records(entries: Sequence[ImageRecord], file: Path, images: Path) -> 
 
 
 def _file_name(name: str, images: Path) -> str | None:
-    """The name by which an image is found, written on Windows or not; None where it is missing."""
+    """The name of an image's file, Windows names too, or None."""
     # Path.is_file raises where a name is too long.
     return next((one for one in (name, name.replace("\\", "/")) if os.path.isfile(images / one)), None)  # noqa: PTH113
 
@@ -201,7 +201,10 @@ def _form_fault(box: object) -> str | None:
 
 
 def _require_pixels(boxes: npt.NDArray[np.float64], file: Path) -> None:
-    """Refuse boxes that are written in another way; a row is a box, its image's width and height."""
+    """Refuse boxes in another format.
+
+    A row is a box and its image's width and height.
+    """
     x, y, width, height, image_width, image_height = boxes.T
     # A pixel of tolerance: some tools count pixels from 1, others round outwards.
     with np.errstate(over="ignore"):
@@ -222,7 +225,7 @@ def _require_pixels(boxes: npt.NDArray[np.float64], file: Path) -> None:
 
 
 def _target_fault(box: Sequence[float], segmentation: object, record: Mapping[str, Any], *, masks: bool) -> str | None:
-    """Why an object is not trained on, although it is evaluated, or None."""
+    """Why an object is evaluated but not trained on, or None."""
     fault = None
     if is_tiny(box, record):
         fault = f"bbox {shown(box)} is less than {LEAST_SIDE:g} px wide or high"

@@ -1,4 +1,4 @@
-"""Converting labels from Pascal VOC, YOLO and CVAT to COCO's JSON, and checking what was written."""
+"""Converts labels from Pascal VOC, YOLO and CVAT to COCO's JSON."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def convert(
     val: float = 0.2,
     track: Track = iter,
 ) -> Converted:
-    """Write the labels of a data set as COCO files, and read them back.
+    """Write labels as COCO files, and read them back.
 
     The folder `output` gets an annotation file for each split, ``config.yaml``, ``boxes.png``, and ``skipped.txt``
     where something is skipped. Images stay where they are.
@@ -163,7 +163,7 @@ def _xml_files(folder: Path) -> list[Path]:
 def _with_val(
     splits: dict[str, tuple[LabeledImage, ...]], share: float
 ) -> tuple[dict[str, tuple[LabeledImage, ...]], list[str]]:
-    """The splits with one for validation, taken from training where there is none."""
+    """The splits, with one for validation taken from training if missing."""
     train = splits.get("train", ())
     if "val" in splits or len(train) < 2 or not share:
         return splits, []
@@ -218,7 +218,7 @@ def _coco(
 
 
 def _drawn(datasets: Mapping[str, CocoDataset]) -> Image.Image:
-    """The image of each split that shows the most classes, with its boxes."""
+    """The image of each split with most classes, with its boxes."""
     sheets: list[Image.Image] = []
     titles: list[str] = []
     for split, dataset in datasets.items():

@@ -83,7 +83,7 @@ def _file(source: Path) -> Path:
 
 
 def _split(subset: str) -> str:
-    """The split of an image; the name of a file is made of it."""
+    """The split of an image; it becomes part of a file name."""
     if subset.lower() in ("", "default"):
         return "train"
     return SPLITS.get(subset.lower()) or re.sub(r"[^\w-]+", "_", subset)

@@ -1,4 +1,4 @@
-"""Which picture comes when, and how it is changed, as a function of (seed, epoch, index) alone.
+"""The order and augmentation of images, from (seed, epoch, index) only.
 
 Nothing here draws from torch's global random numbers or remembers a position, so a run that continues at any batch,
 with any number of workers, sees what an uninterrupted run would have seen.
@@ -34,7 +34,10 @@ _FILL = (124, 116, 104)
 
 
 class DetectionData(pl.LightningDataModule):
-    """Loaders of training, validation and test data, the same on every resume and sharded over processes."""
+    """Loaders of training, validation and test data.
+
+    They are the same on every resume, and sharded over processes.
+    """
 
     def __init__(
         self,
@@ -95,7 +98,10 @@ class DetectionData(pl.LightningDataModule):
 
 
 class ResumableLoader(DataLoader[Item]):
-    """Tells Lightning that this loader may be resumed within an epoch: its sampler starts where training stopped."""
+    """Tells Lightning that this loader resumes within an epoch.
+
+    Its sampler starts where training stopped.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the position follows from the trainer's progress."""
@@ -106,7 +112,7 @@ class ResumableLoader(DataLoader[Item]):
 
 
 class EpochSampler(Sampler[Key]):
-    """A random order of the indices in each epoch, shared out over the processes.
+    """A random order of indices in each epoch, shared by processes.
 
     Args:
         size: Number of pictures.
@@ -137,7 +143,10 @@ class EpochSampler(Sampler[Key]):
 
 
 class ShardSampler(Sampler[int]):
-    """Each process's pictures, in order; the last ones are repeated so that all have the same number of batches."""
+    """Each process's images, in order.
+
+    The last ones are repeated so that all have the same number of batches.
+    """
 
     def __init__(self, size: int, *, rank: int = 0, world: int = 1) -> None:
         self.size, self.rank, self.world = size, rank, world
@@ -190,7 +199,10 @@ class AugmentedDataset(Dataset[Item]):
 
 
 def loading_failure(error: Exception) -> str | None:
-    """What kept a batch from being loaded, in this process or a worker; None where an error is about anything else."""
+    """Why a batch could not be loaded; None for other errors.
+
+    The error may come from this process or a worker.
+    """
     text = str(error)
     if caught := _CAUGHT.search(text):
         kind, message = caught.groups()
@@ -211,7 +223,10 @@ _CAUGHT = re.compile(
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:  # noqa: ARG001 - the loader's signature
-    """Keep loading when a signal reaches the whole process group: the trainer finishes its step first."""
+    """Keep loading when a signal reaches the whole process group.
+
+    The trainer finishes its step first.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -225,7 +240,7 @@ def derived_seed(*numbers: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run a block with torch's CPU random numbers from a seed, and put them back as they were."""
+    """Seed torch's CPU random numbers in a block, then restore them."""
     state = torch.get_rng_state()
     # torch.manual_seed costs more than the loading: it notes its caller's stack for a GPU that is not in use.
     torch.default_generator.manual_seed(seed)

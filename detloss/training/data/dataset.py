@@ -29,7 +29,7 @@ Item = tuple[Tensor, Target]
 
 
 class DetectionDataset(Dataset[Item]):
-    """Images with boxes, their ground truth also as a COCO dictionary for evaluation.
+    """Images with boxes; the ground truth also as a COCO dictionary.
 
     Args:
         annotations: What is in the images, with clean ids.
@@ -49,7 +49,10 @@ class DetectionDataset(Dataset[Item]):
 
     @property
     def coco(self) -> dict[str, Any]:
-        """The ground truth as a COCO dictionary; image ids are a target's ``image_id``, category ids its labels."""
+        """The ground truth as a COCO dictionary.
+
+        Image ids are a target's ``image_id``, category ids its labels.
+        """
         return self.annotations.coco
 
     @property
@@ -73,7 +76,7 @@ class DetectionDataset(Dataset[Item]):
 
     @abstractmethod
     def image(self, index: int) -> Tensor:
-        """The RGB image number `index`, from 0: ``(3, H, W)`` uint8, or float32 in [0, 1]."""
+        """The RGB image `index`, from 0: uint8, or float32 in [0, 1]."""
 
     def __len__(self) -> int:
         return len(self.coco["images"])
@@ -141,7 +144,7 @@ class CocoDataset(DetectionDataset):
 
 
 def collate(items: Sequence[Item]) -> tuple[list[Tensor], list[Target]]:
-    """Make a batch of plain tensors: detectors take lists, as the images differ in size."""
+    """Make a batch of lists, as the images differ in size."""
     images = [image.as_subclass(Tensor) for image, _ in items]
     targets = [{key: value.as_subclass(Tensor) for key, value in target.items()} for _, target in items]
     return images, targets

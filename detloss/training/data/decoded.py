@@ -1,4 +1,4 @@
-"""Decoded images in a file that all runs of a machine read, so that an image is decoded once for all of them.
+"""Decoded images in a file that all runs of a machine share.
 
 It is switched on by naming a folder in the environment variable `VARIABLE`: no config and no result depends on it.
 """
@@ -38,7 +38,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """The images of a data set in one file: their places in it as int64, then their pixels, row by row."""
+    """The images of a data set in one file.
+
+    First the places of all images as int64, then their pixels, row by row.
+    """
 
     file: Path
     places: npt.NDArray[np.int64]
@@ -46,7 +49,7 @@ class DecodedImages:
     sizes: Sequence[Size]
 
     def image(self, index: int) -> Tensor | None:
-        """Image number `index`, from 0, exactly as `read_image` gives it; None where it is not there."""
+        """Image `index`, from 0, as `read_image` gives it, or None."""
         if self.places[index] < 0:
             return None
         width, height = self.sizes[index]
@@ -56,7 +59,7 @@ class DecodedImages:
 
 
 def decoded_images(files: Sequence[Path], sizes: Sequence[Size]) -> DecodedImages | None:
-    """Open the decoded images of a data set, and write them first where no other process has.
+    """Open the decoded images of a data set; write them if missing.
 
     Args:
         files: The images.
@@ -85,7 +88,7 @@ def decoded_images(files: Sequence[Path], sizes: Sequence[Size]) -> DecodedImage
 
 
 def _digest(files: Sequence[Path], sizes: Sequence[Size]) -> str:
-    """What tells these images from others, and from what they were before they were changed."""
+    """A hash that changes with the images or their files."""
     stats = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
     content = [__version__, version("pillow"), stats, sizes]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -9,7 +9,7 @@ Key = int | float | str
 
 
 def key_of(value: object) -> Key | None:
-    """An id as it is compared (1.0 is 1, and "1" is not), or None where a value cannot be an id."""
+    """An id for comparison (1.0 is 1, "1" is not), or None."""
     if isinstance(value, str):
         return value
     if isinstance(value, (int, float)) and is_number(value):
@@ -18,7 +18,9 @@ def key_of(value: object) -> Key | None:
 
 
 def places_of(ids: Sequence[Key | None], references: Iterable[Key | None]) -> dict[Key | None, int]:
-    """The place in `ids`, from 1, that each id and each reference means; a reference to nothing has none.
+    """The place in `ids`, from 1, of each id and reference.
+
+    A reference to nothing has none.
 
     Text of digits means a number, or a number such text, only where one side holds nothing but text of digits and no
     two ids of either side are the same number.

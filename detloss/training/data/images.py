@@ -1,4 +1,4 @@
-"""Reading an image file as RGB, the right way up, on one scale for all images of a data set."""
+"""Reads an image file as RGB, upright, on one scale."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +54,9 @@ def read_header(file: Path) -> Header:
 def read_image(
     file: Path, size: tuple[int, int] | None = None, pixel_range: tuple[float, float] | None = None
 ) -> Tensor:
-    """Read an image as RGB, ``(3, H, W)``: uint8, or float32 in [0, 1] where it is not of 8 bits.
+    """Read an image as RGB, ``(3, H, W)``.
+
+    It is uint8, or float32 in [0, 1] if it does not have 8 bits.
 
     A camera may store an image turned and say so in its EXIF orientation. Annotation tools differ in whether they
     look at it, so the size in the annotation file decides: the image is turned as its EXIF says, unless only the

@@ -1,4 +1,4 @@
-"""Labeled images as the readers of foreign formats give them, before they are written as COCO files."""
+"""Labeled images of foreign formats, before they become COCO files."""
 
 import math
 import os
@@ -72,7 +72,9 @@ class LabeledData:
 def usable_size(
     file: Path, skipped: list[Unused], annotated: tuple[float, ...] | None = None
 ) -> tuple[int, int] | None:
-    """The size that the boxes of an image refer to: as annotated, else as the image is shown.
+    """The size that an image's boxes refer to.
+
+    As annotated, else as the image is shown.
 
     None where the image cannot be read or has another size than annotated; `skipped` gets the reason.
     """
@@ -92,7 +94,7 @@ def usable_size(
 
 
 def images_under(folder: Path) -> list[Path]:
-    """All image files in a folder and its subfolders, in the order of their names."""
+    """All image files in a folder and its subfolders, by name."""
     found = [
         Path(parent, name)
         for parent, _, names in os.walk(folder, followlinks=True)
@@ -115,7 +117,7 @@ def read_xml(file: Path) -> ElementTree.Element:
 
 
 def numbers(texts: Iterable[str | None]) -> tuple[float, ...] | None:
-    """Finite numbers, or None where one is missing or is not a finite number."""
+    """Finite numbers, or None if one is missing or not finite."""
     try:
         found = tuple(float(text or "") for text in texts)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Images that their EXIF orientation turns: whether their boxes were drawn on the turned image or the stored one.
+"""EXIF orientation: do boxes refer to the turned or stored image?
 
 The annotated size decides, where it fits one of the two alone (`images.read_image`).
 """
@@ -23,7 +23,7 @@ def turned_otherwise(
     file: Path,
     images: Path,
 ) -> tuple[str, ...]:
-    """Warn of images whose boxes lie outside of the annotated size and fit the image turned the other way.
+    """Warn of images whose boxes fit only the image turned.
 
     Only the headers of images with such boxes are read.
 
@@ -54,7 +54,7 @@ def turned_otherwise(
 
 @dataclass(frozen=True)
 class Orientations:
-    """How the images of a data set are turned, of those whose EXIF orientation turns or mirrors them."""
+    """How a data set's images are turned or mirrored by EXIF."""
 
     as_exif_says: int = 0
     as_stored: int = 0
@@ -66,7 +66,10 @@ class Orientations:
 def orientations(
     records: Sequence[Mapping[str, Any]], images: Path, track: Callable[[Sequence[Any]], Iterable[Any]] = iter
 ) -> Orientations:
-    """Look at the header of every image of a COCO dictionary; one that cannot be read counts as upright."""
+    """Read the header of every image of a COCO dictionary.
+
+    An unreadable image counts as upright.
+    """
     turned = stored = 0
     unknown: list[str] = []
     for record in track(records):

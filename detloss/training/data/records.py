@@ -1,4 +1,7 @@
-"""The records of a COCO file, read by pydantic, and the names of other files that are given in its place."""
+"""The records of a COCO file, and names of other formats.
+
+pydantic reads the records.
+"""
 
 import json
 import re
@@ -19,7 +22,10 @@ _MOST_ERRORS = 10
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that a float can hold; JSON has integers of any length, NaN and Infinity."""
+    """Whether a value is a number that a float can hold.
+
+    JSON has integers of any length, NaN and Infinity.
+    """
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
@@ -54,7 +60,10 @@ class CategoryRecord(TypedDict):
 
 
 class BoxRecord(TypedDict, total=False):
-    """An annotation as a model without masks sees it; each is checked by itself, as one fault skips one annotation."""
+    """An annotation as a model without masks sees it.
+
+    Each is checked separately: one fault skips one annotation.
+    """
 
     id: Any
     image_id: Any
@@ -74,7 +83,7 @@ Record = TypeVar("Record", bound=BoxRecord)
 
 
 class CocoFile(TypedDict, Generic[Record]):
-    """The keys of a COCO file that are read; all others are ignored."""
+    """The keys of a COCO file that are read."""
 
     images: Annotated[list[ImageRecord], MinLen(1)]
     categories: Annotated[list[CategoryRecord], MinLen(1)]
@@ -147,7 +156,7 @@ _KINDS = (
 
 
 def _other_json(content: object) -> str | None:
-    """What the whole content of a JSON file is, where it is not a COCO object or one of its parts."""
+    """What a JSON file is, if not a COCO object."""
     if isinstance(content, list):
         first = content[0] if content and isinstance(content[0], dict) else {}
         return "a file of COCO results (detections)" if {"image_id", "score"} <= first.keys() else "a JSON list"

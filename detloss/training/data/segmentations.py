@@ -1,4 +1,4 @@
-"""Segmentations of COCO annotations: what is wrong with one, and the mask that it stands for."""
+"""Segmentations of COCO annotations: their faults, and their masks."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _LONGEST_SIDE = 2**16
 
 
 def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:
-    """Why a segmentation is not a mask of an object in an image of this size, or None."""
+    """Why a segmentation is not a mask in this image, or None."""
     if isinstance(segmentation, list):
         fault = _polygons_fault(segmentation)
     elif isinstance(segmentation, dict):
@@ -67,7 +67,10 @@ def _runs_fault(runs: dict[str, Any], height: int, width: int) -> str | None:
 
 
 def _lengths(text: str) -> list[int]:
-    """The run lengths in COCO's compressed text: five bits a character, each but the first three as a difference."""
+    """The run lengths in COCO's compressed text.
+
+    Five bits a character; each length but the first three is a difference.
+    """
     lengths: list[int] = []
     value = shift = 0
     for character in text:

@@ -1,4 +1,4 @@
-"""Where a run comes from: its config, read and completed, and the data sets that the config names."""
+"""The config and the data sets of a run."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -19,7 +19,7 @@ Source = str | Path | Mapping[str, Any] | TrainConfig
 
 
 def default_config() -> str:
-    """The embedded config, as YAML: a small Faster R-CNN with GIoU on synthetic images."""
+    """The embedded config, a small Faster R-CNN on synthetic images."""
     return files("detloss.training").joinpath("default.yaml").read_text(encoding="utf-8")
 
 
@@ -51,7 +51,7 @@ def read_config(source: Source | None, overrides: Sequence[str] = (), folder: Pa
 
 
 def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
-    """The data sets of a config by split: ``train``, ``val``, and ``test`` where it has one.
+    """The data sets of a config by split, ``test`` if configured.
 
     Raises:
         ConfigError: the model cannot be trained on such data.
@@ -86,7 +86,7 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
 
 
 def open_split(config: TrainConfig, name: str, *, masks: bool = False) -> DetectionDataset:
-    """One data set of a config, which has it; with masks for a model that trains on them.
+    """One data set of a config, with masks for mask models.
 
     Raises:
         DataError: the data cannot be read.
@@ -104,7 +104,9 @@ def open_split(config: TrainConfig, name: str, *, masks: bool = False) -> Detect
 
 
 def with_classes(config: TrainConfig, data: DetectionDataset) -> TrainConfig:
-    """The same config with the number of classes that the training data has, background included.
+    """The config with the number of classes of its training data.
+
+    The background is included.
 
     Raises:
         ConfigError: it names another number.

@@ -1,4 +1,4 @@
-"""What the loader sees of a data set: counts, sizes, shapes, and what is skipped."""
+"""What the loader sees: counts, sizes, shapes, skipped annotations."""
 
 import math
 from bisect import bisect_right
@@ -42,7 +42,7 @@ class SplitSurvey:
 
 
 def survey(dataset: DetectionDataset, track: Callable[[Sequence[Any]], Iterable[Any]] = iter) -> SplitSurvey:
-    """Look at a data set; of the images only the headers are read.
+    """Count a data set's contents; only headers of images are read.
 
     Args:
         dataset: The data set.
@@ -85,7 +85,7 @@ def survey(dataset: DetectionDataset, track: Callable[[Sequence[Any]], Iterable[
 
 
 def _histogram(values: Iterable[float], borders: Sequence[float], names: Sequence[str]) -> dict[str, int]:
-    """How many values lie between each two borders, the upper one not included."""
+    """Count values between borders, without the upper one."""
     counts = Counter(bisect_right(borders, value) for value in values)
     labels = [f"below {names[0]}", *(f"{low} to {high}" for low, high in pairwise(names)), f"from {names[-1]}"]
     return {label: counts[place] for place, label in enumerate(labels)}

@@ -1,4 +1,4 @@
-"""Images of a data set with its boxes, and bar charts of its numbers."""
+"""Images of a data set with boxes, and bar charts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ _MOST_BARS = 12
 
 
 def draw_survey(config: TrainConfig, train: DetectionDataset, found: SplitSurvey) -> Image.Image:
-    """Draw training images as the first epoch augments them, and bar charts of classes, sizes and aspect ratios."""
+    """Draw augmented training images, and charts of classes, sizes and shapes."""
     places = [index for index in range(len(train)) if train.objects(index)]
     # Spread over the whole file: neighbors are often frames of one film.
     number = min(_SAMPLES, len(places))
@@ -46,7 +46,7 @@ def draw_survey(config: TrainConfig, train: DetectionDataset, found: SplitSurvey
 
 
 def _chart(counts: Mapping[str, Any]) -> Image.Image:
-    """Horizontal bars, each with its name on the left and its count at its end."""
+    """Horizontal bars with names on the left and counts at the end."""
     font = ImageFont.load_default(_TEXT)
     canvas = Image.new("RGB", (_SIDE, _ROW * max(len(counts), 1)), "white")
     pen = ImageDraw.Draw(canvas)

@@ -1,4 +1,4 @@
-"""Synthetic images: a data set of ellipses, rectangles and triangles that needs no files.
+"""Synthetic images of ellipses, rectangles and triangles; needs no files.
 
 Image i of a seed is always the same. Objects differ in size, aspect ratio, tilt and color, and may cover each other in
 part; the ground is textured, and the whole image is noisy. A box is exact: it holds the pixels of its object that can
@@ -140,7 +140,7 @@ def _texture(random: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
 
 
 def _mask(random: np.random.Generator, shape: str, size: int) -> Mask:
-    """The pixels of a random object of this shape, all of them within the image."""
+    """The pixels of a random object of this shape, inside the image."""
     long = size * random.uniform(*_SIDES)
     short = max(long / random.uniform(1, _ASPECT), _LEAST_SIDE)
     width, height = (long, short) if random.uniform() < 0.5 else (short, long)

@@ -1,4 +1,4 @@
-"""Reading Pascal VOC: an XML file for each image, and lists of the images of each split."""
+"""Reads Pascal VOC: an XML file per image, and split lists."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

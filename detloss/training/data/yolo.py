@@ -1,4 +1,4 @@
-"""Reading YOLO: a ``data.yaml`` with splits and classes, and a text file of normalized boxes for each image."""
+"""Reads YOLO: a ``data.yaml``, and a text file per image."""
 
 import os
 from collections import Counter
@@ -29,7 +29,10 @@ _EXAMPLE = "path: .  train: images/train  val: images/val  names: [cat, dog]"
 
 
 def find_yaml(source: Path) -> Path | None:
-    """The ``data.yaml`` of a folder, or of a file itself; None where there is none with a key ``names`` or ``nc``."""
+    """The ``data.yaml`` of a folder or a file, or None.
+
+    It needs a key ``names`` or ``nc``.
+    """
     if source.is_file():
         return source if source.suffix in (".yaml", ".yml") else None
     files = sorted([*source.glob("*.yaml"), *source.glob("*.yml")], key=lambda file: (file.stem != "data", file.name))
@@ -122,7 +125,10 @@ def _names(content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
 
 
 def _roots(content: Mapping[str, Any], file: Path) -> list[Path]:
-    """Folders that the splits may be relative to: `path`, from the file's folder or the current one, and the former."""
+    """Folders that the splits may be relative to.
+
+    That is: `path`, from the file's folder or the current one, and these folders.
+    """
     path = os.path.expanduser(str(content.get("path") or "."))  # noqa: PTH111 - Path's own raises for an unknown user
     return [file.parent / path, Path(path), file.parent]
 
@@ -158,7 +164,7 @@ def _images(entry: Any, roots: Sequence[Path], file: Path, split: str) -> list[P
 
 
 def _listed(file: Path, roots: Sequence[Path]) -> list[Path]:
-    """The images in a list; one that is nowhere is kept, so that it is reported."""
+    """The images in a list, missing ones too: they are reported."""
     lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     places = [[root / line for root in (file.parent, *roots)] for line in lines if line]
     return [next((place for place in each if place.is_file()), each[0]) for each in places]
@@ -174,7 +180,7 @@ def _label_file(image: Path) -> Path:
 
 
 def _keypoint_values(shape: Any) -> int:
-    """How many numbers a row has besides class and box, where data.yaml describes keypoints."""
+    """How many keypoint values a row has, according to data.yaml."""
     return shape[0] * shape[1] if isinstance(shape, list) and [type(each) for each in shape] == [int, int] else 0
 
 

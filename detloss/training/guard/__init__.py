@@ -1,4 +1,4 @@
-"""The guard: training steps whose loss or gradient is NaN or infinite are found, explained, and not taken."""
+"""The guard: finds, explains and refuses NaN or infinite training steps."""
 
 # ruff: noqa: ARG002 - Lightning calls its hooks with all of their arguments
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Guard(Callback):
-    """Keeps steps whose loss or gradient is NaN or infinite out of a `DetectionModule`, and says what caused them.
+    """Refuses NaN or infinite steps of a `DetectionModule`, and explains them.
 
     A faulty step leaves weights, optimizer state and buffers (batch norm's statistics, the running mean of a loss) bit
     for bit as they were. The number of the step and the learning-rate schedule move on.
@@ -92,7 +92,10 @@ class Guard(Callback):
             losses.kept = []
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Decide on the device whether the step is faulty, undo what it did to the buffers, and tell the optimizer."""
+        """Decide on the device if the step is faulty, and undo it.
+
+        The buffers are restored and the optimizer is told.
+        """
         step, before = self._step, self._before
         assert step is not None
         assert before is not None
@@ -115,7 +118,7 @@ class Guard(Callback):
             optimizer.zero_grad(set_to_none=True)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
-        """Take the parts of the loss; where the host knows already what became of the step, say it."""
+        """Take the parts of the loss, and report known results."""
         step = self._step or (self._pending and self._pending[0])
         if step:
             step.batches[-1].parts = dict((outputs or {}).get("losses", {}))
@@ -132,12 +135,15 @@ class Guard(Callback):
         self._read(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Save the counts of all steps up to here; on `raise`, a faulty one among them prevents the checkpoint."""
+        """Save the counts of all steps so far.
+
+        On `raise`, a faulty step prevents the checkpoint.
+        """
         self._read(trainer, pl_module)
         checkpoint["detloss_guard"] = {"skipped": self.skipped, "in_a_row": self._in_a_row}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore the counts; a checkpoint from before there was a guard has none."""
+        """Restore the counts; an older checkpoint has none."""
         saved = checkpoint.get("detloss_guard", {})
         self.skipped, self._in_a_row = saved.get("skipped", 0), saved.get("in_a_row", 0)
 
@@ -157,7 +163,7 @@ class Guard(Callback):
             vars(optimizer).pop("found_inf", None)
 
     def _verdict(self, trainer: Trainer, step: Step, *, scaled: bool) -> Tensor:
-        """A scalar on the device: 0, `_FAULTY` or `_OVERFLOWED`; the same in all processes."""
+        """A scalar, the same in all processes: 0, `_FAULTY` or `_OVERFLOWED`."""
         losses_bad = ~torch.stack([batch.loss.float() for batch in step.batches]).isfinite().all()
         gradients_bad = ~step.norms.isfinite().all()
         # The host knows of all steps before this one: with a scaler it has waited for each.
@@ -193,7 +199,10 @@ class Guard(Callback):
 
 
 def _skips_on_device(optimizer: Optimizer) -> bool:
-    """Whether the optimizer leaves out a step, and nothing else, where its ``found_inf`` is 1 on the device."""
+    """Whether the optimizer only skips a step at ``found_inf`` 1.
+
+    It reads ``found_inf`` on the device.
+    """
     return _unscales_itself(optimizer) and all(
         # Fused SGD would leave a momentum that it allocates in such a step unfilled.
         not group.get("momentum") or "momentum_buffer" in optimizer.state[parameter]
@@ -204,5 +213,8 @@ def _skips_on_device(optimizer: Optimizer) -> bool:
 
 
 def _unscales_itself(optimizer: Optimizer) -> bool:
-    """Whether the optimizer is fused: it reads ``found_inf``, and a gradient scaler leaves the unscaling to it."""
+    """Whether the optimizer is fused: it unscales gradients itself.
+
+    It reads ``found_inf``, and a gradient scaler leaves the unscaling to it.
+    """
     return getattr(optimizer, "_step_supports_amp_scaling", False)

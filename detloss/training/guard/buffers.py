@@ -1,4 +1,4 @@
-"""What a step must put back, and numbers on their way from the device to the host."""
+"""What a step must restore, and numbers from device to host."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,7 @@ class Flag:
 
 
 class Buffers:
-    """The buffers of a model as they are now, all but the constants of frozen batch norms."""
+    """A model's buffers as they are now, without frozen norms' constants."""
 
     def __init__(self, model: nn.Module) -> None:
         self._homes = list(_buffers(model))
@@ -66,14 +66,17 @@ class Buffers:
 
 
 def _buffers(model: nn.Module) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield where each buffer is: a module's dictionary of buffers, and the name in it."""
+    """Yield each buffer's place: its module's dictionary and its name."""
     for module in model.modules():
         if module._buffers and not isinstance(module, FrozenBatchNorm2d):
             yield from ((module._buffers, name) for name, buffer in module._buffers.items() if buffer is not None)
 
 
 def _flat(tensors: list[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield the positions of the tensors of one device and dtype, and a copy of them in one piece."""
+    """Yield the tensors of each device and dtype, copied into one.
+
+    With them come their positions.
+    """
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for place, tensor in enumerate(tensors):
         groups.setdefault((tensor.device, tensor.dtype), []).append(place)

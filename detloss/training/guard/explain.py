@@ -1,4 +1,7 @@
-"""What made a training step NaN or infinite: the pictures, the losses, the pairs in a head, the gradients."""
+"""Explains what made a training step NaN or infinite.
+
+The cause can be images, losses, pairs in a head or gradients.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _MOST_ROWS = 8
 
 @dataclass(eq=False)
 class Batch:
-    """What is kept of a batch until it is known to be sound: small tensors on the device, never the pictures."""
+    """What is kept of a batch until it proves sound.
+
+    These are small tensors on the device, never the images.
+    """
 
     index: int
     image_ids: list[Any]
@@ -51,7 +57,7 @@ class Batch:
 
 @dataclass(eq=False)
 class Step:
-    """An optimizer step, made of one batch or of several whose gradients are summed."""
+    """An optimizer step of one or several accumulated batches."""
 
     number: int
     """Counted from 1, as in metrics.jsonl."""
@@ -62,7 +68,10 @@ class Step:
     """Greatest absolute value of the gradient of each of `parameters`."""
 
     def look_at_gradients(self, optimizer: Optimizer) -> None:
-        """Take the greatest value of each gradient: a norm that adds squares could overflow where no gradient does."""
+        """Take the greatest value of each gradient.
+
+        A norm adds squares and could overflow although no gradient does.
+        """
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
         self.parameters = [one for one in parameters if one.grad is not None]
         self.norms = _greatest([one.grad for one in self.parameters if one.grad is not None])
@@ -72,7 +81,9 @@ class Step:
 
 
 def explain(step: Step, model: nn.Module, processes: int = 1) -> str:
-    """Say what in a step is not finite, from the input to the gradient; its losses are computed again.
+    """Find what is not finite in a step, from input to gradient.
+
+    Its losses are computed again.
 
     Of several processes each must call this function, and all get the findings of all.
     """
@@ -105,7 +116,7 @@ def _batch_findings(batch: Batch, alone: bool) -> Iterator[str]:
 
 
 def _pair_findings(pairs: Pairs, alone: bool) -> Iterator[str]:
-    """Compute one loss again and show the pairs whose value or gradient is not finite."""
+    """Compute one loss again and show its non-finite pairs."""
     who = f"{pairs.head}: {_full_name(pairs)}"
     # In eval mode a loss leaves its state alone, and one bad pair does not spread over a batch-dependent loss; but the
     # fault may be in what only training does. (There the processes may wait for each other: none goes alone.)
@@ -140,7 +151,7 @@ def _pair_findings(pairs: Pairs, alone: bool) -> Iterator[str]:
 
 
 def _again(pairs: Pairs, training: bool) -> tuple[Tensor, Tensor]:
-    """Values and gradients of a loss, pair by pair, without a trace in the loss or in the random numbers."""
+    """Values and gradients of a loss by pair, without side effects."""
     loss = copy.deepcopy(pairs.loss).train(training)
     loss.load_state_dict({**loss.state_dict(), **pairs.state})
     pred = pairs.pred.clone().requires_grad_()
@@ -174,7 +185,10 @@ def _full_name(pairs: Pairs) -> str:
 
 
 def _greatest(tensors: Sequence[Tensor]) -> Tensor:
-    """The greatest absolute value of each tensor; NaN where it holds one, 0 where it is empty or of integers."""
+    """The greatest absolute value of each tensor.
+
+    NaN if it holds one, 0 if it is empty or of integers.
+    """
     found = [tensor.detach() for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     if not found:
         return torch.zeros(len(tensors))
