@@ -1,97 +1,57 @@
-"""The `detloss` command: collects the commands, each of which is one file of this folder.
+"""The `detloss` command: finds the commands, each of which is one file of this folder.
 
-How to write a command ``NAME``: make ``detloss/cli/NAME.py`` with one public function ``command(...)`` annotated for
-typer, whose docstring is the command's help (first line: the summary in `detloss --help`), and add ``NAME`` to
-`COMMANDS`. The file is imported only when its command runs or when help lists the commands. At its top it imports the
-standard library, typer, rich, `detloss.errors` and `detloss.cli.options` (what several commands take) only; torch,
-pydantic and the rest of detloss are imported inside the function. It prints results to stdout with
-`detloss.cli.output.stdout()`, notes to stderr with `stderr()`, and lets every `DetlossError` out: `main` prints it and
-exits with 1. Wrong usage (exit 2) is ``raise typer.BadParameter(...)``.
-`list` and `doctor`, which `main` runs without typer, import it for types only: their annotations find it here.
+How to write a command ``NAME``: make ``detloss/cli/NAME.py`` with one function ``command``, a `click` command of class
+`Command` whose docstring is its help (first line: the summary in `detloss --help`), and add ``NAME`` to `COMMANDS`.
+The file is imported only when its command runs or when help lists the commands. At its top it imports the standard
+library, click, `detloss.errors`, `detloss.text`, `detloss.cli.command` and `detloss.cli.options` (what several commands
+take) only; rich, torch, pydantic and the rest of detloss are imported inside of functions. It returns a `Result` if it
+has ``--json``; it prints notes to `detloss.cli.output.stderr()`, and lets every `DetlossError` out: `main` prints it
+and exits with 1. Wrong usage (exit 2) is ``raise click.BadParameter(...)``.
 """
 
-import inspect
-import traceback
-from importlib import import_module
-from typing import Annotated, Any
+from __future__ import annotations
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+from importlib import import_module
+from typing import cast
+
+import click
 
 from detloss._version import __version__
-from detloss.errors import DetlossError
+from detloss.cli.help import Helpful
 from detloss.text import near
 
-COMMANDS = (
-    "list", "show", "validate", "schema",
-    "convert", "data", "train", "predict", "evaluate", "export", "compare", "calibrate",
-    "new", "check", "doctor",
-)  # fmt: skip
-"""In the order of help: what there is, what to do with it, then a plugin author's side and what is wrong."""
+SECTIONS = {
+    "Losses and configs": ("list", "show", "validate", "schema"),
+    "Data and detectors": ("convert", "data", "train", "predict", "evaluate", "export"),
+    "Which loss": ("compare", "calibrate"),
+    "Plugins": ("new", "check", "doctor"),
+}
+"""Title of a part of the help -> the commands in it."""
+COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
 
 
-class _PlainFlags:
-    """Shows flags without a type: ``--json <bool>`` would read as if it took a value."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the arguments and options."""
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
-        for param in params:
-            if getattr(param, "is_flag", False):
-                param.metavar = ""
-        return params
-
-
-class _Command(_PlainFlags, TyperCommand):
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; a plugin that calls ``sys.exit(0)`` in it must not make it look like a success."""
-        try:
-            return super().invoke(ctx)
-        except SystemExit as error:
-            if error.code:
-                raise
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            what = f"code of a plugin ended the command with sys.exit({error.code}), at {frame.filename}:{frame.lineno}"
-            raise DetlossError(f"{what}. Tell its authors.") from error
-
-
-class _Commands(_PlainFlags, TyperGroup):
+class _Commands(Helpful, click.Group):
     """Imports the file of a command when the command is asked for."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    sections = SECTIONS
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all commands; none is imported."""
         del ctx
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return one command, or end with the near names."""
-        if cmd_name not in COMMANDS:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one command, or end with the near name."""
+        if cmd_name in COMMANDS:
+            return cast("click.Command", import_module(f"detloss.cli.{cmd_name}").command)
+        if not ctx.resilient_parsing:  # as while a shell completes
             close = near(cmd_name, COMMANDS)
             ctx.fail(f"No such command {cmd_name!r}.{f' Did you mean {close!r}?' if close else ''}")
-        module = import_module(f"detloss.cli.{cmd_name}")
-        vars(module).setdefault("typer", typer)
-        command = module.command
-        # Typer keeps the line breaks of the source in all but the first paragraph; the terminal wraps them anew.
-        paragraphs = inspect.cleandoc(command.__doc__).split("\n\n")
-        single = typer.Typer(add_completion=False)
-        single.command(cmd_name, cls=_Command, help="\n\n".join(" ".join(each.splitlines()) for each in paragraphs))(
-            command
-        )
-        return typer.main.get_command(single)
+        return None
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(f"detloss {__version__}")
-        raise typer.Exit
-
-
-@app.callback(
-    epilog="""\
-[bold]Examples[/bold]
+_EXAMPLES = """\
+Examples:
 
 detloss list — the losses that are installed
 
@@ -120,15 +80,15 @@ detloss new my_iou — write a plugin package
 detloss check my_iou — find out whether a loss keeps what every loss promises
 
 detloss doctor — find out what is wrong with anything installed
+
+Completion in bash (in zsh and fish likewise): eval "$(_DETLOSS_COMPLETE=bash_source detloss)"
 """
-)
-def _detloss(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
+
+
+@click.group(cls=_Commands, epilog=_EXAMPLES)
+@click.version_option(__version__, prog_name="detloss", message="%(prog)s %(version)s")
+def app() -> None:
     """Choose the box-regression loss of a torchvision detector by name.
 
     Losses come from installed packages; a config names one for each head of a detector.
     """
-    del version

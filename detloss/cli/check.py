@@ -2,82 +2,66 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
+from detloss.cli.command import FAILED, Command, Result
 from detloss.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from detloss.loss import LossSpec
     from detloss.testing import Report
 
 
-def command(
-    name: Annotated[
-        str | None,
-        typer.Argument(help="A loss, as `detloss list` names it, or package:name.", metavar="NAME", show_default=False),
-    ] = None,
-    *,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter of the loss; repeatable. The value is YAML."),
-    ] = None,
-    exceptions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--except",
-            metavar="CHECK=REASON",
-            help="Excuse a check that the loss cannot pass, and say why; repeatable. It is an error once it passes.",
-        ),
-    ] = None,
-    list_checks: Annotated[bool, typer.Option("--list", help="List the checks instead; no loss is needed.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
-) -> None:
+@click.command("check", cls=Command, json="Print the report as JSON, nothing else.")
+@click.argument("name", required=False, help="A loss, as `detloss list` names it, or package:name.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a parameter of the loss; repeatable. The value is YAML.",
+)
+@click.option(
+    "--except",
+    "exceptions",
+    multiple=True,
+    metavar="CHECK=REASON",
+    help="Excuse a check that the loss cannot pass, and say why; repeatable. It is an error once it passes.",
+)
+@click.option("--list", "list_checks", is_flag=True, help="List the checks instead; no loss is needed.")
+def command(name: str | None, overrides: tuple[str, ...], exceptions: tuple[str, ...], list_checks: bool) -> Result:
     """Check that a loss keeps what every loss promises, such as finite gradients for boxes without area.
 
     Runs every check of the conformance kit, on the CPU, and ends with 1 if one fails. The loss's package is imported
     for this.
     """
     if list_checks:
-        _list_checks(as_json)
-        return
+        from detloss.testing import CHECKS
+
+        return Result([{"check": check.name, "proves": check.proves} for check in CHECKS], _print_checks)
     if name is None:
-        raise typer.BadParameter("Name a loss (`detloss list` shows them), or list the checks with --list.")
-    # What a loss prints must not end up in the JSON.
-    with _stdout_to_stderr():
-        report = _checked(name, overrides or [], _declared(exceptions or []))
-    if as_json:
-        print(json.dumps(report.as_dict(), indent=2))
-    else:
-        from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
-
-        _print(stdout(), report)
-    if not report.passed:
-        raise typer.Exit(1)
+        raise click.BadParameter("Name a loss (`detloss list` shows them), or list the checks with --list.")
+    report = _checked(name, overrides, _declared(exceptions))
+    return Result(report.as_dict(), lambda: _print(report), 0 if report.passed else FAILED)
 
 
-def _checked(name: str, overrides: list[str], exceptions: dict[str, str]) -> Report:
-    from rich.markup import escape  # noqa: PLC0415 - help needs none of it
-    from rich.progress import track  # noqa: PLC0415
+def _checked(name: str, overrides: Sequence[str], exceptions: dict[str, str]) -> Report:
+    from rich.markup import escape
+    from rich.progress import track
 
-    from detloss.cli.output import stderr  # noqa: PLC0415
-    from detloss.testing import CHECKS, Report  # noqa: PLC0415
-    from detloss.testing.report import check_exceptions, results  # noqa: PLC0415
-    from detloss.testing.subject import subject_of  # noqa: PLC0415
+    from detloss.cli.output import stderr
+    from detloss.testing import CHECKS, Report
+    from detloss.testing.report import check_exceptions, results
+    from detloss.testing.subject import subject_of
 
     try:
         check_exceptions(exceptions)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise click.BadParameter(str(error)) from error
     subject = subject_of(_spec(name, overrides) if overrides else name)
     console = stderr()
     bar = track(
@@ -98,41 +82,27 @@ def _checked(name: str, overrides: list[str], exceptions: dict[str, str]) -> Rep
     return Report(subject.who, tuple(ended))
 
 
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Send to stderr what is printed, by Python and by the libraries below it."""
-    with contextlib.redirect_stdout(sys.stderr) as stderr, contextlib.ExitStack() as after:
-        # Python has None for a stream that was closed when it started.
-        if stderr is not None and sys.__stdout__ is not None:
-            sys.__stdout__.flush()
-            own = os.dup(_STDOUT)
-            after.callback(os.close, own)
-            after.callback(os.dup2, own, _STDOUT)
-            os.dup2(_STDERR, _STDOUT)
-        yield
-
-
-def _declared(exceptions: list[str]) -> dict[str, str]:
+def _declared(exceptions: Sequence[str]) -> dict[str, str]:
     declared = {}
     for each in exceptions:
         check, sign, reason = each.partition("=")
         if not sign:
-            raise typer.BadParameter(f"An exception is CHECK=REASON, found {each!r}.")
+            raise click.BadParameter(f"An exception is CHECK=REASON, found {each!r}.")
         declared[check.strip()] = reason
     return declared
 
 
-def _spec(name: str, overrides: list[str]) -> LossSpec:
+def _spec(name: str, overrides: Sequence[str]) -> LossSpec:
     """Return the spec of a loss with parameters as `--set` gives them, read like those of a config."""
-    from detloss.config import load_config  # noqa: PLC0415 - help needs none of it
-    from detloss.loss import ENVELOPE  # noqa: PLC0415
+    from detloss.config import load_config
+    from detloss.loss import ENVELOPE
 
     for override in overrides:
         key, sign, _ = override.partition("=")
         if not sign:
-            raise typer.BadParameter(f"A parameter is KEY=VALUE, found {override!r}.")
+            raise click.BadParameter(f"A parameter is KEY=VALUE, found {override!r}.")
         if key.strip() in ENVELOPE:
-            raise typer.BadParameter(
+            raise click.BadParameter(
                 f"{key.strip()!r} is no parameter of a loss: a config has it beside them, and no check looks at it."
             )
     at = "losses.roi_heads"  # any head: a loss has the same parameters in all of them
@@ -152,13 +122,9 @@ def _spec(name: str, overrides: list[str]) -> LossSpec:
     return spec
 
 
-def _list_checks(as_json: bool) -> None:
-    from detloss.testing import CHECKS  # noqa: PLC0415 - help needs none of it
-
-    if as_json:
-        print(json.dumps([{"check": check.name, "proves": check.proves} for check in CHECKS], indent=2))
-        return
-    from detloss.cli.output import new_table, plain, stdout  # noqa: PLC0415 - `--json` has no use for rich
+def _print_checks() -> None:
+    from detloss.cli.output import new_table, plain, stdout
+    from detloss.testing import CHECKS
 
     table = new_table("check", "what it proves", whole=True)
     for check in CHECKS:
@@ -166,11 +132,12 @@ def _list_checks(as_json: bool) -> None:
     stdout().print(table, f"\n{len(CHECKS)} checks", sep="\n")
 
 
-def _print(out: Console, report: Report) -> None:
-    from rich.text import Text  # noqa: PLC0415 - as in `command`
+def _print(report: Report) -> None:
+    from rich.text import Text
 
-    from detloss.cli.output import new_table, plain  # noqa: PLC0415
+    from detloss.cli.output import new_table, plain, stdout
 
+    out = stdout()
     table = new_table("check", "outcome", "what it proves, or what is wrong", whole=True)
     for result in report.results:
         word, style = _OUTCOMES[result.outcome]
@@ -181,8 +148,6 @@ def _print(out: Console, report: Report) -> None:
     out.print(f"\n{report.summary}", style="bold" if report.passed else "bold red")
 
 
-_STDOUT, _STDERR = 1, 2
-"""File descriptors of every process."""
 _OUTCOMES = {
     "passed": ("passed", "green"),
     "failed": ("FAILED", "red"),

@@ -2,213 +2,144 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from detloss.cli import INTERRUPTED
-from detloss.cli.extras import needs
-from detloss.cli.options import Overrides
+from detloss.cli.command import Command, Result, needs
+from detloss.cli.options import PATH, overrides, print_default
 from detloss.errors import DetlossError
+from detloss.text import counted
 
 if TYPE_CHECKING:
     from detloss.compare.plan import Plan
     from detloss.compare.result import Comparison
 
-_UNMET = 3
-"""Exit code where --fail-unless does not hold."""
+
+def _default() -> str:
+    with needs("compare", "Comparing losses"):
+        from detloss.compare.plan import default_comparison
+    return default_comparison()
 
 
+@click.command("compare", cls=Command, json="Print compare.json, or with --dry-run the plan as JSON, nothing else.")
+@click.argument(
+    "what",
+    type=PATH,
+    nargs=-1,
+    metavar="[CONFIG | RUN RUN...]",
+    help="A config: of a training, or compare.yaml. Or folders of runs that exist. Left out: synthetic images.",
+)
+@click.option(
+    "--losses",
+    "-l",
+    metavar="LOSS,LOSS,...",
+    help="name[:weight], or name@equal: the weight at which it pulls as hard as torchvision's own loss. The first one "
+    "is the reference. With --resume: +name adds one.",
+)
+@click.option("--seeds", "-s", type=click.IntRange(min=1), metavar="N", help="Runs of each loss; 5 by default.")
+@click.option("--quick", is_flag=True, help="3 seeds.")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Runs at the same time; by default one a core or GPU.",
+)
+@click.option("--output", "-o", type=PATH, help="Folder; by default runs/compare-<time>.")
+@click.option("--resume", type=PATH, metavar="DIR", help="Go on with a comparison, or add --seeds or --losses.")
+@overrides
+@click.option("--head", help="Head whose loss is compared.")
+@click.option("--reference", metavar="LOSS", help="What the others are compared with.")
+@click.option(
+    "--split", type=click.Choice(["val", "test"]), help="Images that decide; by default test, where the data has it."
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    metavar="AP",
+    help="Differences up to this one do not matter; 0.005 by default.",
+)
+@click.option("--budget", metavar="2h", help="Start no further seed after this time.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "slurm", "ray", "print"]),
+    metavar="NAME",
+    help="Where the runs run: local (the default), slurm, ray, or print for their commands.",
+)
+@click.option("--race/--no-race", default=None, help="Drop a loss that is surely behind after 2 seeds.")
+@click.option("--sweep", is_flag=True, default=None, help="Each loss at half, one and two times its equal weight.")
+@click.option("--retry-failed", is_flag=True, help="With --resume: try failed runs again, which else count as failed.")
+@click.option("--dry-run", is_flag=True, help="Print runs, time, disk and what could be seen; train nothing.")
+@click.option(
+    "--fail-unless",
+    multiple=True,
+    metavar="'A>B'",
+    help="Exit with 3 unless A is better than B; A>=B: unless it is not worse by the margin. Repeatable.",
+)
+@print_default("comparison", _default)
 def command(
-    what: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="A config: of a training, or compare.yaml. Or folders of runs that exist. Left out: synthetic images.",
-            metavar="CONFIG | RUN RUN...",
-            show_default=False,
-        ),
-    ] = None,
+    what: tuple[Path, ...],
     *,
-    losses: Annotated[
-        str | None,
-        typer.Option(
-            "--losses",
-            "-l",
-            metavar="LOSS,LOSS,...",
-            help="name[:weight], or name@equal: the weight at which it pulls as hard as torchvision's own loss. The "
-            "first one is the reference. With --resume: +name adds one.",
-            show_default=False,
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option("--seeds", "-s", min=1, metavar="N", help="Runs of each loss; 5 by default.", show_default=False),
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="3 seeds.")] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            help="Runs at the same time; by default one a core or GPU.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder; by default runs/compare-<time>.", show_default=False),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--resume", metavar="DIR", help="Go on with a comparison, or add --seeds or --losses.", show_default=False
-        ),
-    ] = None,
-    overrides: Overrides = None,
-    head: Annotated[str | None, typer.Option("--head", help="Head whose loss is compared.", show_default=False)] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option("--reference", metavar="LOSS", help="What the others are compared with.", show_default=False),
-    ] = None,
-    split: Annotated[
-        Literal["val", "test"] | None,
-        typer.Option("--split", help="Images that decide; by default test, where the data has it.", show_default=False),
-    ] = None,
-    margin: Annotated[
-        float | None,
-        typer.Option(
-            "--margin", min=0, metavar="AP", help="Differences up to this one do not matter; 0.005.", show_default=False
-        ),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option("--budget", metavar="2h", help="Start no further seed after this time.", show_default=False),
-    ] = None,
-    engine: Annotated[
-        Literal["local", "slurm", "ray", "print"] | None,
-        typer.Option(
-            "--engine",
-            metavar="NAME",
-            help="Where the runs run: local (the default), slurm, ray, or print for their commands.",
-            show_default=False,
-        ),
-    ] = None,
-    race: Annotated[
-        bool | None,
-        typer.Option("--race/--no-race", help="Drop a loss that is surely behind after 2 seeds.", show_default=False),
-    ] = None,
-    sweep: Annotated[
-        bool | None,
-        typer.Option("--sweep", help="Each loss at half, one and two times its equal weight.", show_default=False),
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="With --resume: try failed runs again, which else count as failed.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print runs, time, disk and what could be seen; train nothing.")
-    ] = False,
-    fail_unless: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-unless",
-            metavar="'A>B'",
-            help="Exit with 3 unless A is better than B; A>=B: unless it is not worse by the margin. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    print_default: Annotated[
-        bool, typer.Option("--print-default", help="Print the comparison that is made without a config, and exit.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print compare.json, or with --dry-run the plan as JSON, nothing else.")
-    ] = False,
-) -> None:
+    output: Path | None,
+    resume: Path | None,
+    overrides: tuple[str, ...],
+    seeds: int | None,
+    quick: bool,
+    retry_failed: bool,
+    dry_run: bool,
+    fail_unless: tuple[str, ...],
+    **asked: Any,
+) -> Result:
     """Compare losses on your data: the same seeds, the same images, and how sure the answer is.
 
     Trains every loss with several seeds, and says which one is better, by how much, and what more runs or more images
     would settle. Without a config it compares smooth_l1, giou and ciou on synthetic images in nine minutes on 2 cores.
     """
-    if print_default:
-        with needs("compare", "Comparing losses"):
-            from detloss.compare.plan import default_comparison  # noqa: PLC0415 - help needs none of it
-        print(default_comparison(), end="")
-        return
-    wanted = tuple(_parsed(text) for text in fail_unless or ())
+    wanted = tuple(_parsed(text) for text in fail_unless)
     if quick and seeds is not None:
-        raise typer.BadParameter("it means --seeds 3; give one of the two.", param_hint="--quick")
+        raise click.BadParameter("it means --seeds 3; give one of the two.", param_hint="--quick")
     if resume is not None and (what or output is not None or overrides):
-        raise typer.BadParameter(
+        raise click.BadParameter(
             "a comparison that goes on keeps its config and its folder; give it without CONFIG, --output and --set.",
             param_hint="--resume",
         )
-    # What libraries print must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        with needs("compare", "Comparing losses"):
-            from detloss.compare import comparing  # noqa: PLC0415 - as above
-        from detloss.cli import comparison  # noqa: PLC0415 - as above
+    with needs("compare", "Comparing losses"):
+        from detloss.compare import comparing
+    from detloss.cli import comparison
 
-        planned = None
-        if what and (len(what) > 1 or what[0].is_dir()):
-            compared = comparing.compare_runs(
-                _run_folders(what), output=output, reference=reference, split=split, margin=margin
-            )
-            _check(wanted, [arm.label for arm in compared.comparison.arms], compared.comparison.question.reference)
-        else:
-            planned = comparing.planned(
-                what[0] if what else None,
-                output=output,
-                resume=resume,
-                overrides=tuple(overrides or ()),
-                seeds=3 if quick else seeds,
-                losses=losses,
-                jobs=jobs,
-                head=head,
-                reference=reference,
-                split=split,
-                margin=margin,
-                budget=budget,
-                engine=engine,
-                race=race,
-                sweep=sweep,
-            )
-            _check(wanted, [arm.label for arm in planned.arms], planned.reference.label)
-            if not dry_run and planned.config.engine.name != "print":
-                _train(planned, retry_failed=retry_failed)
-                compared, planned = comparing.analyzed(planned), None
-    if planned is not None:
-        if dry_run:
-            comparison.print_plan(planned, as_json=as_json)
-        else:
-            comparison.print_commands(planned)
-        return
-    unmet = [condition for condition in wanted if not _holds(compared.comparison, *condition)]
-    if as_json:
-        print((compared.folder / "compare.json").read_text(encoding="utf-8"), end="")
+    if len(what) > 1 or (what and what[0].is_dir()):
+        own = {key: asked[key] for key in ("reference", "split", "margin")}
+        compared = comparing.compare_runs(_run_folders(what), output=output, **own)
+        _check(wanted, [arm.label for arm in compared.comparison.arms], compared.comparison.question.reference)
     else:
-        comparison.print_answer(compared)
-    if unmet:
-        from detloss.cli.output import stderr  # noqa: PLC0415 - `--json` has no use for rich
-
-        stderr().print("\n".join(f"Not met: {better}{sign}{worse}" for better, sign, worse in unmet))
-        raise typer.Exit(_UNMET)
+        config = what[0] if what else None
+        seeds = 3 if quick else seeds
+        plan = comparing.planned(config, output=output, resume=resume, overrides=overrides, seeds=seeds, **asked)
+        _check(wanted, [arm.label for arm in plan.arms], plan.reference.label)
+        if dry_run:
+            return comparison.plan_result(plan)
+        if plan.config.engine.name == "print":
+            return comparison.commands_result(plan)
+        _train(plan, retry_failed=retry_failed)
+        compared = comparing.analyzed(plan)
+    return comparison.answer(
+        compared, [condition for condition in wanted if not _holds(compared.comparison, *condition)]
+    )
 
 
 def _parsed(condition: str) -> tuple[str, str, str]:
     """Arms and sign of ``A>B`` or ``A>=B``."""
     found = re.fullmatch(r"\s*(.+?)\s*(>=?)\s*(.+?)\s*", condition)
     if not found:
-        raise typer.BadParameter(f"{condition!r} is not A>B or A>=B, with labels of arms.", param_hint="--fail-unless")
+        raise click.BadParameter(f"{condition!r} is not A>B or A>=B, with labels of arms.", param_hint="--fail-unless")
     return found[1], found[2], found[3]
 
 
-def _run_folders(paths: list[Path]) -> list[Path]:
+def _run_folders(paths: tuple[Path, ...]) -> list[Path]:
     if len(paths) == 1 and (paths[0] / "compare.yaml").exists():
         message = f"{paths[0]} is a comparison. Give it to --resume."
     elif len(paths) == 1:
@@ -216,24 +147,24 @@ def _run_folders(paths: list[Path]) -> list[Path]:
     elif files := [path for path in paths if path.is_file()]:
         message = f"{files[0]} is a file. Give one config, or folders of runs."
     else:
-        return paths
-    raise typer.BadParameter(message, param_hint="CONFIG | RUN RUN...")
+        return list(paths)
+    raise click.BadParameter(message, param_hint="CONFIG | RUN RUN...")
 
 
 def _train(plan: Plan, *, retry_failed: bool) -> None:
     """Do the runs that are not done."""
-    from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
-    from detloss.cli.running import shown  # noqa: PLC0415
-    from detloss.compare.driver import ComparisonInterrupted, run_plan, way_on  # noqa: PLC0415
+    from detloss.cli.output import stderr
+    from detloss.cli.running import shown
+    from detloss.compare.driver import ComparisonInterrupted, run_plan, way_on
 
-    stderr().print(f"{len(plan.runs)} runs in {plan.folder}", soft_wrap=True)
+    stderr().print(f"{counted(len(plan.runs), 'run')} in {plan.folder}", soft_wrap=True)
     try:
         with shown() as show:
             ended = run_plan(plan, show=show, retry_failed=retry_failed)
     except ComparisonInterrupted:
         # To be copied, it is left to the terminal to wrap.
         stderr().print(f"Interrupted. Continue with:\n  {way_on(plan.folder)}", soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise click.Abort from None
     if ended == "budget":
         stderr().print(f"The budget is spent. Continue with:\n  {way_on(plan.folder)}", soft_wrap=True)
 

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 
+from detloss.cli.command import UNMET, Result
 from detloss.cli.output import ap, new_table, stderr, stdout
 from detloss.compare.comparing import Compared
 from detloss.compare.driver import commands, way_on
-from detloss.compare.driver.estimate import estimate
+from detloss.compare.driver.estimate import Estimate, estimate
 from detloss.compare.plan import Plan
-from detloss.compare.statistics import expect, look_level
+from detloss.compare.statistics import Expected, expect, look_level
 from detloss.compare.statistics.forecast import SEED_SD
 from detloss.training.progress import duration
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> None:
-    """Print what a comparison takes and what it can tell."""
+def plan_result(plan: Plan) -> Result:
+    """Return what a comparison takes and what it can tell."""
     takes = estimate(plan)
     seeds = plan.config.all_seeds
     size = len(seeds), len(plan.arms)
     sees = expect(len(plan.arms), len(seeds), takes.images, alpha=look_level([size]))
-    if as_json:
-        arms = [{"label": arm.label, "weight": arm.weight, "gradient_ratio": arm.gradient_ratio} for arm in plan.arms]
-        print(json.dumps({"arms": arms, "seeds": seeds, **asdict(takes), **(asdict(sees) if sees else {})}, indent=2))
-        return
-    table = new_table("loss")
-    for name in ("weight", "gradient to stock"):
-        table.add_column(name, justify="right")
+    arms = [{"label": arm.label, "weight": arm.weight, "gradient_ratio": arm.gradient_ratio} for arm in plan.arms]
+    data = {"arms": arms, "seeds": seeds, **asdict(takes), **(asdict(sees) if sees else {})}
+    return Result(data, lambda: _print_plan(plan, takes, sees))
+
+
+def commands_result(plan: Plan) -> Result:
+    """Return the commands of the runs that are not done."""
+    lines = [shlex.join(each) for each in commands(plan)]
+    stderr().print(f"When they are done:\n  {way_on(plan.folder)} --engine local", soft_wrap=True)
+    return Result(lines, lambda: print(*lines, sep="\n"))
+
+
+def answer(compared: Compared, unmet: Sequence[tuple[str, str, str]]) -> Result:
+    """Return what was found, and the exit code for conditions that it does not meet."""
+    if unmet:
+        stderr().print("\n".join(f"Not met: {better}{sign}{worse}" for better, sign, worse in unmet))
+    data = (compared.folder / "compare.json").read_text(encoding="utf-8")
+    return Result(data, lambda: _print_answer(compared), UNMET if unmet else 0)
+
+
+def _print_plan(plan: Plan, takes: Estimate, sees: Expected | None) -> None:
+    seeds = plan.config.all_seeds
+    table = new_table("loss", numbers=("weight", "gradient to stock"))
     for arm in plan.arms:
         numbers = (arm.weight, arm.gradient_ratio)
         table.add_row(arm.label, *("" if number is None else f"{number:.3g}" for number in numbers))
@@ -51,21 +68,12 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         out.print("One seed says nothing about training again. Fix: --seeds 3 or more.")
 
 
-def print_commands(plan: Plan) -> None:
-    """Print the commands of the runs that are not done, one a line."""
-    for each in commands(plan):
-        print(shlex.join(each))
-    stderr().print(f"When they are done:\n  {way_on(plan.folder)} --engine local", soft_wrap=True)
-
-
-def print_answer(compared: Compared) -> None:
-    """Print the verdict, a row for each loss, and where the report is."""
+def _print_answer(compared: Compared) -> None:
     comparison, out = compared.comparison, stdout()
     question = comparison.question
     differences = {each.arm: each for each in comparison.differences}
-    table = new_table("loss", whole=True)
-    for name in ("weight", "runs", question.metric, "difference", "from", "to", "P(best)", "best?"):
-        table.add_column(name, justify="right")
+    numbers = ("weight", "runs", question.metric, "difference", "from", "to", "P(best)", "best?")
+    table = new_table("loss", numbers=numbers, whole=True)
     for arm in comparison.arms:
         one = differences.get(arm.label)
         interval = one.decides if one else None

@@ -2,65 +2,53 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import shlex
-import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import typer
+import click
 
-from detloss.cli.extras import needs
+from detloss.cli.command import Command, Result, needs
+from detloss.cli.options import PATH
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from detloss.training.data.convert import Converted
 
 
+@click.command("convert", cls=Command, json="Print the result as JSON, nothing else.")
+@click.argument("source", type=PATH, help="The data set: a folder, a data.yaml or an XML file.")
+@click.argument("output", type=PATH, help="Folder for the annotation files.")
+@click.option("--format", type=click.Choice(["voc", "yolo", "cvat"]), help="Format of SOURCE; left out, it is guessed.")
+@click.option("--images", type=PATH, help="Folder of the images, where SOURCE does not lead to them.")
+@click.option(
+    "--val",
+    type=click.FloatRange(min=0, max=0.9),
+    default=0.2,
+    show_default=True,
+    help="Share of the training images for validation, if it has none.",
+)
 def command(
-    source: Annotated[
-        Path, typer.Argument(help="The data set: a folder, a data.yaml or an XML file.", metavar="SOURCE")
-    ],
-    output: Annotated[Path, typer.Argument(help="Folder for the annotation files.", metavar="OUTPUT")],
-    *,
-    format: Annotated[  # noqa: A002 - the option's name
-        Literal["voc", "yolo", "cvat"] | None,
-        typer.Option("--format", help="Format of SOURCE; left out, it is guessed.", show_default=False),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", help="Folder of the images, where SOURCE does not lead to them.", show_default=False),
-    ] = None,
-    val: Annotated[
-        float,
-        typer.Option("--val", min=0, max=0.9, help="Share of the training images for validation, if it has none."),
-    ] = 0.2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")] = False,
-) -> None:
+    source: Path,
+    output: Path,
+    format: Literal["voc", "yolo", "cvat"] | None,  # noqa: A002 - the option's name
+    images: Path | None,
+    val: float,
+) -> Result:
     """Convert labels from Pascal VOC, YOLO or CVAT to COCO's JSON, which `detloss train` reads.
 
     OUTPUT gets an annotation file for each split, a config to train with, and an image with boxes to look at. Images
     stay where they are, and nothing is overwritten. What is skipped is counted, and listed in skipped.txt.
     """
-    # What libraries print must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr):
-        with needs("train", "Converting"):
-            from detloss.training.data.convert import convert  # noqa: PLC0415 - help needs none of it
-        from detloss.cli.output import with_bar  # noqa: PLC0415
+    with needs("train", "Converting"):
+        from detloss.training.data.convert import convert
+    from detloss.cli.output import with_bar
 
-        found = convert(
-            source, output, format=format, images=images, val=val, track=lambda items: with_bar(items, "Images")
-        )
-    if as_json:
-        print(json.dumps(_as_data(found), indent=2))
-        return
-    from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
-
-    _print(stdout(), found)
+    found = convert(
+        source, output, format=format, images=images, val=val, track=lambda items: with_bar(items, "Images")
+    )
+    return Result(_as_data(found), lambda: _print(found))
 
 
 def _as_data(found: Converted) -> dict[str, Any]:
@@ -79,9 +67,11 @@ def _as_data(found: Converted) -> dict[str, Any]:
     }
 
 
-def _print(out: Console, found: Converted) -> None:
-    from detloss.cli.data import print_counts, print_warnings  # noqa: PLC0415 - as in `command`
+def _print(found: Converted) -> None:
+    from detloss.cli.data import print_counts, print_warnings
+    from detloss.cli.output import stdout
 
+    out = stdout()
     names = {"voc": "Pascal VOC", "yolo": "YOLO", "cvat": "CVAT for images"}
     out.print(f"Read as {names[found.format]}; written, and read back as `detloss train` does:\n")
     print_counts(out, found.splits)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from detloss.cli.extras import needs
-from detloss.cli.options import ConfigOrDefault, Overrides
+from detloss.cli.command import Command, Result, needs
+from detloss.cli.options import PATH, config_or_default, overrides
 from detloss.errors import DetlossError
+from detloss.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,65 +27,53 @@ _MOST_CLASSES = 30
 """Classes that the table shows; --json has all."""
 
 
-def command(
-    config: ConfigOrDefault = None,
-    *,
-    overrides: Overrides = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="IMAGE", help="The image that is written.")] = Path(
-        "data.png"
-    ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, nothing else.")] = False,
-) -> None:
+@click.command("data", cls=Command, json="Print the numbers as JSON, nothing else.")
+@config_or_default
+@overrides
+@click.option(
+    "--output",
+    "-o",
+    type=PATH,
+    metavar="IMAGE",
+    default=Path("data.png"),
+    show_default=True,
+    help="The image that is written.",
+)
+def command(config: Path | None, overrides: tuple[str, ...], output: Path) -> Result:
     """Show what the loader sees of the data of a config, before you train on it.
 
     Prints images, boxes and classes of each split, how large the boxes are and of which shape, and what is skipped and
     why. An image shows training images as they are augmented, with their boxes. The model is not built.
     """
     if output.suffix.lower() not in _IMAGES:
-        raise typer.BadParameter(f"{output} must end in one of {', '.join(_IMAGES)}.", param_hint="--output")
-    # What libraries print must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr):
-        with needs("train", "Reading training data"):
-            from detloss.training.data.sources import open_datasets, read_config  # noqa: PLC0415 - help needs none of it
-            from detloss.training.data.survey import survey  # noqa: PLC0415
-            from detloss.training.data.survey_image import draw_survey  # noqa: PLC0415
-            from detloss.training.folder import write_whole  # noqa: PLC0415
-        from detloss.cli.output import with_bar  # noqa: PLC0415
+        raise click.BadParameter(f"{output} must end in one of {', '.join(_IMAGES)}.", param_hint="--output")
+    with needs("train", "Reading training data"):
+        from detloss.training.data.sources import open_datasets, read_config
+        from detloss.training.data.survey import survey
+        from detloss.training.data.survey_image import draw_survey
+        from detloss.training.folder import write_whole
+    from detloss.cli.output import with_bar
 
-        settings = read_config(config, tuple(overrides or ()))
-        datasets = open_datasets(settings)
-        surveys = {name: survey(each, lambda items: with_bar(items, "Images")) for name, each in datasets.items()}
-        image = draw_survey(settings, datasets["train"], surveys["train"])
-        replaced = output.exists()
-        try:
-            write_whole(output, image.save)
-        except OSError as error:
-            raise DetlossError(f"{output} cannot be written: {error.strerror}. Fix: give another --output.") from error
-    if as_json:
-        splits = {name: asdict(split) for name, split in surveys.items()}
-        print(json.dumps({"splits": splits, "image": str(output.absolute())}, indent=2))
-        return
-    from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
-
-    out = stdout()
-    print_counts(out, surveys)
-    _print_skipped(out, surveys)
-    print_warnings(out, surveys)
-    _print_bars(
-        out, "Size of the boxes of train: square root of the area, in pixels of the image", surveys["train"].sizes
+    settings = read_config(config, overrides)
+    datasets = open_datasets(settings)
+    surveys = {name: survey(each, lambda items: with_bar(items, "Images")) for name, each in datasets.items()}
+    image = draw_survey(settings, datasets["train"], surveys["train"])
+    replaced = output.exists()
+    try:
+        write_whole(output, image.save)
+    except OSError as error:
+        raise DetlossError(f"{output} cannot be written: {error.strerror}. Fix: give another --output.") from error
+    return Result(
+        {"splits": {name: asdict(split) for name, split in surveys.items()}, "image": str(output.absolute())},
+        lambda: _print(surveys, output, replaced=replaced),
     )
-    _print_bars(out, "Aspect ratio of the boxes of train: width to height", surveys["train"].aspects)
-    what = "augmented training images with their boxes, and these histograms"
-    out.print(f"\n{'Replaced' if replaced else 'Written'}: {output} ({what})", soft_wrap=True)
 
 
 def print_counts(out: Console, surveys: Mapping[str, SplitSurvey]) -> None:
     """Print a table of images, boxes and classes, with a column for each split."""
-    from detloss.cli.output import new_table  # noqa: PLC0415 - as in `command`
+    from detloss.cli.output import new_table
 
-    table = new_table("")
-    for name in surveys:
-        table.add_column(name, justify="right")
+    table = new_table("", numbers=surveys)
     rows: dict[str, list[int]] = {
         "images": [each.images for each in surveys.values()],
         "images without boxes": [each.background for each in surveys.values()],
@@ -127,22 +113,33 @@ def print_warnings(out: Console, surveys: Mapping[str, SplitSurvey]) -> None:
             )
 
 
+def _print(surveys: Mapping[str, SplitSurvey], output: Path, *, replaced: bool) -> None:
+    from detloss.cli.output import stdout
+
+    out = stdout()
+    print_counts(out, surveys)
+    _print_skipped(out, surveys)
+    print_warnings(out, surveys)
+    train = surveys["train"]
+    _print_bars(out, "Size of the boxes of train: square root of the area, in pixels of the image", train.sizes)
+    _print_bars(out, "Aspect ratio of the boxes of train: width to height", train.aspects)
+    what = "augmented training images with their boxes, and these histograms"
+    out.print(f"\n{'Replaced' if replaced else 'Written'}: {output} ({what})", soft_wrap=True)
+
+
 def _print_skipped(out: Console, surveys: Mapping[str, SplitSurvey]) -> None:
     for name, split in surveys.items():
         if split.skipped:
-            out.print(f"\n{name}: {sum(count for count, _ in split.skipped.values())} annotations are skipped:")
+            out.print(f"\n{name}: {counted(sum(count for count, _ in split.skipped.values()), 'annotation')} skipped:")
             for reason, (count, first) in sorted(split.skipped.items(), key=lambda item: -item[1][0]):
                 out.print(f"  {count} x {reason}; the first: {first}")
 
 
 def _print_bars(out: Console, title: str, counts: Mapping[str, int]) -> None:
-    from rich.table import Table  # noqa: PLC0415 - as in `command`
+    from rich.table import Column, Table
 
     most = max(1, *counts.values())
-    table = Table.grid(padding=(0, 2))
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column()
+    table = Table.grid("", Column(justify="right"), "", padding=(0, 2))
     for name, count in counts.items():
         # Whatever there is, is seen.
         table.add_row(f"  {name}", str(count), "#" * math.ceil(_BAR * count / most))

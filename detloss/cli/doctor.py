@@ -1,63 +1,48 @@
-"""`detloss doctor`, which runs without typer, and without rich where that cannot be imported.
-
-typer may load pydantic, which is one of the things that may be broken.
-"""
+"""`detloss doctor`, which needs no pydantic, and no rich where that cannot be imported."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import click
+
+from detloss.cli.command import FAILED, Command, Result
 from detloss.doctor import TIMEOUT, Diagnosis, Outcome, examine
 from detloss.registry.plugin import HEAD_GROUP, Plugin
-from detloss.text import printable
-
-if TYPE_CHECKING:
-    import typer  # as `detloss.cli.app` says
+from detloss.text import counted, printable
 
 
-def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON, nothing else.")] = False,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", help="Time that the import of one plugin may take.")
-    ] = TIMEOUT,
-) -> None:
+def _seconds(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
+    if not 0 < value < math.inf:  # as neither NaN is
+        raise click.BadParameter(f"{value} is not a number of seconds above 0.")
+    return value
+
+
+@click.command("doctor", cls=Command, json="Print all of it as JSON, nothing else.")
+@click.option(
+    "--timeout",
+    type=float,
+    callback=_seconds,
+    metavar="SECONDS",
+    default=TIMEOUT,
+    show_default=True,
+    help="Time that the import of one plugin may take.",
+)
+def command(timeout: float) -> Result:
     """Find and explain what is wrong with the installed plugins and with what they need.
 
     It reads the metadata of all packages, loads each plugin in a process of its own, and tries torch, torchvision and
     compilers. It works where torch or pydantic cannot be imported. Exit status 1 says that something is wrong.
     """
-    # Only `detloss doctor --help` comes here: `detloss.cli.main` needs no typer for the rest.
-    from typer import Exit  # noqa: PLC0415 - as the head of this file says
-
-    raise Exit(print_diagnosis(as_json=as_json, timeout=timeout))
-
-
-def run(options: list[str]) -> int:
-    """Run `detloss doctor` with these options and return the exit status."""
-    parser = argparse.ArgumentParser("detloss doctor", allow_abbrev=False, add_help=False)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--timeout", type=_seconds, default=TIMEOUT, metavar="SECONDS")
-    given = parser.parse_args(options)
-    return print_diagnosis(as_json=given.json, timeout=given.timeout)
-
-
-def print_diagnosis(*, as_json: bool, timeout: float) -> int:
-    """Examine, print what was found, and return the exit status: 1 where something is wrong."""
     with progress() as update:
         found = examine(timeout, update)
-    if as_json:
-        print(json.dumps(_as_data(found), indent=2))
-    else:
-        _print(list(_lines(found)))
-    return 0 if found.well else 1
+    return Result(_as_data(found), lambda: _print(list(_lines(found))), 0 if found.well else FAILED)
 
 
 @contextlib.contextmanager
@@ -66,7 +51,7 @@ def progress() -> Iterator[Callable[[str], None]]:
     status: AbstractContextManager[Any] | None = None
     if sys.stderr.isatty():
         with contextlib.suppress(Exception):  # what shows it may itself be broken
-            from detloss.cli.output import stderr  # noqa: PLC0415
+            from detloss.cli.output import stderr
 
             status = stderr().status("Reading metadata")
     if status is None:
@@ -86,13 +71,6 @@ class _Line(NamedTuple):
     text: str
     style: str = ""
     indent: int = 0
-
-
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < (value := float(text)) < math.inf:
-            return value
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
 
 
 def _as_data(found: Diagnosis) -> dict[str, object]:
@@ -125,29 +103,25 @@ def _lines(found: Diagnosis) -> Iterator[_Line]:
         yield _Line("")
     wrong = sum(finding.wrong for finding in found.findings)
     if wrong:
-        yield _Line(f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong. {_looked_at(found)}", "bold red")
+        yield _Line(f"{counted(wrong, 'problem')} found. {_checked(found)}", "bold red")
     else:
-        yield _Line(f"All is well. {_looked_at(found)}", "bold green")
+        yield _Line(f"No problem found. {_checked(found)}", "bold green")
 
 
-def _looked_at(found: Diagnosis) -> str:
-    heads = [outcome for outcome in found.outcomes if outcome.plugin.group == HEAD_GROUP]
-    losses = len(found.outcomes) - len(heads)
-    packages = len({outcome.plugin.location for outcome in found.outcomes})
+def _checked(found: Diagnosis) -> str:
+    heads = sum(outcome.plugin.group == HEAD_GROUP for outcome in found.outcomes)
+    losses = counted(len(found.outcomes) - heads, "loss")
+    packages = counted(len({outcome.plugin.location for outcome in found.outcomes}), "package")
     loaded = sum(outcome.loads for outcome in found.outcomes)
-    return (
-        f"Looked at the metadata of all packages, and at {losses} {'loss' if losses == 1 else 'losses'} and "
-        f"{len(heads)} head{'s' * (len(heads) != 1)} of {packages} package{'s' * (packages != 1)}, of which "
-        f"{loaded} load."
-    )
+    return f"Checked {losses} and {counted(heads, 'head')} in {packages}; {loaded} load."
 
 
 def _print(lines: list[_Line]) -> None:
     try:
-        from rich.padding import Padding  # noqa: PLC0415 - it may be missing or broken
-        from rich.text import Text  # noqa: PLC0415
+        from rich.padding import Padding
+        from rich.text import Text
 
-        from detloss.cli.output import stdout  # noqa: PLC0415
+        from detloss.cli.output import stdout
     except Exception:  # noqa: BLE001 - plain text says the same
         for line in lines:
             print(" " * line.indent + printable(line.text))

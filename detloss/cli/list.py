@@ -2,64 +2,48 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
+import click
+
+from detloss.cli.command import FAILED, Command, Result
 from detloss.errors import MAX_SHOWN
 from detloss.registry.allow_list import VARIABLE
-from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Plugin
+from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Group, Plugin
 from detloss.registry.scan import Scan, contested, scan
 
 if TYPE_CHECKING:
-    import typer  # as `detloss.cli.app` says
     from rich.table import Table
 
     from detloss.doctor import Loading
 
 
-def command(
-    heads: Annotated[
-        bool, typer.Option("--heads", help="List the heads that losses can go into, instead of the losses.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print plugins and problems as JSON, nothing else.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Load each in a process of its own; exit 1 if one does not load.")
-    ] = False,
-) -> None:
+@click.command("list", cls=Command, json="Print plugins and problems as JSON, nothing else.")
+@click.option("--heads", is_flag=True, help="List the heads that losses can go into, instead of the losses.")
+@click.option("--check", is_flag=True, help="Load each in a process of its own; exit 1 if one does not load.")
+def command(heads: bool, check: bool) -> Result:
     """List the losses that are installed, or the heads, and what is wrong with any package.
 
     Nothing is imported without `--check`: descriptions are read from the sources. `detloss show NAME` tells more of one
     loss.
     """
-    from typer import Exit  # noqa: PLC0415 - as the head of this file says
-
-    raise Exit(print_list(heads=heads, as_json=as_json, check=check))
-
-
-def print_list(*, heads: bool = False, as_json: bool = False, check: bool = False) -> int:
-    """Print the installed losses or heads, the names that two packages claim, and what is wrong with any package.
-
-    With ``check`` each is loaded, apart from this process.
-
-    Returns:
-        The exit status: 1 where a checked plugin does not load.
-    """
     group = HEAD_GROUP if heads else LOSS_GROUP
     found = scan().of(group)
     loading = _load(found.plugins) if check else None
-    status = int(loading is not None and not all(outcome.loads for outcome in loading.outcomes))
-    if as_json:
-        print(json.dumps(_as_data(found, loading), indent=2))
-        return status
-    from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
+    status = FAILED if loading is not None and not all(outcome.loads for outcome in loading.outcomes) else 0
+    return Result(_as_data(found, loading), lambda: _print(found, group, loading), status)
+
+
+def _print(found: Scan, group: Group, loading: Loading | None) -> None:
+    from detloss.cli.output import stdout
 
     out = stdout()
     if found.plugins:
         out.print(_table(found, loading))
     elif found.left_out:
         pass  # said below, or by what is wrong with the variable
-    elif heads:
+    elif group == HEAD_GROUP:
         out.print("No head is installed: the metadata of detloss is missing. Install detloss again.")
     else:
         out.print("No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.")
@@ -78,12 +62,11 @@ def print_list(*, heads: bool = False, as_json: bool = False, check: bool = Fals
         kind = group.kind if len(found.left_out) == 1 else group.plural
         more = " more" if found.plugins else ", all that are installed"
         out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind}{more}.")
-    return status
 
 
 def _load(plugins: tuple[Plugin, ...]) -> Loading:
-    from detloss.cli.doctor import progress  # noqa: PLC0415 - a plain listing has no use for it
-    from detloss.doctor import load_apart  # noqa: PLC0415
+    from detloss.cli.doctor import progress
+    from detloss.doctor import load_apart
 
     with progress() as update:
         return load_apart(plugins, progress=update)
@@ -102,7 +85,7 @@ def _as_data(found: Scan, loading: Loading | None) -> dict[str, object]:
     conflicts = found.conflicts
     checked: list[dict[str, object]] = [{} for _ in found.plugins]
     if loading is not None:
-        from detloss.cli.doctor import loading_data  # noqa: PLC0415 - as in `_load`
+        from detloss.cli.doctor import loading_data
 
         checked = [loading_data(outcome) for outcome in loading.outcomes]
     return {
@@ -128,7 +111,7 @@ def _fields(plugin: Plugin, *names: str) -> dict[str, object]:
 
 
 def _table(found: Scan, loading: Loading | None) -> Table:
-    from detloss.cli.output import new_table, plain  # noqa: PLC0415 - as in `print_list`
+    from detloss.cli.output import new_table, plain
 
     conflicts = found.conflicts
     columns: dict[str, Callable[[Plugin], str]] = {

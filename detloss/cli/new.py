@@ -5,104 +5,77 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from detloss.cli import INTERRUPTED
+from detloss.cli.command import Command
+from detloss.cli.options import PATH
 
 if TYPE_CHECKING:
     from detloss.scaffold import Question
 
 
-def _option(flag: str, *names: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's own word
-    """Return an option that is asked for, or has a default that depends on others."""
-    return typer.Option(flag, *names, help=help, metavar=metavar, show_default=False)
-
-
+@click.command("new", cls=Command)
+@click.argument("name", required=False, help="What configs are to call the loss: power_iou, say.")
+@click.option("--title", help="What the paper calls the loss; by default made of the name.")
+@click.option(
+    "--paper", help="The citation, as in 'He et al., NeurIPS 2021, arXiv 2110.13675'; by default unpublished."
+)
+@click.option(
+    "--space",
+    type=click.Choice(["boxes", "deltas"]),
+    help="What it compares: boxes in pixels (the default), or the head's deltas.",
+)
+@click.option(
+    "--parameter",
+    "-p",
+    "parameters",
+    multiple=True,
+    metavar="NAME=DEFAULT",
+    help="A parameter, with bounds if you like: alpha=3.0:ge=1,le=10; repeatable. By default it has none.",
+)
+@click.option("--author", help="Who holds the copyright; by default the package's authors.")
+@click.option(
+    "--licence",
+    "--license",
+    "license_",
+    type=click.Choice(["MIT", "BSD-3-Clause", "Apache-2.0"]),
+    metavar="NAME",
+    help="MIT, BSD-3-Clause (the default) or Apache-2.0; its whole text is written.",
+)
+@click.option("--class-name", help="By default made of the name: PowerIoULoss.")
+@click.option("--package", help="By default detloss- and the name: detloss-power-iou.")
+@click.option("--output", "-o", type=PATH, help="Folder to write; by default the package's name.")
+@click.option("--no-input", is_flag=True, help="Ask nothing: what is not given gets a default.")
 def command(
-    name: Annotated[
-        str | None,
-        typer.Argument(help="What configs are to call the loss: power_iou, say.", metavar="NAME", show_default=False),
-    ] = None,
+    name: str | None,
     *,
-    title: Annotated[
-        str | None, _option("--title", help="What the paper calls the loss; by default made of the name.")
-    ] = None,
-    paper: Annotated[
-        str | None,
-        _option(
-            "--paper", help="The citation, as in 'He et al., NeurIPS 2021, arXiv 2110.13675'; by default unpublished."
-        ),
-    ] = None,
-    space: Annotated[
-        Literal["boxes", "deltas"] | None,
-        _option("--space", help="What it compares: boxes in pixels (the default), or the head's deltas."),
-    ] = None,
-    parameters: Annotated[
-        list[str] | None,
-        _option(
-            "--parameter",
-            "-p",
-            metavar="NAME=DEFAULT",
-            help="A parameter, with bounds if you like: alpha=3.0:ge=1,le=10; repeatable. By default it has none.",
-        ),
-    ] = None,
-    author: Annotated[
-        str | None, _option("--author", help="Who holds the copyright; by default the package's authors.")
-    ] = None,
-    license_: Annotated[
-        Literal["MIT", "BSD-3-Clause", "Apache-2.0"] | None,
-        _option(
-            "--licence",
-            "--license",
-            metavar="NAME",
-            help="MIT, BSD-3-Clause (the default) or Apache-2.0; its whole text is written.",
-        ),
-    ] = None,
-    class_name: Annotated[
-        str | None, _option("--class-name", help="By default made of the name: PowerIoULoss.")
-    ] = None,
-    package: Annotated[
-        str | None, _option("--package", help="By default detloss- and the name: detloss-power-iou.")
-    ] = None,
-    output: Annotated[
-        Path | None, _option("--output", "-o", help="Folder to write; by default the package's name.")
-    ] = None,
-    no_input: Annotated[
-        bool, typer.Option("--no-input", help="Ask nothing: what is not given gets a default.")
-    ] = False,
+    parameters: tuple[str, ...],
+    license_: str | None,
+    package: str | None,
+    output: Path | None,
+    no_input: bool,
+    **answers: str | None,
 ) -> None:
     """Write a complete plugin package: a loss that runs, its tests, README, license and CI.
 
     On a terminal it asks for what is not given. The package passes ruff, mypy and its own tests as it is; what is
     left to do is the formula. Nothing that exists is overwritten.
 
-    [bold]Examples[/bold]
+    For example:
 
     detloss new power_iou
 
     detloss new power_iou --title "Power IoU" --parameter alpha=3.0:ge=1,le=10 --no-input
     """
-    answers = {
-        "title": title,
-        "paper": paper,
-        "space": space,
-        "parameters": None if parameters is None else " ".join(parameters),
-        "author": author,
-        "license": license_,
-        "class_name": class_name,
-        "distribution": package,
-    }
+    answers |= {"parameters": " ".join(parameters) or None, "license": license_, "distribution": package}
     given = {key: value for key, value in answers.items() if value is not None}
     # Python has None for a stream that was closed when it started.
     ask = not no_input and sys.stdin is not None and sys.stdin.isatty()
     if not ask:
         _check_given(name, given, no_input)
-    try:
-        _write(name, output, given, ask)
-    except typer.Abort:  # Ctrl-C at a question
-        raise typer.Exit(INTERRUPTED) from None
+    _write(name, output, given, ask)
 
 
 def _asked(question: Question, default: str) -> str:
@@ -110,12 +83,12 @@ def _asked(question: Question, default: str) -> str:
 
     def checked(answer: str) -> str:
         if problem := question.problem(answer.strip()):
-            raise typer.BadParameter(problem)
+            raise click.BadParameter(problem)
         return answer
 
     # Without a default an empty answer is asked again.
     shown = default if default or question.key == "parameters" else None
-    return str(typer.prompt(question.text, default=shown, show_default=bool(default), value_proc=checked))
+    return str(click.prompt(question.text, default=shown, show_default=bool(default), value_proc=checked))
 
 
 def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> None:
@@ -130,12 +103,12 @@ def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> Non
         why, advice = "there is no terminal to ask on", "Write them out, or --no-input to take the defaults."
     if missing:
         are = "is" if len(missing) == 1 else "are"
-        raise typer.BadParameter(f"{', '.join(missing)} {are} not given, and {why}. {advice}")
+        raise click.BadParameter(f"{', '.join(missing)} {are} not given, and {why}. {advice}")
 
 
 def _write(name: str | None, output: Path | None, given: dict[str, Any], ask: bool) -> None:
-    from detloss.cli.output import stdout  # noqa: PLC0415 - help needs none of it
-    from detloss.scaffold import NAME, write_plugin  # noqa: PLC0415
+    from detloss.cli.output import stdout
+    from detloss.scaffold import NAME, write_plugin
 
     name = _asked(NAME, "") if name is None else name
     folder, files = write_plugin(name, output, given, ask=_asked if ask else None)

@@ -1,34 +1,47 @@
 """Arguments and options that several commands take."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
-import typer
+import click
 
-ConfigOrDefault = Annotated[
-    Path | None,
-    typer.Argument(help="A YAML, TOML or JSON file; left out, synthetic images.", metavar="CONFIG", show_default=False),
-]
+PATH = click.Path(path_type=Path)
+"""A file or folder, which the command itself opens: its error says more than click's."""
 
-RunFolder = Annotated[
-    Path, typer.Argument(help="Folder of a run, as `detloss train` printed it.", metavar="RUN", show_default=False)
-]
+config_or_default = click.argument(
+    "config", type=PATH, required=False, help="A YAML, TOML or JSON file; left out, synthetic images."
+)
+run_folder = click.argument("run", type=PATH, help="Folder of a run, as `detloss train` printed it.")
+checkpoint_of = click.option(
+    "--checkpoint",
+    type=click.Choice(["best", "last"]),
+    help="The weights of the highest validation AP, or the last ones; by default what train.select says.",
+)
+overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY.PATH=VALUE",
+    help="Replace or add a value of the config; repeatable. The value is YAML.",
+)
 
-CheckpointOf = Annotated[
-    Literal["best", "last"] | None,
-    typer.Option(
-        "--checkpoint",
-        help="The weights of the highest validation AP, or the last ones; by default what train.select says.",
-        show_default=False,
-    ),
-]
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY.PATH=VALUE",
-        help="Replace or add a value of the config; repeatable. The value is YAML.",
-        show_default=False,
-    ),
-]
+def print_default(what: str, text: Callable[[], str]) -> Callable[[Any], Any]:
+    """Return the option that prints what is used where no config is given, and exits."""
+
+    def show(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+        if asked and not ctx.resilient_parsing:
+            print(text(), end="")
+            ctx.exit()
+
+    return click.option(
+        "--print-default",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help=f"Print the {what} that is used without one, and exit.",
+    )

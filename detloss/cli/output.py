@@ -32,12 +32,14 @@ def stderr() -> Console:
     return _Console(stderr=True, width=_width(sys.stderr), markup=False, emoji=False, highlight=False)
 
 
-def new_table(name: str, *headings: str, whole: bool = False) -> Table:
-    """Return an empty table with a column of names, which with ``whole`` are not folded, and others."""
+def new_table(name: str, *headings: str, numbers: Iterable[str] = (), whole: bool = False) -> Table:
+    """Return an empty table with a column of names, which with ``whole`` are not folded, others, and of numbers."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column(name, style="bold cyan", overflow="fold", no_wrap=whole)
     for heading in headings:
         table.add_column(heading, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right")
     return table
 
 
@@ -61,7 +63,7 @@ def prose(docstring: str) -> str:
 
 def with_bar(steps: Iterable[Step], what: str, total: int | None = None) -> Iterable[Step]:
     """Draw a bar while steps are taken, where there is a terminal to draw on."""
-    from rich.progress import track  # noqa: PLC0415 - a listing has no use for it
+    from rich.progress import track
 
     console = stderr()
     return track(steps, what, total, console=console, transient=True, disable=not console.is_terminal)

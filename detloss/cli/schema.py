@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
+from detloss.cli.command import Command, stdout_to_stderr
+from detloss.cli.options import PATH
 from detloss.errors import PluginError
 
 if TYPE_CHECKING:
@@ -17,18 +17,15 @@ if TYPE_CHECKING:
     from detloss.registry import Plugin
 
 
-def command(
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to a file instead of printing it.")
-    ] = None,
-) -> None:
+@click.command("schema", cls=Command)
+@click.option("--output", "-o", type=PATH, metavar="FILE", help="Write it to a file instead of printing it.")
+def command(output: Path | None) -> None:
     """Print the JSON schema of a config, with the installed losses and their parameters.
 
     An editor that knows it completes names, parameters and sections; in YAML name it in the first line:
     `# yaml-language-server: $schema=detloss.json`. A loss that cannot be loaded is left out, and stderr says why.
     """
-    # What a plugin prints at import must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr):
+    with stdout_to_stderr():
         schema, left_out = config_schema()
     text = json.dumps(schema, indent=2)
     if output is None:
@@ -37,9 +34,9 @@ def command(
         try:
             output.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
-            raise typer.BadParameter(f"{output} cannot be written: {error.strerror}.") from error
+            raise click.BadParameter(f"{output} cannot be written: {error.strerror}.") from error
     if left_out:
-        from detloss.cli.output import stderr  # noqa: PLC0415 - mostly there is nothing to say
+        from detloss.cli.output import stderr
 
         for reason in left_out.values():
             stderr().print(f"Left out: {reason}")
@@ -50,8 +47,8 @@ def config_schema() -> tuple[dict[str, Any], dict[Plugin, str]]:
 
     The union of all losses exists only here: a config is never validated against it.
     """
-    from detloss.models.architecture import backbones, detectors  # noqa: PLC0415 - help needs none of it
-    from detloss.registry import HEAD_GROUP, find_plugins  # noqa: PLC0415
+    from detloss.models.architecture import backbones, detectors
+    from detloss.registry import HEAD_GROUP, find_plugins
 
     definitions, left_out = _losses()
     schema = _config_class().model_json_schema()
@@ -72,10 +69,10 @@ def config_schema() -> tuple[dict[str, Any], dict[Plugin, str]]:
 
 
 def _config_class() -> type[ModelConfig]:
-    from detloss.config import ModelConfig  # noqa: PLC0415 - as in `config_schema`
+    from detloss.config import ModelConfig
 
     try:
-        from detloss.training.settings import TrainConfig  # noqa: PLC0415
+        from detloss.training.settings import TrainConfig
     except ImportError:  # without the extra `train` there are no such sections
         return ModelConfig
     return TrainConfig
@@ -83,9 +80,9 @@ def _config_class() -> type[ModelConfig]:
 
 def _losses() -> tuple[dict[str, Any], dict[Plugin, str]]:
     """Return the definitions of all losses: `loss` with envelope, `nested` without, `losses` one or several."""
-    from detloss.loss import LossSpec  # noqa: PLC0415 - as in `config_schema`
-    from detloss.registry import find_plugins  # noqa: PLC0415
-    from detloss.registry.loading import blamed  # noqa: PLC0415
+    from detloss.loss import LossSpec
+    from detloss.registry import find_plugins
+    from detloss.registry.loading import blamed
 
     plugins = find_plugins()
     names = [plugin.name for plugin in plugins]
@@ -113,7 +110,7 @@ def _losses() -> tuple[dict[str, Any], dict[Plugin, str]]:
 
 def _loss(plugin: Plugin, name: str, envelope: dict[str, Any]) -> dict[str, Any]:
     """Return the definitions of one loss: its spec with the envelope, without, and what its Config refers to."""
-    from detloss.registry import load  # noqa: PLC0415 - as in `config_schema`
+    from detloss.registry import load
 
     own = load(plugin).cls.Config.model_json_schema(ref_template=f"#/$defs/{_pointer(name)}.{{model}}")
     own = json.loads(json.dumps(own))

@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import math
 import re
-import sys
 import textwrap
 import types
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-import typer
+import click
+
+from detloss.cli.command import Command, Result
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from detloss.loss import BoxRegressionLoss
     from detloss.registry import LoadedPlugin
 
 
-def command(
-    name: Annotated[str, typer.Argument(help="A loss, as `detloss list` names it, or package:name.", metavar="NAME")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON, nothing else.")] = False,
-) -> None:
+@click.command("show", cls=Command, json="Print all of it as JSON, nothing else.")
+@click.argument("name", help="A loss, as `detloss list` names it, or package:name.")
+def command(name: str) -> Result:
     """Show one loss: its paper, parameters, recommended weights and where it comes from.
 
     The loss's package is imported for this.
     """
-    # What a plugin prints at import must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr):
-        from detloss.registry import get_plugin  # noqa: PLC0415 - help needs none of it
-        from detloss.registry.loading import blamed  # noqa: PLC0415
+    from detloss.registry import get_plugin
+    from detloss.registry.loading import blamed
 
-        loaded = get_plugin(name)
-        with blamed(loaded.plugin, "its description"):  # a property or a default factory may do anything
-            found = json.dumps(describe(loaded), indent=2)
-    if as_json:
-        print(found)
-        return
-    from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
-
-    _print(stdout(), json.loads(found))
+    loaded = get_plugin(name)
+    with blamed(loaded.plugin, "its description"):  # a property or a default factory may do anything
+        found = json.dumps(describe(loaded), indent=2) + "\n"
+    return Result(found, lambda: _print(json.loads(found)))
 
 
 def describe(loaded: LoadedPlugin) -> dict[str, Any]:
@@ -84,7 +74,7 @@ def papers(docstring: str) -> list[str]:
 
 def pulls(cls: type[BoxRegressionLoss]) -> dict[str, str] | None:
     """Return whether a loss with its default parameters pulls disjoint and nested boxes; None where it cannot say."""
-    from detloss.pull import measure_pull  # noqa: PLC0415 - the loss has loaded torch
+    from detloss.pull import measure_pull
 
     try:
         return measure_pull(cls())._asdict()
@@ -94,7 +84,7 @@ def pulls(cls: type[BoxRegressionLoss]) -> dict[str, str] | None:
 
 def parameters(config: Any) -> list[dict[str, Any]]:
     """Return name, type, bounds, default and description of each field of a Config, in its order."""
-    from pydantic_core import to_jsonable_python  # noqa: PLC0415 - the loss has loaded it
+    from pydantic_core import to_jsonable_python
 
     return [
         {
@@ -111,11 +101,12 @@ def parameters(config: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _print(out: Console, found: dict[str, Any]) -> None:
-    from rich.text import Text  # noqa: PLC0415 - as in `command`
+def _print(found: dict[str, Any]) -> None:
+    from rich.text import Text
 
-    from detloss.cli.output import new_table, plain, prose  # noqa: PLC0415
+    from detloss.cli.output import new_table, plain, prose, stdout
 
+    out = stdout()
     out.print(Text.assemble((found["name"], "bold cyan"), f"  {plain(found['description'])}"))
     if details := found["docstring"].partition("\n")[2].strip():
         out.print(f"\n{prose(details)}")

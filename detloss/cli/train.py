@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from detloss.cli import INTERRUPTED
-from detloss.cli.extras import needs
-from detloss.cli.options import ConfigOrDefault, Overrides
+from detloss.cli.command import FAILED, Command, Result, needs
+from detloss.cli.options import PATH, config_or_default, overrides, print_default
 from detloss.errors import NonFiniteError
-from detloss.text import printable_lines
+from detloss.text import counted, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,64 +28,41 @@ _CLASSES = 40
 """So many classes are shown with their AP at most, the lowest first."""
 
 
-def command(
-    config: ConfigOrDefault = None,
-    *,
-    overrides: Overrides = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the run; by default runs/<name>-<time>.", show_default=False),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", help="Folder of a run to continue, or its last.ckpt.", show_default=False)
-    ] = None,
-    print_default: Annotated[
-        bool, typer.Option("--print-default", help="Print the config that is used without one, and exit.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the final metrics as JSON, nothing else.")] = False,
-) -> None:
+def _training() -> Any:
+    with needs("train", "Training"):
+        from detloss.training import run  # noqa: F401
+    from detloss import training
+
+    return training
+
+
+@click.command("train", cls=Command, json="Print the final metrics as JSON, nothing else.")
+@config_or_default
+@overrides
+@click.option("--output", "-o", type=PATH, help="Folder of the run; by default runs/<name>-<time>.")
+@click.option("--resume", type=PATH, help="Folder of a run to continue, or its last.ckpt.")
+@print_default("config", lambda: _training().default_config())
+def command(config: Path | None, overrides: tuple[str, ...], output: Path | None, resume: Path | None) -> Result | None:
     """Train a detector on COCO data; without a config, a small one on synthetic images.
 
     The run's folder gets the resolved config, metrics, curves, checkpoints and an image of predictions. Ctrl-C leaves
     a checkpoint to resume from.
     """
-    # What libraries print must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        training = _training()
-        if not print_default:
-            terminal = _log_to_stderr()
-            try:
-                with _bar(terminal) if terminal else contextlib.nullcontext("lines") as progress:
-                    result = training.train(
-                        config, output=output, resume=resume, overrides=tuple(overrides or ()), progress=progress
-                    )
-            except training.Interrupted as stop:
-                if _is_first():
-                    _print_interrupted(stop.folder)
-                raise typer.Exit(INTERRUPTED) from None
-            except NonFiniteError:
-                # All processes agree on it, and the first one's message holds what each of them found.
-                if _is_first():
-                    raise
-                raise typer.Exit(1) from None
-    if print_default:
-        print(training.default_config(), end="")
-    elif not result.is_main:
-        return
-    elif as_json:
-        print(json.dumps({"folder": str(result.folder), **result.metrics}, indent=2))
-    else:
-        from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
-
-        _print(stdout(), result)
-
-
-def _training() -> Any:
-    with needs("train", "Training"):
-        from detloss.training import run  # noqa: PLC0415, F401 - help needs none of it
-    from detloss import training  # noqa: PLC0415
-
-    return training
+    training = _training()
+    terminal = _log_to_stderr()
+    try:
+        with _bar(terminal) if terminal else contextlib.nullcontext("lines") as progress:
+            result = training.train(config, output=output, resume=resume, overrides=overrides, progress=progress)
+    except training.Interrupted as stop:
+        if _is_first():
+            _print_interrupted(stop.folder)
+        raise click.Abort from None
+    except NonFiniteError:
+        # All processes agree on it, and the first one's message holds what each of them found.
+        if _is_first():
+            raise
+        raise click.exceptions.Exit(FAILED) from None
+    return Result({"folder": str(result.folder), **result.metrics}, lambda: _print(result)) if result.is_main else None
 
 
 def _is_first() -> bool:
@@ -97,14 +72,14 @@ def _is_first() -> bool:
 
 def _log_to_stderr() -> Console | None:
     """Let the log go to stderr; return its console where that is a terminal, on which a bar can be drawn too."""
-    from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
+    from detloss.cli.output import stderr
 
     logger = logging.getLogger("detloss")
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     terminal = stderr() if sys.stderr.isatty() else None
     if terminal:
-        from rich.logging import RichHandler  # noqa: PLC0415 - writes above the progress bar, not through it
+        from rich.logging import RichHandler
 
         handler = RichHandler(console=terminal, show_path=False, show_level=False, log_time_format="%H:%M:%S")
     logger.handlers = [handler]
@@ -116,9 +91,9 @@ def _log_to_stderr() -> Console | None:
 @contextlib.contextmanager
 def _bar(terminal: Console) -> Iterator[Callable[[Position], None]]:
     """Give a function that draws where the run is below the log."""
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - as in `command`
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    from detloss.training.progress import duration  # noqa: PLC0415 - as in `_training`
+    from detloss.training.progress import duration
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -155,7 +130,7 @@ class _Formatter(logging.Formatter):
 
 
 def _print_interrupted(folder: Path) -> None:
-    from detloss.cli.output import stderr  # noqa: PLC0415 - as in `command`
+    from detloss.cli.output import stderr
 
     way = (
         f"--resume {shlex.quote(str(folder))}"
@@ -166,17 +141,16 @@ def _print_interrupted(folder: Path) -> None:
     stderr().print(f"Interrupted. Continue with: detloss train {way}", soft_wrap=True)
 
 
-def _print(out: Console, result: TrainResult) -> None:
-    from detloss.cli.output import AP_NUMBERS, ap, new_table  # noqa: PLC0415 - as in `command`
-    from detloss.training.folder import FILES, LOGGERS  # noqa: PLC0415 - as in `_training`
+def _print(result: TrainResult) -> None:
+    from detloss.cli.output import AP_NUMBERS, ap, new_table, stdout
+    from detloss.training.folder import FILES, LOGGERS
 
+    out = stdout()
     titles = {"best": "validation, best epoch", "last": "validation, last epoch"}
     if test := result.metrics["checkpoint"].get("test"):
         titles["test"] = f"test, {test.removesuffix('.ckpt')} epoch"
     measured = {title: result.metrics[key] for key, title in titles.items() if key in result.metrics}
-    table = new_table("")
-    for name in ("epoch", *AP_NUMBERS):
-        table.add_column(name, justify="right")
+    table = new_table("", numbers=("epoch", *AP_NUMBERS))
     for title, numbers in measured.items():
         table.add_row(title, str(numbers.get("epoch", "")), *(ap(numbers[name]) for name in AP_NUMBERS))
     out.print()
@@ -184,16 +158,14 @@ def _print(out: Console, result: TrainResult) -> None:
     del measured[titles["last"]]
     classes = sorted((value, key) for key, value in result.metrics["best"].items() if key.startswith("AP/"))
     if len(classes) > 1:
-        table = new_table("AP of class")
-        for title in measured:
-            table.add_column(title, justify="right")
+        table = new_table("AP of class", numbers=measured)
         for _, key in classes[:_CLASSES]:
             numbers_of_class = (ap(numbers.get(key, -1)) for numbers in measured.values())
             table.add_row(key.removeprefix("AP/"), *numbers_of_class)
         out.print()
         out.print(table)
         if len(classes) > _CLASSES:
-            out.print(f"... and {len(classes) - _CLASSES} classes with a higher AP: metrics.json")
+            out.print(f"... and {counted(len(classes) - _CLASSES, 'class')} with a higher AP: metrics.json")
     out.print()
     out.print(f"The run is in {result.folder}", soft_wrap=True)
     words = {**FILES, **{f"{name}/": f"what the logger {name} wrote" for name in LOGGERS}}

@@ -2,70 +2,56 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from detloss.cli.extras import needs as needs_extra
-from detloss.cli.options import Overrides
+from detloss.cli.command import FAILED, Command, Result
+from detloss.cli.command import needs as needs_extra
+from detloss.cli.options import PATH, overrides
 from detloss.errors import ConfigError, DetlossError, Finding
+from detloss.text import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from detloss.config import ModelConfig
 
 
-def command(
-    config: Annotated[Path, typer.Argument(help="A .yaml, .toml or .json file.", metavar="CONFIG")],
-    overrides: Overrides = None,
-    no_data: Annotated[
-        bool, typer.Option("--no-data", help="Check the text alone: no data and no weights are read.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result or the errors as JSON.")] = False,
-) -> None:
+@click.command("validate", cls=Command, json="Print the result or the errors as JSON.")
+@click.argument("config", type=PATH, help="A .yaml, .toml or .json file.")
+@overrides
+@click.option("--no-data", is_flag=True, help="Check the text alone: no data and no weights are read.")
+def command(config: Path, overrides: tuple[str, ...], no_data: bool) -> Result:
     """Check a config, and whether all is there that it needs.
 
     Prints what the config comes to, or every error with file, line and column (exit 1). The model is built, with its
     weights. A file with a `data` or `train` section is checked as a training config: its data are read, too, and the
     trainer is made. The packages of the losses are imported for this.
     """
-    # What a plugin prints at import must not end up in the JSON.
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            found = resolve(config, overrides or [], needs=not no_data)
-        except DetlossError as error:
-            if not as_json:
-                raise
-            errors = error.findings if isinstance(error, ConfigError) else [Finding(str(error))]
-            found = {"valid": False, "file": str(config), "errors": [asdict(each) for each in errors]}
-    if not as_json:
-        from detloss.cli.output import stdout  # noqa: PLC0415 - `--json` has no use for rich
-
-        _print(stdout(), found)
-        return
-    print(json.dumps(found, indent=2))
-    if not found["valid"]:
-        raise typer.Exit(1)
+    try:
+        found = resolve(config, overrides, needs=not no_data)
+    except DetlossError as error:
+        errors = error.findings if isinstance(error, ConfigError) else [Finding(str(error))]
+        data = {"valid": False, "file": str(config), "errors": [asdict(each) for each in errors]}
+        return Result(data, partial(_raise, error), FAILED)
+    return Result(found, lambda: _print(found))
 
 
-def resolve(file: Path, overrides: list[str], *, needs: bool = True) -> dict[str, Any]:
+def resolve(file: Path, overrides: Sequence[str], *, needs: bool = True) -> dict[str, Any]:
     """Return what a config comes to, as data that JSON can hold, and try what it `needs`: weights, and data.
 
     Raises:
         ConfigError: The config is wrong, or weights are missing or do not fit.
         DataError: The data cannot be trained on.
     """
-    from detloss.config import resolve_config  # noqa: PLC0415 - help needs none of it
-    from detloss.models import build_model, check_model  # noqa: PLC0415
-    from detloss.registry import one_scan  # noqa: PLC0415
-    from detloss.registry.loading import blamed  # noqa: PLC0415
+    from detloss.config import resolve_config
+    from detloss.models import build_model, check_model
+    from detloss.registry import one_scan
+    from detloss.registry.loading import blamed
 
     with one_scan():
         schema = _schema(file, overrides)
@@ -74,7 +60,7 @@ def resolve(file: Path, overrides: list[str], *, needs: bool = True) -> dict[str
             build_model(config)
         elif needs:
             with needs_extra("train", "Checking what a run needs"):
-                from detloss.training.run import check_run  # noqa: PLC0415 - it brings Lightning
+                from detloss.training.run import check_run
 
             check_run(file, overrides)
     losses = []
@@ -110,9 +96,9 @@ def resolve(file: Path, overrides: list[str], *, needs: bool = True) -> dict[str
     }
 
 
-def _schema(file: Path, overrides: list[str]) -> type[ModelConfig]:
-    from detloss.config import TRAIN_SECTIONS, ModelConfig  # noqa: PLC0415 - as in `resolve`
-    from detloss.config.files import read_document  # noqa: PLC0415
+def _schema(file: Path, overrides: Sequence[str]) -> type[ModelConfig]:
+    from detloss.config import TRAIN_SECTIONS, ModelConfig
+    from detloss.config.files import read_document
 
     data = read_document(file).data
     keys = {
@@ -121,19 +107,24 @@ def _schema(file: Path, overrides: list[str]) -> type[ModelConfig]:
     }
     if keys.isdisjoint(TRAIN_SECTIONS):
         return ModelConfig
-    from detloss.training.settings import TrainConfig  # noqa: PLC0415 - most configs of a model need none of it
+    from detloss.training.settings import TrainConfig
 
     return TrainConfig
 
 
-def _print(out: Console, found: dict[str, Any]) -> None:
-    import yaml  # noqa: PLC0415 - as in `command`
+def _raise(error: DetlossError) -> None:
+    raise error
 
-    from detloss.cli.output import new_table  # noqa: PLC0415
 
+def _print(found: dict[str, Any]) -> None:
+    import yaml
+
+    from detloss.cli.output import new_table, stdout
+
+    out = stdout()
     config = found["config"]
     on = f" on {config['backbone']}" if config["backbone"] else ""
-    classes = f", {config['num_classes']} classes" if config["num_classes"] else ""
+    classes = f", {counted(config['num_classes'], 'class')}" if config["num_classes"] else ""
     kind = "a training config" if found["kind"] == "TrainConfig" else "a model config"
     out.print(f"{found['file']} is valid: {kind}, {config['model']}{on}{classes}.")
     for key in ("weights", "weights_backbone"):

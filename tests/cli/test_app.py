@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 def completed(line: str, **environment: str) -> list[str]:
     """Return what bash would offer to complete the last word of a command line with."""
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1), "_DETLOSS_COMPLETE": "complete_bash"}
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1), "_DETLOSS_COMPLETE": "bash_complete"}
     program = "import sys; sys.argv = ['detloss']; from detloss.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -27,7 +28,7 @@ def completed(line: str, **environment: str) -> list[str]:
         env={**os.environ, **words, **environment},
     )
     assert done.stderr == ""
-    return done.stdout.split()
+    return [line.split(",")[1] for line in done.stdout.split()]
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=str)
@@ -64,13 +65,21 @@ def test_the_version(run_detloss: Run) -> None:
     ("line", "offered"),
     [
         ("detloss sh", ["show"]),
-        ("detloss list --", ["--heads", "--json", "--check", "--help"]),
+        ("detloss list --", ["--heads", "--check", "--json", "--help"]),
         ("detloss new --space d", ["deltas"]),
     ],
 )
 def test_a_shell_completes(line: str, offered: list[str]) -> None:
-    """After `detloss --install-completion` a shell completes commands, options and choices."""
+    """A shell that runs what `_DETLOSS_COMPLETE=bash_source detloss` prints completes commands, options and choices."""
     assert completed(line) == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_for_a_shell(run_python: Callable[..., Any], shell: str) -> None:
+    """For each shell there is a script, which `detloss --help` tells how to load."""
+    done = run_python("-m", "detloss", _DETLOSS_COMPLETE=f"{shell}_source")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"_DETLOSS_COMPLETE={shell}_complete" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["list", "list --json", "list --help", "show giou"])

@@ -46,7 +46,7 @@ def test_what_the_loader_sees(run_detloss: Run, config: Path, tmp_path: Path, mo
     assert ["below", "8", "1", "#" * 20] in rows
     assert ["8", "to", "16", "2", "#" * 40] in rows
     assert ["from", "4:1", "1", "#" * 40] in rows
-    assert "train: 2 annotations are skipped:" in out
+    assert "train: 2 annotations skipped:" in out
     assert "1 x bbox has no area; the first: " in out
     assert "annotation 5: bbox [50, 5, 9, 9] lies outside its 40 x 30 image" in out
     assert "Written: data.png" in out

@@ -46,8 +46,8 @@ def test_text(packages: Any, run_python: Callable[..., Any]) -> None:
         f"  {file}:1"
     )
     last = findings[-1].splitlines()
-    assert last[-1].startswith("3 things are wrong. Looked at the metadata of all packages, and at ")
-    assert last[-1].endswith(" of which 0 load.")
+    assert last[-1].startswith("3 problems found. Checked ")
+    assert last[-1].endswith("; 0 load.")
 
 
 @pytest.mark.slow
@@ -62,14 +62,21 @@ def test_installed_from_wheels(fresh_environment: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--jsn"], ["x"], ["--timeout", "0"], ["--timeout", "nan"], ["--timeout", "x"], ["--timeout"]]
+    ("options", "says"),
+    [
+        (["--jsn"], "No such option '--jsn'"),
+        (["x"], "unexpected extra argument (x)"),
+        (["--timeout", "0"], "0.0 is not a number of seconds above 0"),
+        (["--timeout", "nan"], "nan is not a number of seconds above 0"),
+        (["--timeout", "x"], "'x' is not a valid float"),
+        (["--timeout"], "'--timeout' requires an argument"),
+    ],
 )
-def test_wrong_usage(run_detloss: Run, options: list[str]) -> None:
+def test_wrong_usage(run_detloss: Run, options: list[str], says: str) -> None:
     """Wrong usage ends with exit code 2 and says what is wrong."""
     code, out, err = run_detloss("doctor", *options)
     assert (code, out) == (2, "")
-    assert "detloss doctor: error: " in err
-    assert "_" not in err, "a function's name is no word for users"
+    assert says in err
 
 
 def test_help(run_detloss: Run) -> None:
@@ -176,11 +183,11 @@ def test_list_check_without_torch(packages: Any, run_python: Callable[..., Any])
 
 
 def test_the_command_is_light(run_python: Callable[..., Any], tmp_path: Path) -> None:
-    """The command imports neither torch nor pydantic nor typer into its own process."""
+    """The command imports neither torch nor pydantic into its own process."""
     program = (
         "import sys; sys.argv = ['detloss', 'doctor', '--json']\n"
         "from detloss.cli import main; main()\n"
-        "print(*{'torch', 'pydantic', 'typer', 'rich'} & set(sys.modules), file=sys.stderr)"
+        "print(*{'torch', 'pydantic', 'rich'} & set(sys.modules), file=sys.stderr)"
     )
     (tmp_path / "torch.py").write_text("raise ImportError", encoding="utf-8")
     done = run_python("-c", program, PYTHONPATH=str(tmp_path))

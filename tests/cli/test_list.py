@@ -180,7 +180,7 @@ def test_nothing_installed(run_python: Callable[..., Any], options: str, says: s
     """Where no loss or no head is installed, the command says how to get some."""
     program = (
         f"import sys; sys.argv = ['detloss', 'list'{options}]\n"
-        "import detloss.cli.list, detloss.cli.output\n"
+        "import detloss.cli.app, detloss.cli.list, detloss.cli.output\n"
         "sys.path.clear()\n"
         "from detloss.cli import main; main()"
     )
