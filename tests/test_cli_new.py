@@ -223,6 +223,6 @@ def test_a_written_package_passes_its_own_tests(fresh_environment: Any, tmp_path
     done = fresh_environment.run("python", "-m", "pip", "install", *flags, "--editable", str(folder))
     assert done.returncode == 0, done.stderr
     listed = fresh_environment.run("detloss", "list").stdout
-    assert "\nown " in listed
+    assert "\n  own " in listed
     done = fresh_environment.run("python", "-m", "pytest", "-q", "-W", "error", str(folder), f"--rootdir={folder}")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -12,35 +14,44 @@ from detloss.errors import MAX_SHOWN
 from detloss.registry.allow_list import VARIABLE
 from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Group, Plugin
 from detloss.registry.scan import Scan, contested, scan
+from detloss.text import clipped, counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from detloss.doctor import Loading
 
 
 @click.command("list", cls=Command, json="Print plugins and problems as JSON, nothing else.")
+@click.option("--space", type=click.Choice(["boxes", "deltas"]), help="Only the losses of boxes, or of deltas.")
+@click.option("--long", is_flag=True, help="Print formulas, on as many lines as they need.")
 @click.option("--heads", is_flag=True, help="List the heads that losses can go into, instead of the losses.")
 @click.option("--check", is_flag=True, help="Load each in a process of its own; exit 1 if one does not load.")
-def command(heads: bool, check: bool) -> Result:
-    """List the losses that are installed, or the heads, and what is wrong with any package.
+def command(*, space: str | None, long: bool, heads: bool, check: bool) -> Result:
+    """List the installed losses, or the heads, and the problems of any package.
 
-    Nothing is imported without `--check`: descriptions are read from the sources. `detloss show NAME` tells more of one
-    loss.
+    Nothing is imported without `--check`: titles and formulas are read from the sources. `detloss show NAME` tells more
+    of one loss.
     """
+    if heads and space:
+        raise click.BadParameter("a head has no space. Fix: leave --heads or --space out.", param_hint="--space")
     group = HEAD_GROUP if heads else LOSS_GROUP
     found = scan().of(group)
-    loading = _load(found.plugins) if check else None
+    plugins = [plugin for plugin in found.plugins if space in (None, plugin.space)]
+    loading = _load(plugins) if check else None
     status = FAILED if loading is not None and not all(outcome.loads for outcome in loading.outcomes) else 0
-    return Result(_as_data(found, loading), lambda: _print(found, group, loading), status)
+    data = _as_data(found, plugins, loading)
+    return Result(data, lambda: _print(found, plugins, loading, group, long=long or heads), status)
 
 
-def _print(found: Scan, group: Group, loading: Loading | None) -> None:
+def _print(found: Scan, plugins: Sequence[Plugin], loading: Loading | None, group: Group, *, long: bool) -> None:
     from detloss.cli.output import stdout
 
     out = stdout()
-    if found.plugins:
-        out.print(_table(found, loading))
+    if plugins:
+        _print_plugins(out, found, plugins, loading, long=long)
+    elif found.plugins:
+        out.print("No installed loss has this space. `detloss list` shows all losses.")
     elif found.left_out:
         pass  # said below, or by what is wrong with the variable
     elif group == HEAD_GROUP:
@@ -54,17 +65,47 @@ def _print(found: Scan, group: Group, loading: Loading | None) -> None:
     for problem in found.problems[:MAX_SHOWN]:
         out.print(f"Problem: {problem}")
     if (hidden := len(found.problems) - MAX_SHOWN) > 0:
-        out.print(f"... and {hidden} more problems: `detloss list --json`.")
+        out.print(f"... and {counted(hidden, 'more problem')}: `detloss list --json`.")
     if loading is not None:
         for line in _why_not(loading):
             out.print(line)
     if found.left_out and found.allow_list_error is None:
-        kind = group.kind if len(found.left_out) == 1 else group.plural
-        more = " more" if found.plugins else ", all that are installed"
-        out.print(f"{VARIABLE} leaves out {len(found.left_out)} {kind}{more}.")
+        more = "more" if found.plugins else "installed"
+        out.print(f"{VARIABLE} excludes {counted(len(found.left_out), f'{more} {group.kind}')}.")
 
 
-def _load(plugins: tuple[Plugin, ...]) -> Loading:
+def _print_plugins(
+    out: Console, found: Scan, plugins: Sequence[Plugin], loading: Loading | None, *, long: bool
+) -> None:
+    """Print a heading for each package and version, and below it a line for each plugin; a long one may have more."""
+    from rich.text import Text
+
+    from detloss.cli.output import plain
+
+    loads = {} if loading is None else {one.plugin: "loads" if one.loads else "fails" for one in loading.outcomes}
+    names = {plugin: plugin.full_name if plugin.name in found.conflicts else plugin.name for plugin in plugins}
+    widest = max(map(len, names.values()))
+    for owner, own in groupby(sorted(plugins, key=lambda plugin: plugin.owner), lambda plugin: plugin.owner):
+        out.print(Text(owner, "bold"))
+        for plugin in own:
+            columns = [f"  {names[plugin]:<{widest}}"]
+            if plugin.group == LOSS_GROUP:
+                columns.append(f"{plugin.space:<6}")
+            if loads:
+                columns.append(loads[plugin])
+            start = "  ".join(columns) + "  "
+            if long:
+                about = textwrap.wrap(
+                    plain(plugin.description).removeprefix(f"{plugin.name}: "), max(out.width - len(start), 20)
+                ) or [""]
+            else:
+                about = [clipped(plain(plugin.title), max(min(out.width, _WIDTH) - len(start) - len("..."), 8))]
+            line = Text(start + about[0])
+            line.stylize("cyan", 2, len(columns[0]))
+            out.print(line, *(" " * len(start) + more for more in about[1:]), sep="\n", soft_wrap=True)
+
+
+def _load(plugins: Sequence[Plugin]) -> Loading:
     from detloss.cli.doctor import progress
     from detloss.doctor import load_apart
 
@@ -81,9 +122,9 @@ def _why_not(loading: Loading) -> Iterator[str]:
             yield f"Problem: {outcome.error}"
 
 
-def _as_data(found: Scan, loading: Loading | None) -> dict[str, object]:
+def _as_data(found: Scan, plugins: Sequence[Plugin], loading: Loading | None) -> dict[str, object]:
     conflicts = found.conflicts
-    checked: list[dict[str, object]] = [{} for _ in found.plugins]
+    checked: list[dict[str, object]] = [{} for _ in plugins]
     if loading is not None:
         from detloss.cli.doctor import loading_data
 
@@ -92,12 +133,12 @@ def _as_data(found: Scan, loading: Loading | None) -> dict[str, object]:
         "plugins": [
             {
                 **_fields(plugin, "name", "package", "version"),
-                **({"space": plugin.space} if plugin.group == LOSS_GROUP else {}),
+                **(_fields(plugin, "space", "title") if plugin.group == LOSS_GROUP else {}),
                 **_fields(plugin, "description", "module", "attribute", "location"),
                 "conflict": plugin.name in conflicts,
                 **outcome,
             }
-            for plugin, outcome in zip(found.plugins, checked, strict=True)
+            for plugin, outcome in zip(plugins, checked, strict=True)
         ],
         "left_out": [_fields(plugin, "name", "package", "version", "location") for plugin in found.left_out],
         "problems": [
@@ -110,23 +151,5 @@ def _fields(plugin: Plugin, *names: str) -> dict[str, object]:
     return {name: getattr(plugin, name) for name in names}
 
 
-def _table(found: Scan, loading: Loading | None) -> Table:
-    from detloss.cli.output import new_table, plain
-
-    conflicts = found.conflicts
-    columns: dict[str, Callable[[Plugin], str]] = {
-        "name": lambda plugin: plugin.full_name if plugin.name in conflicts else plugin.name,
-        "space": lambda plugin: plugin.space,
-        "description": lambda plugin: plain(plugin.description),
-        "package": lambda plugin: plugin.package,
-        "version": lambda plugin: plugin.version,
-    }
-    if any(plugin.group == HEAD_GROUP for plugin in found.plugins):
-        del columns["space"]
-    if loading is not None:
-        loads = {outcome.plugin: "yes" if outcome.loads else "no" for outcome in loading.outcomes}
-        columns["loads"] = lambda plugin: loads[plugin]
-    table = new_table(*columns)
-    for plugin in found.plugins:
-        table.add_row(*(cell(plugin) for cell in columns.values()))
-    return table
+_WIDTH = 80
+"""Columns that a line of the list has at most, in a wider terminal and in a pipe too."""

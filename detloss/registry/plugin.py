@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from detloss.registry.distributions import Distribution
+from detloss.registry.docstring import title
 from detloss.registry.source import ClassSource, read_class
 from detloss.text import printable
 
@@ -74,6 +75,12 @@ class Plugin:
         if docstring and docstring.strip():
             return printable(docstring.strip().splitlines()[0])
         return "" if self.distribution is None else self.distribution.summary
+
+    @property
+    def title(self) -> str:
+        """A short name with venue and year, likewise: ``Generalized IoU (CVPR 2019)``."""
+        docstring = self._source.docstring
+        return title(docstring) if docstring and docstring.strip() else self.description
 
     @property
     def space(self) -> str:

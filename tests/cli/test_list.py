@@ -18,22 +18,49 @@ from detloss.cli.app import COMMANDS
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_table(packages: Any, loss_source: str, run_detloss: Run) -> None:
-    """The table gives name, space, description, package and version of each loss, in whole lines in a pipe."""
+def rows(out: str) -> dict[str, list[str]]:
+    """The words of each line of a plugin, by its first one."""
+    return {line.split()[0]: line.split() for line in out.splitlines() if line.startswith("  ")}
+
+
+def test_lines(packages: Any, loss_source: str, run_detloss: Run) -> None:
+    """Below its package and version each loss is a line: name, space, and title with the year."""
     packages.add("far-losses", version="2.1", losses={"far": "far_l:FarLoss"}, modules={"far_l.py": loss_source})
     code, out, err = run_detloss("list")
     assert (code, err) == (0, "")
-    (row,) = [line for line in out.splitlines() if line.split()[:1] == ["far"]]
-    assert row.split()[1] == "deltas"
-    assert "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001)." in row
-    assert row.split()[-2:] == ["far-losses", "2.1"]
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[lines.index("far-losses 2.1") + 1] == "far deltas Sum of the coordinates' distances (arXiv 2024)"
+    assert "giou boxes Generalized IoU (CVPR 2019)" in lines[lines.index("detloss-iou 0.1.0") :]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_long(packages: Any, loss_source: str, run_detloss: Run) -> None:
+    """``--long`` shows the whole first line of the docstring, with the formula."""
+    packages.add("far-losses", version="2.1", losses={"far": "far_o:FarLoss"}, modules={"far_o.py": loss_source})
+    out = run_detloss("list", "--long")[1]
+    assert "  Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).\n" in out
+    assert "  Generalized IoU: 1 - IoU + (C - U) / C.\n" in out
+
+
+def test_space(run_detloss: Run) -> None:
+    """``--space`` shows the losses of one space, also as JSON; heads have none."""
+    code, out, _ = run_detloss("list", "--space", "deltas")
+    assert code == 0
+    assert {"smooth_l1", "huber"} <= rows(out).keys()
+    assert {row[1] for row in rows(out).values()} == {"deltas"}
+    found = json.loads(run_detloss("list", "--space", "boxes", "--json")[1])["plugins"]
+    assert {plugin["space"] for plugin in found} == {"boxes"}
+    code, _, err = run_detloss("list", "--heads", "--space", "boxes")
+    assert code == 2
+    assert "a head has no space" in err
 
 
 def test_markup_is_text(packages: Any, run_detloss: Run) -> None:
     """Square brackets in somebody's docstring are shown as they are, and backticks are left out."""
     source = 'class A:\n    """In ``[0, 1]`` and [bold]loud[/bold]."""\n'
     packages.add("plug", losses={"loud": "loud_m:A"}, modules={"loud_m.py": source})
-    assert "In [0, 1] and [bold]loud[/bold]." in run_detloss("list")[1]
+    assert "In [0, 1] and [bold]loud[/bold]\n" in run_detloss("list")[1]
+    assert "In [0, 1] and [bold]loud[/bold].\n" in run_detloss("list", "--long")[1]
 
 
 def test_row_05_listed_with_both_packages(packages: Any, run_detloss: Run) -> None:
@@ -111,6 +138,7 @@ def test_json(packages: Any, loss_source: str, run_detloss: Run) -> None:
             "package": "far-losses",
             "version": "1.0",
             "space": "deltas",
+            "title": "Sum of the coordinates' distances (arXiv 2024)",
             "description": "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).",
             "module": "far_j",
             "attribute": "FarLoss",
@@ -132,11 +160,11 @@ def test_heads(packages: Any, run_detloss: Run) -> None:
     packages.add("far-heads", version="2.1", entry_points=HEAD_ENTRY, modules={"far_h.py": HEAD_SOURCE})
     code, out, err = run_detloss("list", "--heads")
     assert (code, err) == (0, "")
-    rows = {line.split()[0]: line for line in out.splitlines()}
-    assert {"far_head", "fcos", "retinanet", "roi_heads", "rpn", "ssd"} <= rows.keys()
-    assert rows["far_head"].split() == ["far_head", "far_head:", "replaces", "box", "of", "FarNet.", "far-heads", "2.1"]
-    assert "space" not in rows["name"]
-    assert "giou" not in rows
+    found = rows(out)
+    assert {"far_head", "fcos", "retinanet", "roi_heads", "rpn", "ssd"} <= found.keys()
+    assert found["far_head"] == ["far_head", "replaces", "box", "of", "FarNet."]
+    assert "far-heads 2.1\n" in out
+    assert "giou" not in found
 
 
 def test_heads_as_json(packages: Any, run_detloss: Run) -> None:
@@ -189,19 +217,30 @@ def test_nothing_installed(run_python: Callable[..., Any], options: str, says: s
     assert done.stdout == says
 
 
-@pytest.mark.parametrize("columns", [80, 120])
-def test_terminal(columns: int) -> None:
-    """In a terminal the table wraps to its width: no line is longer, and no word of a description is lost."""
+@pytest.mark.parametrize(("columns", "options"), [(80, ()), (60, ("--long",)), (120, ("--long",))], ids=str)
+def test_terminal(columns: int, options: tuple[str, ...]) -> None:
+    """No line is longer than the terminal is wide, and no word of a title, or with ``--long`` of a formula, is lost."""
     from detloss.registry import find_plugins
 
-    done = in_terminal("list", columns=columns, TERM="dumb", NO_COLOR="1")
+    done = in_terminal("list", *options, columns=columns, TERM="dumb", NO_COLOR="1")
     assert done.returncode == 0, done.stdout
     lines = done.stdout.replace("\r", "").splitlines()
     assert max(map(len, lines)) <= columns
     words = set("\n".join(lines).split())
     for plugin in find_plugins():
         assert plugin.name in words
-        assert set(plugin.description.replace("`", "").split()) <= words
+        assert set((plugin.description if options else plugin.title).replace("`", "").split()) <= words
+
+
+def test_a_long_title_is_cut(packages: Any, run_detloss: Run) -> None:
+    """A title that does not fit 80 columns is cut in the list, a pipe included; JSON has the whole."""
+    title = "A loss that took very many words of its authors to be told apart from all others"
+    packages.add("plug", losses={"wordy": "wo_m:A"}, modules={"wo_m.py": f'class A:\n    """{title}: 1."""\n'})
+    (line,) = (line for line in run_detloss("list")[1].splitlines() if line.startswith("  wordy "))
+    assert len(line) <= 80
+    assert line.endswith("...")
+    data = json.loads(run_detloss("list", "--json")[1])
+    assert [plugin["title"] for plugin in data["plugins"] if plugin["name"] == "wordy"] == [title]
 
 
 def test_row_26_ascii_only_output(run_python: Callable[..., Any], packages: Any) -> None:
@@ -211,7 +250,7 @@ def test_row_26_ascii_only_output(run_python: Callable[..., Any], packages: Any)
         "-m", "detloss", "list", PYTHONPATH=str(packages.folder), LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii"
     )
     assert done.returncode == 0, done.stderr
-    assert "d\\xb2 \\u221a." in done.stdout
+    assert "d\\xb2 \\u221a\n" in done.stdout
 
 
 def test_help_and_usage(run_detloss: Run) -> None:

@@ -171,7 +171,7 @@ def test_the_list_says_so(allow: Callable[[str], None], run_detloss: Callable[..
     allow("far-losses:far")
     count = len(scan().of(registry.LOSS_GROUP).left_out)
     out = run_detloss("list")[1]
-    assert f"\n{VARIABLE} leaves out {count} losses more.\n" in out
+    assert f"\n{VARIABLE} excludes {count} more losses.\n" in out
     data = json.loads(run_detloss("list", "--json")[1])
     assert [plugin["name"] for plugin in data["plugins"]] == ["far"]
     assert {"farther", "other"} <= {plugin["name"] for plugin in data["left_out"]}
@@ -179,7 +179,7 @@ def test_the_list_says_so(allow: Callable[[str], None], run_detloss: Callable[..
     code, out, _ = run_detloss("list")
     assert code == 0
     assert f"Problem: {VARIABLE}: names what is not there: 'far-loses'" in out
-    assert "leaves out" not in out
+    assert "excludes" not in out
     assert "No loss is installed" not in out
 
 
@@ -189,7 +189,7 @@ def test_all_left_out_is_not_none_installed(
     """Where `DETLOSS_PLUGINS` leaves out every loss, nobody is told to install one."""
     allow("none")
     count = len(scan().of(registry.LOSS_GROUP).left_out)
-    assert run_detloss("list") == (0, f"{VARIABLE} leaves out {count} losses, all that are installed.\n", "")
+    assert run_detloss("list") == (0, f"{VARIABLE} excludes {count} installed losses.\n", "")
     with pytest.raises(UnknownPluginError) as caught:
         get_plugin("zzz")
     assert f"{VARIABLE} leaves out all that are installed" in str(caught.value)
