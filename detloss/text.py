@@ -38,7 +38,7 @@ def reason(error: BaseException) -> str:
 def counted(number: int, one: str) -> str:
     """Say how many there are of something: ``1 loss``, ``2 losses``, ``0 boxes``."""
     several = one if number == 1 else f"{one}es" if one.endswith(("s", "x", "ch")) else f"{one}s"
-    return f"{number} {several}"
+    return f"{number:,} {several}"
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:

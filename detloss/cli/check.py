@@ -146,6 +146,8 @@ def _print(report: Report) -> None:
     out.print(report.loss, style="bold")
     out.print(table)
     out.print(f"\n{report.summary}", style="bold" if report.passed else "bold red")
+    if failed := [result.check.name for result in report.results if result.outcome == "failed"]:
+        out.print(f"Failed: {', '.join(failed)}", style="bold red")
 
 
 _OUTCOMES = {

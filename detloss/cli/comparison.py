@@ -14,6 +14,7 @@ from detloss.compare.driver.estimate import Estimate, estimate
 from detloss.compare.plan import Plan
 from detloss.compare.statistics import Expected, expect, look_level
 from detloss.compare.statistics.forecast import SEED_SD
+from detloss.text import counted
 from detloss.training.progress import duration
 
 
@@ -52,8 +53,8 @@ def _print_plan(plan: Plan, takes: Estimate, sees: Expected | None) -> None:
     out = stdout()
     out.print(table)
     out.print(
-        f"\n{takes.runs} runs: {len(plan.arms)} losses in {plan.config.head}, {len(seeds)} seeds, judged on "
-        f"{takes.images:,} images ({plan.split}).\n"
+        f"\n{counted(takes.runs, 'run')}: {counted(len(plan.arms), 'loss')} in {plan.config.head}, "
+        f"{counted(len(seeds), 'seed')}, judged on {counted(takes.images, 'image')} ({plan.split}).\n"
         f"Time: about {duration(takes.seconds)}, {duration(takes.seconds_a_run)} a run, {plan.jobs or 'all'} at a time "
         f"({takes.seconds_a_step:.3f} s a step).\n"
         f"Disk: about {takes.disk_bytes / 2**20:,.0f} MiB of checkpoints."

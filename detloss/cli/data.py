@@ -86,7 +86,9 @@ def print_counts(out: Console, surveys: Mapping[str, SplitSurvey]) -> None:
     for name in shown:
         rows[f"  {name}"] = [each.classes[name] for each in surveys.values()]
     if rest := most[len(shown) :]:
-        rows[f"  {len(rest)} other classes"] = [sum(each.classes[name] for name in rest) for each in surveys.values()]
+        rows[f"  {counted(len(rest), 'other class')}"] = [
+            sum(each.classes[name] for name in rest) for each in surveys.values()
+        ]
     for name, counts in rows.items():
         if any(counts) or name.startswith("  ") or name == "boxes":
             table.add_row(name, *map(str, counts))
@@ -100,16 +102,17 @@ def print_warnings(out: Console, surveys: Mapping[str, SplitSurvey]) -> None:
             out.print(f"\nWarning: {warning}")
         turned = split.orientations
         if turned.as_exif_says or turned.as_stored:
+            images = counted(turned.as_exif_says + turned.as_stored, "image")
             out.print(
-                f"\n{name}: the EXIF orientation of {turned.as_exif_says + turned.as_stored} images turns them: "
-                f"{turned.as_exif_says} are turned, {turned.as_stored} are taken as stored, since only that has the "
-                "annotated size."
+                f"\n{name}: {images} with an EXIF orientation: {turned.as_exif_says} turned, {turned.as_stored} taken "
+                "as stored, since only that has the annotated size."
             )
         if turned.unknown:
+            images = counted(len(turned.unknown), "image")
             out.print(
-                f"\nWarning: {name}: the EXIF orientation of {len(turned.unknown)} images turns or mirrors them "
-                "and leaves their size, so nothing tells which way their boxes were drawn. They are turned as EXIF "
-                f"says; look whether their boxes fit. The first: {turned.unknown[0]}"
+                f"\nWarning: {name}: {images} with an EXIF orientation that keeps the size, so "
+                "nothing tells which way the boxes were drawn. detloss turns as EXIF says. Fix: look whether the boxes "
+                f"fit. The first: {turned.unknown[0]}"
             )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from detloss.cli.output import ap, new_table, stderr
 from detloss.compare.driver.status import RunStatus, Status
+from detloss.text import counted
 from detloss.training.progress import duration
 
 _STYLES = {"running": "bold", "finished": "green", "failed": "red", "waiting": "dim", "dropped": "dim"}
@@ -37,7 +38,7 @@ def _table(status: Status) -> Table:
         table.add_row(arm, *(_cell(cells.get((arm, seed))) for seed in seeds))
     done = sum(run.state in _ENDED for run in status.runs)
     left = "" if status.seconds_left is None else f", {duration(status.seconds_left)} left"
-    table.caption = f"{done} of {len(status.runs)} runs done{left}"
+    table.caption = f"{done} of {counted(len(status.runs), 'run')} done{left}"
     return table
 
 

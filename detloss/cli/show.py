@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import click
 
 from detloss.cli.command import Command, Result
+from detloss.errors import UnknownPluginError
+from detloss.registry.docstring import sections, title
+from detloss.text import clipped, nearest
 
 if TYPE_CHECKING:
     from detloss.loss import BoxRegressionLoss
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show", cls=Command, json="Print all of it as JSON, nothing else.")
-@click.argument("name", help="A loss, as `detloss list` names it, or package:name.")
+@click.argument("name", help="A loss: its name in any case, package:name, or words of its title.")
 def command(name: str) -> Result:
     """Show one loss: its paper, parameters, recommended weights and where it comes from.
 
@@ -29,7 +32,7 @@ def command(name: str) -> Result:
     from detloss.registry import get_plugin
     from detloss.registry.loading import blamed
 
-    loaded = get_plugin(name)
+    loaded = get_plugin(_name_of(name))
     with blamed(loaded.plugin, "its description"):  # a property or a default factory may do anything
         found = json.dumps(describe(loaded), indent=2) + "\n"
     return Result(found, lambda: _print(json.loads(found)))
@@ -44,6 +47,7 @@ def describe(loaded: LoadedPlugin) -> dict[str, Any]:
         "name": plugin.name,
         "package": plugin.package,
         "version": plugin.version,
+        "title": title(docstring),
         "description": docstring.partition("\n")[0],
         "docstring": docstring,
         "papers": papers(docstring),
@@ -101,36 +105,73 @@ def parameters(config: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _name_of(asked: str) -> str:
+    """Return the name of the one loss that is meant by a name in any case, or by words of a title.
+
+    Raises:
+        UnknownPluginError: The words are in several titles, or in none and near to some.
+    """
+    from detloss.registry import find_plugins
+
+    plugins = find_plugins()
+    if asked in {name for plugin in plugins for name in (plugin.name, plugin.full_name)}:
+        return asked
+    titles = {plugin.full_name: _words(plugin.title.partition(" (")[0]) for plugin in plugins}
+    wanted = _words(asked)
+    found = (
+        [plugin.full_name for plugin in plugins if asked.lower() in (plugin.name.lower(), plugin.full_name.lower())]
+        or [name for name, words in titles.items() if words == wanted]
+        or [name for name, words in titles.items() if wanted and f" {wanted} " in f" {words} "]
+    )
+    if len(found) == 1:
+        return found[0]
+    close = nearest(wanted, titles.values()) if " " in asked else []
+    if meant := found or [name for name, words in titles.items() if words in close]:
+        names = " or ".join(repr(name.rpartition(":")[2]) for name in meant)
+        raise UnknownPluginError(f"There is no loss {clipped(asked)!r}. Did you mean {names}?", name=clipped(asked))
+    return asked  # the look-up says which names are near
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+
+
 def _print(found: dict[str, Any]) -> None:
     from rich.text import Text
 
     from detloss.cli.output import new_table, plain, prose, stdout
 
     out = stdout()
+    about = sections(found["docstring"])
+    details = [about.pop("").partition("\n")[2].strip()]
+    details += [f"{heading}: {text}" for heading, text in about.items() if heading not in {*_ROWS, *_FOR_DEVELOPERS}]
     out.print(Text.assemble((found["name"], "bold cyan"), f"  {plain(found['description'])}"))
-    if details := found["docstring"].partition("\n")[2].strip():
-        out.print(f"\n{prose(details)}")
+    for paragraph in filter(None, details):
+        out.print(f"\n{prose(paragraph)}")
     out.print()
-    weights = {head: f"{weight:g}" for head, weight in found["recommended_weights"].items()}
+    weights = ", ".join(f"{weight:g} in {head}" for head, weight in found["recommended_weights"].items())
     space = {"boxes": "decoded x1, y1, x2, y2 in network-input pixels", "deltas": "the head's own encoded regression"}
+    cited, about_weights, own_range = (plain(about.get(heading, "")) for heading in _ROWS)
     rows = {
-        "paper": "\n".join(found["papers"]),
-        "space": f"{found['space']} ({space[found['space']]})",
-        "weight": ", ".join(f"{weight} in {head}" for head, weight in weights.items()) or "1 (none is recommended)",
-        "range": _range(found["range"]),
-        "unchanged by": ", ".join(found["invariances"]),
-        "pulls": ", ".join(f"{boxes} boxes: {word}" for boxes, word in (found["pulls"] or {}).items()),
-        "also takes": ", ".join(found["extras"]),
-        "depends on": "the other pairs of the batch" if found["batch_dependent"] else "",
-        "package": f"{found['package']} {found['version']}".strip(),
-        "class": found["class"],
-        "file": found["file"],
+        "paper": [cited, *found["papers"]],
+        "space": [f"{found['space']} ({space[found['space']]})"],
+        "weight": [weights or "1 (none is recommended)", about_weights],
+        "range": [own_range or _range(found["range"])],
+        "unchanged by": [", ".join(_INVARIANCES.get(word, word) for word in found["invariances"])],
+        "pulls": [", ".join(f"{boxes} boxes: {word}" for boxes, word in (found["pulls"] or {}).items())],
+        "also takes": [", ".join(found["extras"])],
+        "depends on": ["the other pairs of the batch" if found["batch_dependent"] else ""],
+        "package": [f"{found['package']} {found['version']}".strip()],
+        "file": [found["file"]],
     }
-    for key, value in rows.items():
-        # An address or a path is to be copied: it is left to the terminal to wrap.
-        lines = value.splitlines() if key in ("paper", "file") else textwrap.wrap(value, max(out.width - _INDENT, 20))
-        for row, line in enumerate(lines):
-            out.print(Text.assemble((f"{'' if row else key:<{_INDENT}}", "bold"), line), soft_wrap=True)
+    for key, values in rows.items():
+        heading = key
+        for value in filter(None, values):
+            # An address or a path is to be copied: it is left to the terminal to wrap.
+            copied = value in found["papers"] or key == "file"
+            for line in [value] if copied else textwrap.wrap(value, max(out.width - _INDENT, 20)):
+                out.print(Text.assemble((f"{heading:<{_INDENT}}", "bold"), line), soft_wrap=True)
+                heading = ""
     if not found["parameters"]:
         out.print("\nIt has no parameters.")
         return
@@ -193,5 +234,9 @@ def _yaml(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+_ROWS = ("References", "Recommended weights", "Range")
+"""Sections of a docstring whose text stands in a row of the page."""
+_FOR_DEVELOPERS = ("Args", "Attributes", "Degenerate boxes", "Example", "Examples", "Raises", "Returns", "Yields")
+_INVARIANCES = {"axis_scale": "scale of each axis", "symmetry": "exchange of the two boxes"}
 _INDENT = len("unchanged by  ")
 """Columns of the longest heading of `_print`, and of the space behind it."""

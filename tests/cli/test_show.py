@@ -71,6 +71,7 @@ def test_json(rich_loss: Any, run_detloss: Run) -> None:
         "name": "rich_one",
         "package": "rich-losses",
         "version": "0.3",
+        "title": "Rich (arXiv 2024)",
         "description": "Rich: ``1 - q**a`` [bold] (Nobody, 2024, arXiv 2401.00001).",
         "papers": [
             "https://arxiv.org/abs/2401.00001",
@@ -141,6 +142,47 @@ def test_no_parameters(packages: Any, run_detloss: Run) -> None:
     assert code == 0
     assert "It has no parameters." in out
     assert "1 (none is recommended)" in out
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("GIoU", "giou"),
+        ("Detloss-IoU:GIOU", "giou"),
+        ("generalized iou", "giou"),
+        ("Alpha-IoU", "alpha_iou"),
+        ("kullback-leibler", "kld"),
+        ("iou loss", "iou"),
+    ],
+)
+def test_a_name_in_any_case_or_a_title(run_detloss: Run, asked: str, name: str) -> None:
+    """A loss is found by its name in any case, and by words of its title that no other one has."""
+    code, out, err = run_detloss("show", asked, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("wasserstein", "'gwd' or 'nwd'"), ("generalised iou", "'giou'"), ("GIUO", "'giou'")]
+)
+def test_words_that_mean_no_single_loss(run_detloss: Run, asked: str, meant: str) -> None:
+    """Words of several titles, and near ones, end with 1 and the names that may be meant."""
+    code, out, err = run_detloss("show", asked)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"Error: There is no loss '{asked}'. Did you mean {meant}")
+
+
+def test_what_a_user_needs(run_detloss: Run) -> None:
+    """The page says paper, weights and range once, each in its row, and leaves out what only developers need."""
+    out = run_detloss("show", "giou")[1]
+    lines = out.splitlines()
+    assert out.count("[0, 2)") == 1
+    assert "paper         Rezatofighi et al., CVPR 2019, arXiv 1902.09630." in lines
+    assert "              https://arxiv.org/abs/1902.09630" in lines
+    assert any(line.startswith("              Published: 10 in the R-CNN box head") for line in lines)
+    assert "range         [0, 2)." in lines
+    for heading in ("References", "Range:", "Degenerate boxes", "Recommended weights"):
+        assert heading not in out
 
 
 def test_unknown_name(run_detloss: Run) -> None:

@@ -31,14 +31,15 @@ def test_a_loss_that_passes(run_detloss: Run):
 
 
 def test_a_loss_that_fails(run_detloss: Run, infinite: None):
-    """A failed check shows its message, and the exit status is 1."""
+    """A failed check shows its message, its name comes again at the end, and the exit status is 1."""
     code, out, _ = run_detloss("check", "infinite")
     assert code == 1
     (line,) = (line for line in out.splitlines() if "FAILED" in line)
     assert line.startswith("finite_value")
     assert "found inf in 'pred a point'" in line
     # The loss has no parameters that it could ignore.
-    assert out.rstrip().endswith("1 failed, 2 not applicable")
+    assert out.splitlines()[-2].endswith("1 failed, 2 not applicable")
+    assert out.splitlines()[-1] == "Failed: finite_value"
 
 
 def test_json(run_detloss: Run, infinite: None):
