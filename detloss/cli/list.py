@@ -84,9 +84,10 @@ def _print_plugins(
 
     loads = {} if loading is None else {one.plugin: "loads" if one.loads else "fails" for one in loading.outcomes}
     names = {plugin: plugin.full_name if plugin.name in found.conflicts else plugin.name for plugin in plugins}
+    lines: list[Text] = []
     widest = max(map(len, names.values()))
     for owner, own in groupby(sorted(plugins, key=lambda plugin: plugin.owner), lambda plugin: plugin.owner):
-        out.print(Text(owner, "bold"))
+        lines.append(Text(owner, "bold"))
         for plugin in own:
             columns = [f"  {names[plugin]:<{widest}}"]
             if plugin.group == LOSS_GROUP:
@@ -100,9 +101,10 @@ def _print_plugins(
                 ) or [""]
             else:
                 about = [clipped(plain(plugin.title), max(min(out.width, _WIDTH) - len(start) - len("..."), 8))]
-            line = Text(start + about[0])
+            line = Text(f"\n{' ' * len(start)}".join([start + about[0], *about[1:]]))
             line.stylize("cyan", 2, len(columns[0]))
-            out.print(line, *(" " * len(start) + more for more in about[1:]), sep="\n", soft_wrap=True)
+            lines.append(line)
+    out.print(Text("\n").join(lines), soft_wrap=True)
 
 
 def _load(plugins: Sequence[Plugin]) -> Loading:
