@@ -58,6 +58,13 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_the_image_is_small() -> None:
+    """The one image of the README has less than 150 kB, and says in words what it shows."""
+    ((words, image),) = re.findall(r"!\[(.+)\]\((.+)\)", README)
+    assert (ROOT / image).stat().st_size < 150_000
+    assert len(words) > 30
+
+
 def test_ci_runs_the_readmes_test_command() -> None:
     """The second command of the README is a line of `.ci/run`."""
     command = re.search(r"^\$ (\.uv/bin/uv run pytest)", blocks("console")[0], flags=re.MULTILINE)
