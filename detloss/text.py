@@ -36,7 +36,7 @@ def reason(error: BaseException) -> str:
 
 
 def counted(number: int, one: str) -> str:
-    """Say how many there are of something: ``1 loss``, ``2 losses``, ``0 boxes``."""
+    """Count things in words: ``1 loss``, ``2 losses``, ``0 boxes``."""
     several = one if number == 1 else f"{one}es" if one.endswith(("s", "x", "ch")) else f"{one}s"
     return f"{number:,} {several}"
 

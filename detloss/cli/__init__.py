@@ -52,7 +52,10 @@ def _print_error(message: str) -> None:
 
 
 def _reads_metadata(error: BaseException | None) -> bool:
-    """Tell whether an error came up while metadata of installed packages was read, as pydantic and torch do."""
+    """Whether an error came up while packages' metadata was read.
+
+    pydantic and torch read that of all packages when they are imported.
+    """
     while error is not None:
         frames = (frame for frame, _ in walk_tb(error.__traceback__))
         if any(str(frame.f_globals.get("__name__")).startswith("importlib.metadata") for frame in frames):

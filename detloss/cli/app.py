@@ -1,4 +1,4 @@
-"""The `detloss` command: finds the commands, each of which is one file of this folder.
+"""The `detloss` command, whose commands are the files of this folder.
 
 How to write a command ``NAME``: make ``detloss/cli/NAME.py`` with one function ``command``, a `click` command of class
 `Command` whose docstring is its help (first line: the summary in `detloss --help`), and add ``NAME`` to `COMMANDS`.

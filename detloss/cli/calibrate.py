@@ -1,4 +1,4 @@
-"""`detloss calibrate`: how strongly each loss of a config pulls on its head, next to torchvision's own loss."""
+"""`detloss calibrate`: how strongly each loss pulls, next to torchvision's own."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 )
 @overrides
 def command(config: Path | None, batches: int, overrides: tuple[str, ...]) -> Result:
-    """Measure how strongly each loss of a config pulls on its head, and which weight would match torchvision's loss.
+    """Measure how strongly each loss pulls, and find a matching weight.
 
-    Some batches of the training data run through the untrained model; nothing is trained and nothing is written.
+    Some batches of the training data run through the untrained model. The gradient of each loss at its head is compared
+    with that of torchvision's own loss. Nothing is trained and nothing is written.
     """
     with needs("train", "Reading training data"):
         from detloss.training.loss_weights import model_and_batches

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 )
 @click.option("--list", "list_checks", is_flag=True, help="List the checks instead; no loss is needed.")
 def command(name: str | None, overrides: tuple[str, ...], exceptions: tuple[str, ...], list_checks: bool) -> Result:
-    """Check that a loss keeps what every loss promises, such as finite gradients for boxes without area.
+    """Check that a loss keeps what every loss promises.
 
-    Runs every check of the conformance kit, on the CPU, and ends with 1 if one fails. The loss's package is imported
-    for this.
+    For example that its gradients are finite for boxes without area. Runs every check of the conformance kit on the
+    CPU, and exits with 1 if one fails. The loss's package is imported.
     """
     if list_checks:
         from detloss.testing import CHECKS
@@ -93,7 +93,7 @@ def _declared(exceptions: Sequence[str]) -> dict[str, str]:
 
 
 def _spec(name: str, overrides: Sequence[str]) -> LossSpec:
-    """Return the spec of a loss with parameters as `--set` gives them, read like those of a config."""
+    """Return the spec of a loss with the parameters of `--set`."""
     from detloss.config import load_config
     from detloss.loss import ENVELOPE
 
@@ -103,7 +103,7 @@ def _spec(name: str, overrides: Sequence[str]) -> LossSpec:
             raise click.BadParameter(f"A parameter is KEY=VALUE, found {override!r}.")
         if key.strip() in ENVELOPE:
             raise click.BadParameter(
-                f"{key.strip()!r} is no parameter of a loss: a config has it beside them, and no check looks at it."
+                f"{key.strip()!r} is not a parameter of a loss: a config has it beside them. No check looks at it."
             )
     at = "losses.roi_heads"  # any head: a loss has the same parameters in all of them
     try:

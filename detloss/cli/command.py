@@ -1,4 +1,4 @@
-"""What every command is made with: its result, as text or JSON, its exit code, and what it needs."""
+"""What every command is made with: result, exit code, needed extras."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Result(NamedTuple):
 
 
 class Command(Helpful, click.Command):
-    """A command, which returns an exit code; one with ``json``, the help of its option, returns a `Result`.
+    """A command, which returns a `Result`, an exit code or nothing.
 
-    Until it has its result, everything that plugins and libraries print goes to stderr.
+    One with ``json``, the help of its option ``--json``, returns a `Result`. Until then everything that plugins and
+    libraries print goes to stderr.
     """
 
     def __init__(self, *arguments: Any, json: str = "", **settings: Any) -> None:
@@ -73,7 +74,7 @@ class Command(Helpful, click.Command):
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Send to stderr what is printed, by Python and by the libraries below it."""
+    """Send what Python and the libraries below it print to stderr."""
     with redirect_stdout(sys.stderr) as stderr, ExitStack() as after:
         # Python has None for a stream that was closed when it started.
         if stderr is not None and sys.__stdout__ is not None:
@@ -87,7 +88,9 @@ def stdout_to_stderr() -> Iterator[None]:
 
 @contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:
-    """Say which extra of detloss to install where an import of this block fails; a terminal shows that it goes on.
+    """Name the extra to install if an import of this block fails.
+
+    A terminal shows meanwhile that libraries are loading.
 
     Args:
         extra: Its name, as in ``detloss[train]``.

@@ -31,7 +31,7 @@ def _default() -> str:
     type=PATH,
     nargs=-1,
     metavar="[CONFIG | RUN RUN...]",
-    help="A config: of a training, or compare.yaml. Or folders of runs that exist. Left out: synthetic images.",
+    help="A config of a training, or compare.yaml, or folders of finished runs. Without it: synthetic images.",
 )
 @click.option(
     "--losses",
@@ -72,8 +72,10 @@ def _default() -> str:
 )
 @click.option("--race/--no-race", default=None, help="Drop a loss that is surely behind after 2 seeds.")
 @click.option("--sweep", is_flag=True, default=None, help="Each loss at half, one and two times its equal weight.")
-@click.option("--retry-failed", is_flag=True, help="With --resume: try failed runs again, which else count as failed.")
-@click.option("--dry-run", is_flag=True, help="Print runs, time, disk and what could be seen; train nothing.")
+@click.option("--retry-failed", is_flag=True, help="With --resume: try failed runs again; without it they stay failed.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print runs, time, disk and the smallest difference to see; train nothing."
+)
 @click.option(
     "--fail-unless",
     multiple=True,
@@ -94,10 +96,11 @@ def command(
     fail_unless: tuple[str, ...],
     **asked: Any,
 ) -> Result:
-    """Compare losses on your data: the same seeds, the same images, and how sure the answer is.
+    """Compare losses on your data, and say how sure the answer is.
 
-    Trains every loss with several seeds, and says which one is better, by how much, and what more runs or more images
-    would settle. Without a config it compares smooth_l1, giou and ciou on synthetic images in nine minutes on 2 cores.
+    Trains every loss with the same seeds on the same images. Says which one is better, by how much, and what more runs
+    or more images would settle. Without a config it compares smooth_l1, giou and ciou on synthetic images, in nine
+    minutes on 2 cores.
     """
     wanted = tuple(_parsed(text) for text in fail_unless)
     if quick and seeds is not None:
@@ -170,7 +173,7 @@ def _train(plan: Plan, *, retry_failed: bool) -> None:
 
 
 def _check(wanted: tuple[tuple[str, str, str], ...], labels: list[str], reference: str) -> None:
-    """Refuse conditions that are not about an arm and the reference, before anything is trained.
+    """Refuse conditions that are not about an arm and the reference.
 
     Raises:
         DetlossError: names the condition.
@@ -187,7 +190,10 @@ def _check(wanted: tuple[tuple[str, str, str], ...], labels: list[str], referenc
 
 
 def _holds(comparison: Comparison, better: str, sign: str, worse: str) -> bool:
-    """Whether ``better>worse`` is known, or with ``>=`` that it is not worse by more than the margin."""
+    """Whether ``better>worse`` is known.
+
+    With ``>=``: whether it is known that it is not worse by more than the margin.
+    """
     difference = next(each for each in comparison.differences if each.arm in (better, worse))
     if difference.verdict == "identical":
         return sign == ">="

@@ -1,4 +1,4 @@
-"""What `detloss compare` prints of a comparison: what it will take, and what it found."""
+"""What `detloss compare` prints: the plan and the answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def commands_result(plan: Plan) -> Result:
 
 
 def answer(compared: Compared, unmet: Sequence[tuple[str, str, str]]) -> Result:
-    """Return what was found, and the exit code for conditions that it does not meet."""
+    """Return what was found, with the exit code for unmet conditions."""
     if unmet:
         stderr().print("\n".join(f"Not met: {better}{sign}{worse}" for better, sign, worse in unmet))
     data = (compared.folder / "compare.json").read_text(encoding="utf-8")

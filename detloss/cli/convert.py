@@ -1,4 +1,4 @@
-"""`detloss convert SOURCE OUTPUT`: labels of Pascal VOC, YOLO or CVAT as COCO's JSON, checked after writing."""
+"""`detloss convert SOURCE OUTPUT`: labels of other formats as COCO's JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("convert", cls=Command, json="Print the result as JSON, nothing else.")
 @click.argument("source", type=PATH, help="The data set: a folder, a data.yaml or an XML file.")
 @click.argument("output", type=PATH, help="Folder for the annotation files.")
-@click.option("--format", type=click.Choice(["voc", "yolo", "cvat"]), help="Format of SOURCE; left out, it is guessed.")
+@click.option("--format", type=click.Choice(["voc", "yolo", "cvat"]), help="Format of SOURCE; guessed by default.")
 @click.option("--images", type=PATH, help="Folder of the images, where SOURCE does not lead to them.")
 @click.option(
     "--val",
@@ -36,10 +36,10 @@ def command(
     images: Path | None,
     val: float,
 ) -> Result:
-    """Convert labels from Pascal VOC, YOLO or CVAT to COCO's JSON, which `detloss train` reads.
+    """Convert labels from Pascal VOC, YOLO or CVAT to COCO's JSON.
 
-    OUTPUT gets an annotation file for each split, a config to train with, and an image with boxes to look at. Images
-    stay where they are, and nothing is overwritten. What is skipped is counted, and listed in skipped.txt.
+    `detloss train` reads that. OUTPUT gets an annotation file for each split, a config to train with, and an image with
+    boxes to look at. Images stay where they are, and nothing is overwritten. Skipped labels are listed in skipped.txt.
     """
     with needs("train", "Converting"):
         from detloss.training.data.convert import convert

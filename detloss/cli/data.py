@@ -1,4 +1,4 @@
-"""`detloss data CONFIG`: what the loader sees of the data of a config, in numbers and as an image."""
+"""`detloss data CONFIG`: the data as the training will see it."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _MOST_CLASSES = 30
     help="The image that is written.",
 )
 def command(config: Path | None, overrides: tuple[str, ...], output: Path) -> Result:
-    """Show what the loader sees of the data of a config, before you train on it.
+    """Show the data of a config as the training will see it.
 
-    Prints images, boxes and classes of each split, how large the boxes are and of which shape, and what is skipped and
-    why. An image shows training images as they are augmented, with their boxes. The model is not built.
+    Prints images, boxes and classes of each split, the sizes and shapes of the boxes, and what is skipped and why. An
+    image shows augmented training images with their boxes. The model is not built.
     """
     if output.suffix.lower() not in _IMAGES:
         raise click.BadParameter(f"{output} must end in one of {', '.join(_IMAGES)}.", param_hint="--output")
@@ -70,7 +70,7 @@ def command(config: Path | None, overrides: tuple[str, ...], output: Path) -> Re
 
 
 def print_counts(out: Console, surveys: Mapping[str, SplitSurvey]) -> None:
-    """Print a table of images, boxes and classes, with a column for each split."""
+    """Print the numbers of images, boxes and classes of each split."""
     from detloss.cli.output import new_table
 
     table = new_table("", numbers=surveys)
@@ -96,7 +96,7 @@ def print_counts(out: Console, surveys: Mapping[str, SplitSurvey]) -> None:
 
 
 def print_warnings(out: Console, surveys: Mapping[str, SplitSurvey]) -> None:
-    """Print what looks wrong with the splits, and how images are turned that their EXIF turns."""
+    """Print what looks wrong with the splits, and what EXIF turns."""
     for name, split in surveys.items():
         for warning in split.warnings:
             out.print(f"\nWarning: {warning}")

@@ -1,4 +1,4 @@
-"""`detloss doctor`, which needs no pydantic, and no rich where that cannot be imported."""
+"""`detloss doctor`, which works without pydantic and rich."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def _seconds(_ctx: click.Context, _option: click.Parameter, value: float) -> flo
     help="Time that the import of one plugin may take.",
 )
 def command(timeout: float) -> Result:
-    """Find and explain what is wrong with the installed plugins and with what they need.
+    """Find and explain problems of plugins and of what they need.
 
-    It reads the metadata of all packages, loads each plugin in a process of its own, and tries torch, torchvision and
-    compilers. It works where torch or pydantic cannot be imported. Exit status 1 says that something is wrong.
+    Reads the metadata of all packages, loads each plugin in a process of its own, and tries torch, torchvision and
+    compilers. Works if torch or pydantic cannot be imported. Exits with 1 if there is a problem.
     """
     with progress() as update:
         found = examine(timeout, update)
@@ -47,7 +47,7 @@ def command(timeout: float) -> Result:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows on a terminal what goes on, in stderr's last line."""
+    """Yield a function that shows the current step on a terminal."""
     status: AbstractContextManager[Any] | None = None
     if sys.stderr.isatty():
         with contextlib.suppress(Exception):  # what shows it may itself be broken

@@ -1,4 +1,4 @@
-"""`detloss evaluate`: how good a trained detector is on annotated images, in all and class by class."""
+"""`detloss evaluate`: how good a trained detector is on annotated images."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def command(
     checkpoint: Literal["best", "last"] | None,
     output: Path | None,
 ) -> Result:
-    """Measure the detector that a run trained, as COCO does.
+    """Measure a trained detector, as COCO does.
 
     Prints AP of all objects, of each class, by size and at each IoU threshold. Other images (--images) need the
-    categories of the training, by name; their ids may be others.
+    category names of the training; the ids may differ.
     """
     if (images is None) != (annotations is None) or (images is not None and split is not None):
         raise click.BadParameter("give --images and --annotations together, without --split")

@@ -32,10 +32,10 @@ def command(
     checkpoint: Literal["best", "last"] | None,
     image: Path | None,
 ) -> None:
-    """Write the detector that a run trained to a file without detloss in it.
+    """Write a trained detector to a file that needs no detloss.
 
     A state dict gets a Python file beside it that builds torchvision's detector and loads the weights. An ONNX file
-    takes images of any size. Either is run on an image, and must find what the trained detector finds.
+    takes images of any size. Either file is run on an image, and must find what the trained detector finds.
     """
     with needs("train", "Exporting"):
         from detloss.training.export import export

@@ -1,4 +1,7 @@
-"""Help and usage errors, drawn by rich-click, which is imported for nothing else."""
+"""Help and usage errors, drawn by rich-click.
+
+It is imported for nothing else: it takes as long as `detloss list` does in all.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import click
 
 
 class Helpful(click.Command):
-    """A command or group whose help is drawn by rich-click; where that cannot be imported, by click.
+    """A command or group whose help is drawn by rich-click.
+
+    Where that cannot be imported, click draws it.
 
     Attributes:
         sections: Title of a part of a group's help -> the commands in it.

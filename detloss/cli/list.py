@@ -1,4 +1,4 @@
-"""`detloss list`: what is installed, found without importing torch, pydantic or any plugin into this process."""
+"""`detloss list`: what is installed, found without importing any of it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 @click.option("--heads", is_flag=True, help="List the heads that losses can go into, instead of the losses.")
 @click.option("--check", is_flag=True, help="Load each in a process of its own; exit 1 if one does not load.")
 def command(*, space: str | None, long: bool, heads: bool, check: bool) -> Result:
-    """List the installed losses, or the heads, and the problems of any package.
+    """List the installed losses or heads, and problems of packages.
 
-    Nothing is imported without `--check`: titles and formulas are read from the sources. `detloss show NAME` tells more
-    of one loss.
+    Nothing is imported without `--check`: titles and formulas are read from the sources. `detloss show NAME` says more
+    about one loss.
     """
     if heads and space:
         raise click.BadParameter("a head has no space. Fix: leave --heads or --space out.", param_hint="--space")
@@ -77,7 +77,10 @@ def _print(found: Scan, plugins: Sequence[Plugin], loading: Loading | None, grou
 def _print_plugins(
     out: Console, found: Scan, plugins: Sequence[Plugin], loading: Loading | None, *, long: bool
 ) -> None:
-    """Print a heading for each package and version, and below it a line for each plugin; a long one may have more."""
+    """Print each package, and below it a line for each plugin.
+
+    With ``long`` a plugin has as many lines as it needs.
+    """
     from rich.text import Text
 
     from detloss.cli.output import plain

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("new", cls=Command)
-@click.argument("name", required=False, help="What configs are to call the loss: power_iou, say.")
+@click.argument("name", required=False, help="Name of the loss in configs, such as power_iou.")
 @click.option("--title", help="What the paper calls the loss; by default made of the name.")
 @click.option(
     "--paper", help="The citation, as in 'He et al., NeurIPS 2021, arXiv 2110.13675'; by default unpublished."
@@ -58,10 +58,10 @@ def command(
     no_input: bool,
     **answers: str | None,
 ) -> None:
-    """Write a complete plugin package: a loss that runs, its tests, README, license and CI.
+    """Write a complete plugin package for a loss of your own.
 
-    On a terminal it asks for what is not given. The package passes ruff, mypy and its own tests as it is; what is
-    left to do is the formula. Nothing that exists is overwritten.
+    It has a loss that runs, tests, README, license and CI, and passes ruff, mypy and its tests as it is. You write the
+    formula. On a terminal the command asks for what is not given. Nothing that exists is overwritten.
 
     For example:
 
@@ -92,7 +92,10 @@ def _asked(question: Question, default: str) -> str:
 
 
 def _check_given(name: str | None, given: dict[str, Any], no_input: bool) -> None:
-    """Refuse to guess, without a terminal, what only the author knows; `--no-input` says that a guess will do."""
+    """Refuse to guess what only the author knows.
+
+    A terminal can be asked, and `--no-input` says that a guess will do.
+    """
     missing = ["NAME"] * (name is None)
     why, advice = (
         "--no-input asks for nothing",

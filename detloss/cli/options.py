@@ -12,7 +12,7 @@ PATH = click.Path(path_type=Path)
 """A file or folder, which the command itself opens: its error says more than click's."""
 
 config_or_default = click.argument(
-    "config", type=PATH, required=False, help="A YAML, TOML or JSON file; left out, synthetic images."
+    "config", type=PATH, required=False, help="A YAML, TOML or JSON file; without it, synthetic images."
 )
 run_folder = click.argument("run", type=PATH, help="Folder of a run, as `detloss train` printed it.")
 checkpoint_of = click.option(
@@ -30,7 +30,7 @@ overrides = click.option(
 
 
 def print_default(what: str, text: Callable[[], str]) -> Callable[[Any], Any]:
-    """Return the option that prints what is used where no config is given, and exits."""
+    """Return an option that prints the default config and exits."""
 
     def show(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
         if asked and not ctx.resilient_parsing:

@@ -19,11 +19,14 @@ Step = TypeVar("Step")
 AP_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 """Those of COCO's numbers that tables show."""
 _PIPE_WIDTH = 10_000
-"""Columns of what is no terminal: whatever reads it gets whole lines."""
+"""Columns of a pipe or a file: whatever reads it gets whole lines."""
 
 
 def stdout() -> Console:
-    """Return the console for results: as wide as the terminal, and with whole lines in a pipe or a file."""
+    """Return the console for results.
+
+    It is as wide as the terminal; a pipe or a file gets whole lines.
+    """
     return _Console(width=_width(sys.stdout), markup=False, emoji=False, highlight=False)
 
 
@@ -33,7 +36,10 @@ def stderr() -> Console:
 
 
 def new_table(name: str, *headings: str, numbers: Iterable[str] = (), whole: bool = False) -> Table:
-    """Return an empty table with a column of names, which with ``whole`` are not folded, others, and of numbers."""
+    """Return an empty table: a column of names, others, then numbers.
+
+    With ``whole`` names are not folded.
+    """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column(name, style="bold cyan", overflow="fold", no_wrap=whole)
     for heading in headings:
@@ -50,19 +56,22 @@ def ap(value: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a docstring's text as it reads: without the backticks of reStructuredText, and escaped."""
+    """Return a docstring's text escaped and without backticks."""
     return printable_lines(re.sub(r"`+([^`]*)`+", r"\1", text))
 
 
 def prose(docstring: str) -> str:
-    """Return a cleaned docstring with each paragraph on one line, for the terminal to wrap; indented blocks stay."""
+    """Return a cleaned docstring with each paragraph on one line.
+
+    The terminal wraps them; indented blocks and lists stay as they are.
+    """
     paragraphs = re.split(r"\n\s*\n", docstring)
     joined = (part if re.search(r"^(\s|[-*] )", part, re.MULTILINE) else part.replace("\n", " ") for part in paragraphs)
     return plain(re.sub(r"::$", ":", "\n\n".join(joined), flags=re.MULTILINE))
 
 
 def with_bar(steps: Iterable[Step], what: str, total: int | None = None) -> Iterable[Step]:
-    """Draw a bar while steps are taken, where there is a terminal to draw on."""
+    """Draw a bar on a terminal while steps are taken."""
     from rich.progress import track
 
     console = stderr()
@@ -70,10 +79,13 @@ def with_bar(steps: Iterable[Step], what: str, total: int | None = None) -> Iter
 
 
 class _Console(Console):
-    """Escapes whatever would steer the terminal: texts of strangers, who write packages, files and folders."""
+    """Escapes whatever would steer the terminal.
+
+    Strangers write packages, and name files and folders.
+    """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Yield the segments of anything that is printed, in tables and progress bars as well."""
+        """Yield the segments of anything that is printed, tables and bars included."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
 

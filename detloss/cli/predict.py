@@ -1,4 +1,4 @@
-"""`detloss predict`: images with the boxes that a trained detector finds in them, and the boxes as JSON."""
+"""`detloss predict`: boxes in images, drawn and as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     nargs=-1,
     required=True,
     metavar="IMAGE...",
-    help="Image files, and folders that are searched for such.",
+    help="Image files, and folders of them.",
 )
 @click.option("--score", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least score of a box.")
 @click.option("--output", "-o", type=PATH, help="New folder for the results; by default RUN/predict-TIME.")
@@ -36,7 +36,7 @@ def command(
     output: Path | None,
     checkpoint: Literal["best", "last"] | None,
 ) -> Result:
-    """Detect objects in images with the detector that a run trained.
+    """Detect objects in images with a trained detector.
 
     The output folder gets each image with its boxes drawn, and `predictions.json` with all boxes as COCO results. An
     image that cannot be read is skipped and named.

@@ -1,4 +1,7 @@
-"""Runs of a comparison while they run: a table on a terminal, a line a change elsewhere."""
+"""Runs of a comparison while they run.
+
+A terminal gets a table, a pipe a line for each change.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def _cell(run: RunStatus | None) -> Text:
 
 
 def _lines() -> Callable[[Status], None]:
-    """Give a function that prints a line for each run that begins, evaluates or ends."""
+    """Give a function that prints a line when a run changes."""
     seen: dict[tuple[str, int], tuple[str, float | None]] = {}
     out = stderr()
 

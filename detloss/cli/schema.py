@@ -1,4 +1,4 @@
-"""`detloss schema`: the JSON schema of a config over the installed losses, for completion in an editor."""
+"""`detloss schema`: the JSON schema of a config, for an editor."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @click.command("schema", cls=Command)
 @click.option("--output", "-o", type=PATH, metavar="FILE", help="Write it to a file instead of printing it.")
 def command(output: Path | None) -> None:
-    """Print the JSON schema of a config, with the installed losses and their parameters.
+    """Print the JSON schema of a config with the installed losses.
 
-    An editor that knows it completes names, parameters and sections; in YAML name it in the first line:
-    `# yaml-language-server: $schema=detloss.json`. A loss that cannot be loaded is left out, and stderr says why.
+    With it an editor completes names, parameters and sections. In YAML, name it in the first line:
+    `# yaml-language-server: $schema=detloss.json`. A loss that cannot be loaded is skipped, and stderr says why.
     """
     with stdout_to_stderr():
         schema, left_out = config_schema()
@@ -39,11 +39,11 @@ def command(output: Path | None) -> None:
         from detloss.cli.output import stderr
 
         for reason in left_out.values():
-            stderr().print(f"Left out: {reason}")
+            stderr().print(f"Skipped: {reason}")
 
 
 def config_schema() -> tuple[dict[str, Any], dict[Plugin, str]]:
-    """Return the schema, and the losses that are not in it with the reason.
+    """Return the schema, and why some losses are not in it.
 
     The union of all losses exists only here: a config is never validated against it.
     """
@@ -79,7 +79,10 @@ def _config_class() -> type[ModelConfig]:
 
 
 def _losses() -> tuple[dict[str, Any], dict[Plugin, str]]:
-    """Return the definitions of all losses: `loss` with envelope, `nested` without, `losses` one or several."""
+    """Return the definitions of all losses.
+
+    `loss` has the envelope, `nested` has not, `losses` is one or several.
+    """
     from detloss.loss import LossSpec
     from detloss.registry import find_plugins
     from detloss.registry.loading import blamed
@@ -109,7 +112,10 @@ def _losses() -> tuple[dict[str, Any], dict[Plugin, str]]:
 
 
 def _loss(plugin: Plugin, name: str, envelope: dict[str, Any]) -> dict[str, Any]:
-    """Return the definitions of one loss: its spec with the envelope, without, and what its Config refers to."""
+    """Return the definitions of one loss.
+
+    Its spec with the envelope and without, and what its Config refers to.
+    """
     from detloss.registry import load
 
     own = load(plugin).cls.Config.model_json_schema(ref_template=f"#/$defs/{_pointer(name)}.{{model}}")

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @click.command("show", cls=Command, json="Print all of it as JSON, nothing else.")
 @click.argument("name", help="A loss: its name in any case, package:name, or words of its title.")
 def command(name: str) -> Result:
-    """Show one loss: its paper, parameters, recommended weights and where it comes from.
+    """Show one loss: its paper, parameters, weights and package.
 
-    The loss's package is imported for this.
+    The loss's package is imported.
     """
     from detloss.registry import get_plugin
     from detloss.registry.loading import blamed
@@ -39,7 +39,10 @@ def command(name: str) -> Result:
 
 
 def describe(loaded: LoadedPlugin) -> dict[str, Any]:
-    """Return what there is to know about a loss, as data that JSON can hold (an open bound is None)."""
+    """Return everything about a loss as data for JSON.
+
+    An open bound is None.
+    """
     plugin, cls = loaded.plugin, loaded.cls
     docstring = inspect.cleandoc(cls.__doc__ or "")
     low, high = cls.value_range
@@ -66,7 +69,10 @@ def describe(loaded: LoadedPlugin) -> dict[str, Any]:
 
 
 def papers(docstring: str) -> list[str]:
-    """Return the addresses of the papers that a docstring cites by arXiv id or DOI, in its order."""
+    """Return the addresses of the papers that a docstring cites.
+
+    They are found by arXiv id or DOI.
+    """
     arxiv = r"arXiv[:\s]\s*(?P<arxiv>\d{4}\.\d{4,5})"
     doi = r"doi[:\s]\s*(?P<doi>10\.\d{4,9}/[^\s,;)\]]*[^\s,;.)\]])"
     found = (
@@ -77,7 +83,10 @@ def papers(docstring: str) -> list[str]:
 
 
 def pulls(cls: type[BoxRegressionLoss]) -> dict[str, str] | None:
-    """Return whether a loss with its default parameters pulls disjoint and nested boxes; None where it cannot say."""
+    """Return whether a loss pulls disjoint and nested boxes.
+
+    With its default parameters; None if that cannot be measured.
+    """
     from detloss.pull import measure_pull
 
     try:
@@ -87,7 +96,7 @@ def pulls(cls: type[BoxRegressionLoss]) -> dict[str, str] | None:
 
 
 def parameters(config: Any) -> list[dict[str, Any]]:
-    """Return name, type, bounds, default and description of each field of a Config, in its order."""
+    """Return name, type, bounds, default and description of each field."""
     from pydantic_core import to_jsonable_python
 
     return [
@@ -106,7 +115,9 @@ def parameters(config: Any) -> list[dict[str, Any]]:
 
 
 def _name_of(asked: str) -> str:
-    """Return the name of the one loss that is meant by a name in any case, or by words of a title.
+    """Return the name of the loss that is meant.
+
+    It is meant by its name in any case, or by words of its title.
 
     Raises:
         UnknownPluginError: The words are in several titles, or in none and near to some.
@@ -186,7 +197,7 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _type_name(annotation: Any) -> str:
-    """Return a type as a reader writes it: ``float``, ``'linear' | 'log'``, ``list[int]``."""
+    """Return a type as a reader writes it: ``list[int]``, ``linear | log``."""
     if annotation is None or annotation is type(None):
         return "null"
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -227,7 +238,10 @@ def _finite(value: float) -> float | None:
 
 
 def _yaml(value: object) -> str:
-    """Return a value as a config writes it; YAML reads ``1e-7`` as text and ``1.0e-7`` as a number."""
+    """Return a value as a config writes it.
+
+    YAML 1.1 reads ``1e-7`` as text and ``1.0e-7`` as a number.
+    """
     if isinstance(value, float):
         mantissa, exponent, power = f"{value:.6g}".partition("e")
         return f"{mantissa}{'' if '.' in mantissa else '.0'}{exponent}{power}"

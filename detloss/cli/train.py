@@ -1,4 +1,4 @@
-"""`detloss train`: train a detector as a config says, or without one a small detector on synthetic images."""
+"""`detloss train`: train a detector."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def _training() -> Any:
 @click.option("--resume", type=PATH, help="Folder of a run to continue, or its last.ckpt.")
 @print_default("config", lambda: _training().default_config())
 def command(config: Path | None, overrides: tuple[str, ...], output: Path | None, resume: Path | None) -> Result | None:
-    """Train a detector on COCO data; without a config, a small one on synthetic images.
+    """Train a detector on COCO data, or on synthetic images.
 
     The run's folder gets the resolved config, metrics, curves, checkpoints and an image of predictions. Ctrl-C leaves
-    a checkpoint to resume from.
+    a checkpoint to resume from. Without a config, a small detector is trained on synthetic images.
     """
     training = _training()
     terminal = _log_to_stderr()
@@ -66,12 +66,18 @@ def command(config: Path | None, overrides: tuple[str, ...], output: Path | None
 
 
 def _is_first() -> bool:
-    """Whether this is the first process on this machine; Lightning and torchrun number those that they start."""
+    """Whether this is the first process on this machine.
+
+    Lightning and torchrun number those that they start.
+    """
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _log_to_stderr() -> Console | None:
-    """Let the log go to stderr; return its console where that is a terminal, on which a bar can be drawn too."""
+    """Let the log go to stderr; return its console on a terminal.
+
+    A bar can be drawn there too.
+    """
     from detloss.cli.output import stderr
 
     logger = logging.getLogger("detloss")

@@ -1,4 +1,4 @@
-"""`detloss validate CONFIG`: every error of a config with its line, or what the config comes to."""
+"""`detloss validate CONFIG`: every error of a config, or what it means."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 @overrides
 @click.option("--no-data", is_flag=True, help="Check the text alone: no data and no weights are read.")
 def command(config: Path, overrides: tuple[str, ...], no_data: bool) -> Result:
-    """Check a config, and whether all is there that it needs.
+    """Check a config, and that everything it needs is there.
 
-    Prints what the config comes to, or every error with file, line and column (exit 1). The model is built, with its
-    weights. A file with a `data` or `train` section is checked as a training config: its data are read, too, and the
-    trainer is made. The packages of the losses are imported for this.
+    Prints the losses that the config selects, or every error with file, line and column (exit 1). The model is built
+    with its weights. If the file has a `data` or `train` section, the data is read and the trainer is made. The
+    packages of the losses are imported.
     """
     try:
         found = resolve(config, overrides, needs=not no_data)
@@ -42,7 +42,9 @@ def command(config: Path, overrides: tuple[str, ...], no_data: bool) -> Result:
 
 
 def resolve(file: Path, overrides: Sequence[str], *, needs: bool = True) -> dict[str, Any]:
-    """Return what a config comes to, as data that JSON can hold, and try what it `needs`: weights, and data.
+    """Return what a config means, as data for JSON.
+
+    With ``needs`` its weights and data are tried.
 
     Raises:
         ConfigError: The config is wrong, or weights are missing or do not fit.

@@ -1,4 +1,4 @@
-"""What the docstring of a loss says: its sections, and a short title with venue and year."""
+"""The docstring of a loss: its sections and a short title."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ _YEAR = r"(?:1[5-9]|20)\d\d"
 
 
 def sections(docstring: str) -> dict[str, str]:
-    """Return heading -> text; what comes before the first heading is under the empty one."""
+    """Return heading -> text of a docstring.
+
+    What comes before the first heading is under the empty one.
+    """
     prose, *found = re.split(r"\n\n(?=[A-Z][\w ]*:\n {4})", docstring)
     parts = (section.partition(":\n") for section in found)
     return {"": prose, **{heading: " ".join(text.split()) for heading, _, text in parts}}
 
 
 def title(docstring: str) -> str:
-    """Return ``Generalized IoU (CVPR 2019)``, of a docstring that cites nothing the title alone.
+    """Return the title with venue and year: ``Generalized IoU (CVPR 2019)``.
 
     The title is what comes before the formula: up to the colon of the first line. The publication is the first one, by
     its year, of the section References, or of the parentheses that end the first line.
@@ -34,7 +37,10 @@ def title(docstring: str) -> str:
 
 
 def _published(references: str) -> str:
-    """Return venue and year of the earliest publication; where no venue is named, arXiv if that is."""
+    """Return venue and year of the earliest publication.
+
+    If no venue is named, arXiv is one.
+    """
     ends = [part.strip(" .") for part in re.split(r"[,;()]", references)]
     dated = [part for part in ends if re.fullmatch(rf"(?:.*\s)?{_YEAR}", part)]
     if not dated:

@@ -65,7 +65,7 @@ def test_the_version(run_detloss: Run) -> None:
     ("line", "offered"),
     [
         ("detloss sh", ["show"]),
-        ("detloss list --", ["--heads", "--check", "--json", "--help"]),
+        ("detloss list --", ["--space", "--long", "--heads", "--check", "--json", "--help"]),
         ("detloss new --space d", ["deltas"]),
     ],
 )

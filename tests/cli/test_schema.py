@@ -176,7 +176,7 @@ def test_command_reports_what_is_left_out(packages: Any, run_detloss: Run) -> No
     code, out, err = run_detloss("schema")
     assert code == 0
     assert "giou" in json.dumps(json.loads(out))
-    assert "Left out: The loss 'ill' of loud 1.0 cannot be used: its import raised OSError" in err
+    assert "Skipped: The loss 'ill' of loud 1.0 cannot be used: its import raised OSError" in err
     assert "no disk" in err
 
 

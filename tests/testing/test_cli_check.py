@@ -141,8 +141,8 @@ def test_a_wrong_parameter_is_named(run_detloss: Run):
     ("override", "message"),
     [
         ("eps", "A parameter is KEY=VALUE, found 'eps'."),
-        ("weight=2", "'weight' is no parameter of a loss"),
-        ("name=ciou", "'name' is no parameter of a loss"),
+        ("weight=2", "'weight' is not a parameter of a loss"),
+        ("name=ciou", "'name' is not a parameter of a loss"),
     ],
 )
 def test_what_is_no_parameter_is_wrong_usage(run_detloss: Run, override: str, message: str):
