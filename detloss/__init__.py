@@ -1,7 +1,7 @@
 """detloss: choose the box-regression loss of a torchvision detector by name.
 
-The public names stand in ``__init__.pyi``. Each is imported when it is first used: ``import detloss`` loads neither
-torch nor pydantic.
+The public names are in ``__init__.pyi``. Each is imported at its first use: ``import detloss`` loads neither torch
+nor pydantic.
 """
 
 from __future__ import annotations

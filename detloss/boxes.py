@@ -1,4 +1,4 @@
-"""Geometry of paired boxes, with which losses are written.
+"""Geometry of paired boxes, for writing losses.
 
 Boxes are ``(..., 4)`` as x1, y1, x2, y2 in pixels, and everything works pair by pair. A loss compares a pair once and
 then reads like its formula::
@@ -7,9 +7,9 @@ then reads like its formula::
     enclosing = pair.cw * pair.ch
     return 1 - pair.iou(eps) + (enclosing - pair.union) / (enclosing + eps)
 
-What holds everywhere: coordinates are bounded to 1e9 px, so that no sum of squares overflows float32; a side of an
-inverted box counts as 0, so that no two negative sides make a positive area; and where two sides meet, the gradient is
-that of ``torch.minimum`` and ``torch.maximum`` (half to each) or 0, in every torch version.
+Coordinates are bounded to 1e9 px, so that no sum of squares overflows float32. A side of an inverted box counts as 0,
+so that no two negative sides make a positive area. Where two sides meet, the gradient is that of ``torch.minimum`` and
+``torch.maximum`` (half to each) or 0, in every torch version.
 """
 
 from __future__ import annotations
@@ -72,10 +72,9 @@ def pair_boxes(pred: Tensor, target: Tensor) -> BoxPair:
 
 
 class BoxPair(NamedTuple):
-    """What losses of the IoU family are made of, each ``(...)``.
+    """The parts of IoU losses, each ``(...)``.
 
-    It keeps x and y apart: elementwise work on whole columns is what eager torch does fastest, and what torch.compile
-    makes one kernel of.
+    x and y are separate: eager torch is fastest on whole columns, and torch.compile makes one kernel of them.
     """
 
     x1: Tensor
@@ -131,8 +130,8 @@ class BoxPair(NamedTuple):
     def inverted(self) -> Tensor:
         """True where the prediction has x2 < x1 or y2 < y1.
 
-        A box without any area can still come near to the target by a penalty that looks at centers or corners only.
-        A loss adds its largest value here, so that no inverted box scores better than a disjoint one.
+        A box without area can still get a low penalty on centers or corners. A loss adds its largest value here, so
+        that no inverted box scores better than a disjoint one.
         """
         return (self.x2 < self.x1) | (self.y2 < self.y1)
 
@@ -216,6 +215,6 @@ def squared_norm(offset: Tensor) -> Tensor:
 def _columns(boxes: Tensor) -> tuple[Tensor, ...]:
     """Return x1, y1, x2, y2, bounded; either branch gives the same numbers."""
     if torch.compiler.is_compiling():
-        # All in one loop over contiguous columns: bounded together they would be a kernel and a buffer of their own.
+        # One loop over contiguous columns: bounding them together would need an extra kernel and buffer.
         return tuple(bounded(column) for column in boxes.movedim(-1, 0).contiguous().unbind())
     return bounded(boxes).unbind(dim=-1)

@@ -13,7 +13,7 @@ from detloss.heads.losses import HeadLosses, Matches
 from detloss.injection import injected
 
 FAR_OFF = 5.0
-"""A weight that somebody chose this many times above or below the one that equalises the gradients gets a warning."""
+"""A weight that you set is reported if it is this many times above or below the equalizing weight."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Calibration:
     Attributes:
         head: Name of the head.
         loss: Name of the loss.
-        value: The loss, normalised, before its weight.
+        value: The loss, normalized, before its weight.
         gradient: Norm of its gradient with respect to the head's output, before its weight.
         stock_value: Torchvision's own loss in the same steps.
-        stock_gradient: Norm of that one's gradient.
+        stock_gradient: Norm of the stock loss's gradient.
         weight: The weight in use.
         recommended: The loss's recommended weight for this head, if it has one.
-        explicit: Whether somebody chose the weight in use.
+        explicit: Whether you set the weight in use.
         batches: How many batches were measured.
     """
 
@@ -55,7 +55,7 @@ class Calibration:
         return self.gradient / self.stock_gradient if self.stock_gradient > 0 else math.inf
 
     @property
-    def equalising_weight(self) -> float:
+    def equalizing_weight(self) -> float:
         """The weight that makes both gradients equally long.
 
         Infinite if this loss's gradient is zero.
@@ -66,15 +66,15 @@ class Calibration:
 def calibrate(model: nn.Module, batches: Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]) -> list[Calibration]:
     """Compare each injected loss of `model` with the stock loss.
 
-    The batches run forward in training mode, and a gradient runs from each loss to the head's output, no further. No
-    parameter changes; batch norm's running statistics and the state of losses do, as in any training step.
+    The batches run forward in training mode. Gradients run only from each loss to the head's output. No parameter
+    changes; batch norm's running statistics and the state of losses do, as in any training step.
 
     Args:
         model: A detector with injected losses.
         batches: Images and targets as the detector takes them.
 
     Returns:
-        An entry for each loss, in the order of heads and losses; without any match in any batch, none.
+        An entry for each loss, in the order of heads and losses; empty if no batch has a match.
     """
     with _in_mode(model, training=True), measuring(model) as seen:
         for images, targets in batches:
@@ -86,7 +86,7 @@ def far_weights(measured: Iterable[Calibration]) -> list[str]:
     """Describe each weight that you set more than `FAR_OFF` times off."""
     return [
         f"{one.head}: with weight {one.weight:g} the gradient of {one.loss} is {one.weight * one.ratio:.2g} times "
-        f"that of torchvision's own loss in this head; weight {one.equalising_weight:.2g} would equalise them"
+        f"that of torchvision's own loss in this head; weight {one.equalizing_weight:.2g} would equalize them"
         + ("" if one.recommended is None else f", and {one.recommended:g} is recommended")
         + ". `detloss calibrate` measures it."
         for one in measured
@@ -122,7 +122,7 @@ def measuring(model: nn.Module) -> Iterator[dict[tuple[str, int], list[Calibrati
 def _measure(head: str, losses: HeadLosses, matches: Matches) -> list[Calibration]:
     if len(matches) == 0:
         return []
-    with _in_mode(losses, training=False):  # the state of a loss has moved on in this step already
+    with _in_mode(losses, training=False):  # this step has already changed the state of the losses
         parts = losses.parts(matches)
     stock = _norm(matches.stock_loss, matches.head_output)
     return [

@@ -3,24 +3,23 @@
 ::
 
     DetlossError
-    ├── PluginError                 a plugin: who, what was expected, what was found, what to do
-    │   ├── UnknownPluginError      no installed plugin has this name; near names are given
+    ├── PluginError                 a plugin: who, what was expected, what was found, the fix
+    │   ├── UnknownPluginError      no installed plugin has this name; similar names are given
     │   ├── PluginConflictError     two packages claim one name; both are named
-    │   ├── PluginNotAllowedError   DETLOSS_PLUGINS leaves the plugin out
-    │   └── PluginLoadError         the selected plugin cannot be imported, or is no loss
-    ├── AllowListError              DETLOSS_PLUGINS itself is wrong: it names what is not installed
+    │   ├── PluginNotAllowedError   DETLOSS_PLUGINS does not allow the plugin
+    │   └── PluginLoadError         the selected plugin cannot be imported, or is not a loss
+    ├── AllowListError              DETLOSS_PLUGINS itself is wrong: an entry is not installed
     ├── LossDefinitionError         a loss class breaks the interface (raised when it is defined)
     ├── ConformanceError            a loss fails a check of the conformance kit
-    ├── ConfigError                 a config is wrong; lists every finding with file, line and key
-    ├── InjectionError              a loss cannot go where it was sent
+    ├── ConfigError                 a config is wrong; all errors with file, line and key
+    ├── InjectionError              a loss cannot be put into a head
     │   ├── HeadNotFoundError       the model has no such head
     │   └── AlreadyPatchedError     something else already replaced the head's loss
     ├── DataError                   a data set cannot be read or used
     ├── NonFiniteError              a loss or a gradient became NaN or infinite in training
     └── ScaffoldError               a new plugin package cannot be written
 
-Each of them is a plain exception with a message that says what to do next; what a program may want to read
-(names, packages, findings) is an attribute as well.
+Each is a plain exception whose message says what to do next. Names, packages and findings are attributes too.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MAX_SHOWN = 100
-"""Findings that a message lists: nobody reads more, and no loss is looked up after as many."""
+"""Findings that a message lists. After as many, no further loss is looked up."""
 
 
 class DetlossError(Exception):
@@ -63,7 +62,7 @@ class PluginConflictError(PluginError):
 
 
 class PluginNotAllowedError(PluginError):
-    """The plugin is installed, and ``DETLOSS_PLUGINS`` leaves it out."""
+    """The plugin is installed, but ``DETLOSS_PLUGINS`` does not allow it."""
 
 
 class PluginLoadError(PluginError):
@@ -87,12 +86,12 @@ class Finding:
     """One thing that is wrong with a config.
 
     Attributes:
-        message: What was expected, what was found and what to do.
+        message: What was expected, what was found, and the fix.
         key: Dotted key path (``losses.roi_heads.0.weight``), as ``--set`` takes it; empty for the whole config.
         file: The file, or None where the config was not read from one.
         line: Line in it, from 1.
         column: Column in it, from 1.
-        near: The known key or name that is closest to an unknown one.
+        near: The known key or name closest to an unknown one.
         override: True where the value came from an override of the file.
     """
 
@@ -116,10 +115,10 @@ class ConfigError(DetlossError, ValueError):
     """A config is wrong.
 
     Args:
-        findings: Each thing that is wrong with it; or one message, where the key says nothing more.
+        findings: The errors, or one message without a key.
 
     Attributes:
-        findings: Each thing that is wrong, in the order of the file.
+        findings: The errors, in the order of the file.
     """
 
     def __init__(self, findings: str | Iterable[Finding]) -> None:
@@ -137,7 +136,7 @@ class ConfigError(DetlossError, ValueError):
 
 
 class InjectionError(DetlossError):
-    """A loss cannot go where it was sent."""
+    """A loss cannot be put into a head."""
 
 
 class HeadNotFoundError(InjectionError):

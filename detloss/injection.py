@@ -17,7 +17,7 @@ from detloss.loss import BoxRegressionLoss, LossSpec
 from detloss.registry import HEAD_GROUP, find_plugins, get_plugin, one_scan
 
 LossLike = str | Mapping[str, object] | LossSpec | ResolvedSpec | BoxRegressionLoss
-"""A loss: its name, its spec as a mapping, a `LossSpec` or resolved, or an instance (with its recommended weight)."""
+"""A loss: its name, a spec (mapping, `LossSpec` or resolved), or an instance (with its recommended weight)."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -27,7 +27,7 @@ _AN_EXAMPLE = "{'roi_heads': 'giou'}"
 
 
 class Injected(dict[str, HeadLosses]):
-    """Head name -> the losses in it; printed, a line a head."""
+    """Head name -> its losses; prints one line a head."""
 
     def __str__(self) -> str:
         return "\n".join(f"{head}: {losses}" for head, losses in self.items()) or "no losses injected"
@@ -37,8 +37,8 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
     """Replace the box loss of heads of `model`, in place.
 
     Only the given instances change: their class becomes a subclass that replaces one entry of the loss dict. Several
-    losses for one head are summed. A second injection into a head replaces the first. Nothing is changed unless all
-    of `losses` can be.
+    losses for one head are summed. A second injection into a head replaces the first. If one of `losses` cannot be
+    injected, nothing changes.
 
     Args:
         model: A torchvision detector, or any module that contains one.
@@ -55,7 +55,7 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
     """
     if not isinstance(losses, Mapping):
         raise ConfigError(
-            f"inject: the losses are a mapping of heads to losses, as in {_AN_EXAMPLE}; found {losses!r:.80}."
+            f"inject: the losses are not a mapping (found {losses!r:.80}). Fix: map heads to losses: {_AN_EXAMPLE}."
         )
     notes = Notes()
     planned: list[tuple[nn.Module, type[nn.Module], str, list[ResolvedSpec | BoxRegressionLoss]]] = []
@@ -64,11 +64,9 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
             adapter = _adapter(head)
             module = _find(model, adapter)
             if found := adapter.patches(module):
-                raise AlreadyPatchedError(
-                    f"{head}: detloss will not combine its losses with what is there: {found[0]}."
-                )
+                raise AlreadyPatchedError(f"{head}: another loss is already in place: {found[0]}.")
             if any(module is other for other, *_ in planned):
-                raise InjectionError(f"{head}: the losses of this head are given twice. Sum them in one list.")
+                raise InjectionError(f"{head}: this head is given twice. Fix: sum its losses in one list.")
             resolved = _resolved(notes, head, given)
             planned.append((module, adapted(adapter, type(module)), adapter.head_name, resolved))
         if notes.findings:
@@ -81,7 +79,7 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
 
 
 def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
-    """Give heads of `model` their own class and loss back, in place.
+    """Restore the class and loss of heads of `model`, in place.
 
     Args:
         model: A module into which losses were injected.
@@ -91,15 +89,15 @@ def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
         `model` itself.
 
     Raises:
-        HeadNotFoundError: nothing is injected in one of `heads`; nothing is changed then.
-        InjectionError: somebody put a class on top of a head that cannot stay there; nothing is changed then.
+        HeadNotFoundError: nothing is injected in one of `heads`; nothing changes.
+        InjectionError: a class on top of a head cannot stay; nothing changes.
     """
     present = {module.head_name: module for module in _adapters(model)}
     wanted = list(present) if heads is None else list(heads)
     if missing := [head for head in wanted if head not in present]:
         raise HeadNotFoundError(
-            f"eject: nothing is injected into {missing[0]!r} of this {type(model).__name__}. "
-            f"Losses are in: {', '.join(present) or 'no head'}."
+            f"eject: nothing is injected into {missing[0]!r} of this {type(model).__name__} "
+            f"(heads with losses: {', '.join(present) or 'none'}). Fix: name one of those."
         )
     chosen = [(module, taken_out(type(module))) for module in _adapters(model) if module.head_name in wanted]
     for module, cls in chosen:
@@ -112,8 +110,8 @@ def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
 def injected(model: nn.Module) -> Injected:
     """Return the losses in the heads of `model`.
 
-    The key is the head's name; where a module holds two heads of that name (a teacher and a student, say), it is the
-    path of each within `model`.
+    The key is the head's name. If `model` has two heads of that name (a teacher and a student, say), it is the path of
+    each within `model`.
     """
     found = [(path, module) for path, module in model.named_modules() if isinstance(module, HeadAdapter)]
     names = [module.head_name for _, module in found]
@@ -137,19 +135,19 @@ def _find(model: nn.Module, adapter: type[HeadAdapter]) -> nn.Module:
     if found:
         raise InjectionError(
             f"{adapter.head_name}: this {type(model).__name__} has {len(found)} such heads: "
-            f"{', '.join(path for path, _ in found)}. Inject into the part that you mean."
+            f"{', '.join(path for path, _ in found)}. Fix: inject into one of these parts."
         )
     there = [plugin.name for plugin in find_plugins(HEAD_GROUP) if _has(model, plugin.name)]
     raise HeadNotFoundError(
         f"{adapter.head_name}: this {type(model).__name__} has no {adapter.adapts.__name__}. "
-        f"Heads that it has: {', '.join(there) or 'none that an installed adapter knows'}."
+        f"Its heads: {', '.join(there) or 'none that an installed adapter knows'}."
     )
 
 
 def _has(model: nn.Module, head: str) -> bool:
     try:
         adapter = _adapter(head)
-    except PluginError:  # a broken or contested plugin is not what the error is about
+    except PluginError:  # the error is not about a broken or contested plugin
         return False
     return any(isinstance(module, adapter.adapts) for module in model.modules())
 
@@ -158,7 +156,7 @@ def _resolved(notes: Notes, head: str, given: Any) -> list[ResolvedSpec | BoxReg
     """Find the losses of a head; note errors as a config does."""
     several = given if isinstance(given, list | tuple) else [given]
     if not several:
-        raise InjectionError(f"{head}: an empty list of losses; to have the stock loss back, use eject.")
+        raise InjectionError(f"{head}: the list of losses is empty. Fix: to restore the stock loss, use eject.")
     found = []
     for index, one in enumerate(several):
         path = (head, index) if len(several) > 1 else (head,)

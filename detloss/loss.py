@@ -1,8 +1,8 @@
 """The interface of a loss: all that a plugin author must read.
 
-A loss is an ordinary ``nn.Module`` that maps two ``(N, 4)`` tensors to one value a pair, never reduced. A head
-adapter calls it: the adapter decodes, turns autocast off, handles the empty batch, weighs, normalizes and sums. The
-base class upcasts half precision to float32 and detaches the target. A complete loss::
+A loss is an ordinary ``nn.Module`` that maps two ``(N, 4)`` tensors to one value a pair, never reduced. The head
+adapter decodes, turns autocast off, handles the empty batch, weighs, normalizes and sums. The base class upcasts half
+precision to float32 and detaches the target. A complete loss::
 
     class AlphaIoULoss(BoxRegressionLoss):
         "Power IoU loss: ``1 - IoU**alpha`` (He et al., NeurIPS 2021, arXiv 2110.13675)."
@@ -44,8 +44,8 @@ __all__ = [
 
 Space = Literal["boxes", "deltas"]
 Invariance = Literal["translation", "scale", "axis_scale", "symmetry"]
-"""``scale``: both boxes times one factor; ``axis_scale``: x and y each times a factor of its own (it includes
-``scale``); ``symmetry``: pred and target exchanged."""
+"""``scale``: both boxes times one factor; ``axis_scale``: x and y times separate factors (includes ``scale``);
+``symmetry``: pred and target exchanged."""
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
@@ -57,7 +57,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
 
 GIOU_SCALE = MappingProxyType({"roi_heads": 10.0, "rpn": 2.0, "retinanet": 2.0, "fcos": 2.0, "ssd": 2.0})
 """Recommended weights of a loss that is ``1 - IoU`` plus a penalty. 10 (mmdetection) and 2 in the RPN (detectron2) are
-published for GIoU, whose gradient is a twelfth of smooth L1's; 2 in the dense heads is detloss's own starting point."""
+published for GIoU, whose gradient is a twelfth of smooth L1's. 2 in the dense heads is detloss's own choice."""
 SMOOTH_L1_SCALE = MappingProxyType(dict.fromkeys(GIOU_SCALE, 1.0))
 """Recommended weights of a loss on deltas: torchvision weighs its own with 1 in every head."""
 
@@ -65,8 +65,8 @@ SMOOTH_L1_SCALE = MappingProxyType(dict.fromkeys(GIOU_SCALE, 1.0))
 class LossConfig(BaseModel):
     """Parameters of a loss: frozen, strict, without extra keys, NaN or infinity.
 
-    A subclass only adds fields, with closed bounds, ``Field(3.0, ge=1, le=10)``, at which the conformance kit tries the
-    loss. A string under a field is its description, which ``detloss show`` prints.
+    A subclass only adds fields with closed bounds, ``Field(3.0, ge=1, le=10)``. The conformance kit tests the loss at
+    these bounds. A string under a field is its description, which ``detloss show`` prints.
     """
 
     model_config = ConfigDict(
@@ -80,26 +80,26 @@ class LossConfig(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse what would make a config ambiguous or lax."""
+        """Refuse ambiguous fields and lax settings."""
         super().__pydantic_init_subclass__(**kwargs)
         if taken := sorted(ENVELOPE & cls.model_fields.keys()):
             raise LossDefinitionError(
                 f"{cls.__qualname__} has a field {taken[0]!r}, but in a config {', '.join(sorted(ENVELOPE))} belong "
-                "to the spec around the loss. Rename the field."
+                "to the spec around the loss. Fix: rename the field."
             )
         for key, expected in LossConfig.model_config.items():
             if key in _STRICTNESS and cls.model_config.get(key) != expected:
                 raise LossDefinitionError(
-                    f"{cls.__qualname__} sets model_config[{key!r}] to {cls.model_config.get(key)!r}; a loss keeps "
-                    f"{expected!r}, so that a mistyped parameter is an error in every loss. Remove the setting."
+                    f"{cls.__qualname__} sets model_config[{key!r}], which would accept mistyped parameters (found "
+                    f"{cls.model_config.get(key)!r}, expected {expected!r}). Fix: remove the setting."
                 )
 
 
 class NestedSpec(BaseModel):
     """The spec of a loss inside another loss: name and parameters.
 
-    It is written flat (``{name: giou, eps: 1.0e-6}``) or, where the defaults do, as the name alone. The name may
-    be ``package:name`` where two packages claim it.
+    It is written flat (``{name: giou, eps: 1.0e-6}``) or, with all defaults, as the name only. If two packages claim
+    the name, write ``package:name``.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", use_attribute_docstrings=True)
@@ -132,9 +132,9 @@ class LossSpec(NestedSpec):
 class BoxRegressionLoss(nn.Module, ABC):
     """A box-regression loss: two ``(N, 4)`` in, ``(N,)`` out.
 
-    A subclass names its parameters in a nested ``Config`` and implements ``forward``. It must accept any N, 0
-    included; treat every pair by itself, unless it says ``batch_dependent``; give finite values and gradients for
-    any finite boxes; and never differentiate the target. State (a running mean) is a registered buffer.
+    A subclass names its parameters in a nested ``Config`` and implements ``forward``. It must accept any N, including
+    0; treat every pair separately, unless it sets ``batch_dependent``; give finite values and gradients for any finite
+    boxes; and never differentiate the target. State (a running mean) is a registered buffer.
 
     Args:
         config: The parameters, as the nested ``Config``.
@@ -151,20 +151,20 @@ class BoxRegressionLoss(nn.Module, ABC):
     space: ClassVar[Space] = "boxes"
     """``"boxes"``: x1, y1, x2, y2 in network-input pixels; ``"deltas"``: the head's own encoded regression."""
     recommended_weights: ClassVar[Mapping[str, float]] = MappingProxyType({})
-    """Head name -> the weight that a config gets where it sets none; its source is in the class docstring."""
+    """Head name -> the default weight in a config; the class docstring gives its source."""
     value_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     """Bounds of one value, over all parameters and pairs of valid boxes."""
     minimum: ClassVar[float | None] = 0.0
-    """The value at ``pred == target``; None where it depends on parameters or boxes."""
+    """The value at ``pred == target``; None if it depends on parameters or boxes."""
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
-    """What leaves every value unchanged."""
+    """The changes of both boxes that change no value."""
     batch_dependent: bool = False
-    """True where the value of a pair depends on the other pairs of the batch; a wrapper may set it on the instance."""
+    """True if a pair's value depends on the other pairs of the batch; a wrapper may set it on the instance."""
     iou_term: bool = False
-    """True where every value is ``1 - IoU`` plus a penalty, so that a wrapper can put another IoU in its place; where a
-    parameter decides it, ``__init__`` sets it on the instance."""
+    """True if every value is ``1 - IoU`` plus a penalty, so that a wrapper can replace the IoU. If a parameter decides
+    it, ``__init__`` sets it on the instance."""
     extras: ClassVar[frozenset[str]] = frozenset()
-    """The names in `EXTRAS` that ``forward`` takes; read from its signature, not written by hand."""
+    """The names in `EXTRAS` that ``forward`` takes, read from its signature."""
 
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class BoxRegressionLoss(nn.Module, ABC):
         self.config = config
 
     if TYPE_CHECKING:
-        # A subclass may add keyword-only extras: no one signature allows all of them.
+        # A subclass may add keyword-only extras: no single signature allows all of them.
         forward: Callable[..., Tensor]
     else:
 
@@ -195,8 +195,8 @@ class BoxRegressionLoss(nn.Module, ABC):
                 ``(N,)`` values, not reduced.
             """
 
-    # What every loss promises of its inputs and its state is done here, so that no subclass can forget it. A subclass
-    # writes neither of the two, `super().forward(...)` repeats none, and hooks and torch.compile see a module like any.
+    # Promises about inputs and state are kept here, so that no subclass can forget them. Hooks and torch.compile see an
+    # ordinary module.
 
     def __call__(self, pred: Tensor, target: Tensor, **extras: Any) -> Tensor:
         """Compute the loss in at least float32, target and extras detached."""
@@ -207,13 +207,13 @@ class BoxRegressionLoss(nn.Module, ABC):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move the buffers, but keep their dtype."""
-        # In half precision a running mean would never move.
+        # In half precision a running mean would never change.
 
         def keep_dtype(tensor: Tensor) -> Tensor:
             applied = fn(tensor)
             return applied if applied.dtype == tensor.dtype else tensor.to(applied.device)
 
-        super()._apply(keep_dtype, recurse)  # type: ignore[no-untyped-call]  # torch's own, as all of its kin
+        super()._apply(keep_dtype, recurse)  # type: ignore[no-untyped-call]  # torch's own method, untyped like its others
         return self
 
     @classmethod
@@ -230,16 +230,16 @@ class BoxRegressionLoss(nn.Module, ABC):
         """Check the interface where its author sees it."""
         super().__init_subclass__(**kwargs)
         if cls.space not in ("boxes", "deltas"):
-            raise LossDefinitionError(f"{cls.__qualname__}.space is {cls.space!r}; write 'boxes' or 'deltas'.")
+            raise LossDefinitionError(f"{cls.__qualname__}.space is {cls.space!r}. Fix: write 'boxes' or 'deltas'.")
         if not (isinstance(cls.Config, type) and issubclass(cls.Config, LossConfig)):
             raise LossDefinitionError(
-                f"{cls.__qualname__}.Config is {cls.Config!r}; write `class Config(LossConfig):` inside the loss."
+                f"{cls.__qualname__}.Config is {cls.Config!r}. Fix: write `class Config(LossConfig):` in the loss."
             )
         cls.extras = _extras_of(cls)
 
 
 ENVELOPE = frozenset(LossSpec.model_fields)
-"""Keys of a spec that are detloss's own, so no loss's Config may use them."""
+"""Keys of a spec that belong to detloss; a loss's Config may not use them."""
 
 _STRICTNESS = ("extra", "frozen", "strict", "allow_inf_nan")
 
@@ -269,6 +269,6 @@ def _extras_of(cls: type[BoxRegressionLoss]) -> frozenset[str]:
         if parameter.name not in EXTRAS:
             known = "\n".join(f"  {name}: {meaning}" for name, meaning in EXTRAS.items())
             raise LossDefinitionError(
-                f"{cls.__qualname__}.forward asks for {parameter.name!r}, which no head supplies. There are:\n{known}"
+                f"{cls.__qualname__}.forward asks for {parameter.name!r}, which no head supplies. Known:\n{known}"
             )
     return frozenset(parameter.name for parameter in keyword)

@@ -1,6 +1,6 @@
 """Whether a loss pulls disjoint and nested boxes together.
 
-Measured, not declared: the slope of the loss at some pairs, as the prediction moves along the line of the centers.
+It is measured: the slope of the loss at some pairs while the prediction moves along the line of the centers.
 """
 
 import copy
@@ -16,20 +16,20 @@ DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (1.0, 0.7), (-0.6, 1.0))
 NEAR, FAR = 1.25, 5.0
 """Distances of disjoint boxes, in sides: with a gap of a quarter of a side, and of four."""
 NOTHING = 1e-6
-"""Change of a loss, as the prediction moves by a side, that no training notices."""
+"""Change of a loss over one side of movement that is too small to train on."""
 
 
 class Pull(NamedTuple):
     """Whether a loss pulls a prediction to its target."""
 
     disjoint: Literal["yes", "near only", "no", "pushes away"]
-    """Where they do not overlap; `near only`: the gradient fades within five sides."""
+    """For boxes that do not overlap; `near only`: the gradient fades within five sides."""
     nested: Literal["yes", "no", "pushes away"]
-    """Where one lies within the other, with another center."""
+    """For a box inside the other, with another center."""
 
 
 def measure_pull(loss: BoxRegressionLoss) -> Pull:
-    """Measure whether a loss pulls; its own state stays as it is."""
+    """Measure whether a loss pulls; its state does not change."""
     loss = copy.deepcopy(loss).eval()
     near, far = _weakest(loss, NEAR), _weakest(loss, FAR)
     nested = min(_weakest(loss, 0.1, size=0.5), _weakest(loss, 0.2, size=2.0))
@@ -42,7 +42,7 @@ def _weakest(loss: BoxRegressionLoss, distance: float, size: float = 1.0) -> flo
 
     The centers are `distance` sides of the target apart, along each axis; the prediction has `size` of its sides.
     """
-    # In float64, where no slope is rounding.
+    # In float64, so that no slope is a rounding error.
     sides = torch.tensor([80.0, 60.0], dtype=torch.float64)
     center = torch.tensor([400.0, 300.0], dtype=torch.float64)
     offset = distance * torch.tensor(DIRECTIONS, dtype=torch.float64) * sides

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 SHOWN = 80
-"""Characters of a foreign name or error that a message shows."""
+"""Characters of a foreign name or error in a message."""
 
 
 def printable(text: str) -> str:

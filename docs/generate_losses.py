@@ -29,27 +29,26 @@ INTRODUCTION = """\
 
 ## Which loss to start with
 
-Start with `giou` in the box head (`losses: {roi_heads: giou}`, which takes the published weight of 10), and leave the
-RPN as it is. GIoU is what most detectors that regress boxes directly are trained with, torchvision's own FCOS and its
-second RetinaNet among them; its weights are published for the box head, the RPN and dense heads; it does not depend on
-the size of an object; and, unlike `iou`, it still has a gradient where boxes do not overlap. In Faster R-CNN it gains a
-little over smooth L1 (mmdetection reports 37.6 against 37.4 AP on COCO), so compare it on your data with `smooth_l1`,
-which is torchvision's own loss. Then try `diou` or `ciou` if boxes come out in the right place too slowly or in the
-wrong shape, `nwd` (with `constant` set to the mean size of your objects) if the objects are a few pixels wide, and
-`inner` or `focaler` around the winner. The others are here for comparison.
-"""
+Start with `giou` in the box head (`losses: {roi_heads: giou}`, with the published weight of 10), and do not change the
+RPN. Most detectors that regress boxes directly are trained with GIoU, including torchvision's FCOS and second
+RetinaNet. Its weights are published for the box head, the RPN and dense heads. It does not depend on the size of an
+object and, unlike `iou`, has a gradient for boxes that do not overlap. In Faster R-CNN it is slightly better than
+smooth L1 (mmdetection reports 37.6 and 37.4 AP on COCO), so compare it on your data with `smooth_l1`, torchvision's
+own loss. Then try `diou` or `ciou` if boxes reach the right place too slowly or have the wrong shape, `nwd` (with
+`constant` set to the mean size of your objects) if objects are a few pixels wide, and `inner` or `focaler` around the
+best. The others are for comparison. """
 
 OVERVIEW = """\
 ## Overview
 
-`space` is what the loss is fed: decoded boxes in network-input pixels, or the head's encoded deltas. The last columns
-are the weights that a config gets where it sets none. The text of a loss says which of them are published; the others
-are detloss's own starting point, the scale of GIoU (10 in the box head, 2 elsewhere) or of smooth L1 (1). A loss is
-invariant to *translation*, to the *scale* of both boxes, to a scale of each *axis* by itself, or to an exchange of
-prediction and target (*symmetry*). It *pulls* boxes if its gradient moves the prediction towards the target: `disjoint`
-are boxes that do not overlap, where *near only* means that the gradient fades within five sides of the target, and
-`nested` are those of which one lies within the other. Both are measured with the default parameters; a loss that
-does not pull disjoint boxes is for matches that overlap already, as those of an R-CNN box head do.
+`space` is the input of the loss: decoded boxes in network-input pixels, or the head's encoded deltas. The last columns
+are the default weights. The text of a loss says which of them are published; the others are detloss's own starting
+point, the scale of GIoU (10 in the box head, 2 in others) or of smooth L1 (1). A loss is invariant to *translation*,
+to the *scale* of both boxes, to separate scales of each *axis*, or to an exchange of prediction and target
+(*symmetry*). It *pulls* boxes if its gradient moves the prediction towards the target. `disjoint` boxes do not
+overlap; *near only* means that the gradient fades within five sides of the target. Of `nested` boxes, one is inside
+the other. Both are measured with the default parameters. A loss that does not pull disjoint boxes is for matches that
+already overlap, as in an R-CNN box head.
 
 """
 
@@ -57,12 +56,12 @@ SYMBOLS = """\
 
 In the formulas, `I`, `U` and `C` are the areas of the intersection, of the union and of the smallest box that encloses
 both, and `IoU = I / U`; `w, h` and `W, H` are the sides of prediction and target, `cw, ch` those of the enclosing box
-and `c` is its diagonal; `dx, dy` is the center of the prediction minus that of the target, and `rho` the length of it.
-An inverted box (x2 < x1 or y2 < y1) counts as one without area, and costs more than any other.
+and `c` is its diagonal; `dx, dy` is the center of the prediction minus that of the target, and `rho` its length. An
+inverted box (x2 < x1 or y2 < y1) counts as a box without area, and costs more than any other.
 
-Boxes are in pixels, and so is `eps`: it is absolute. Whoever calls a loss with normalized boxes (0 to 1) scales them up
-first, by the size of the image for instance. With `eps = 1e-7` two identical boxes of 0.001 x 0.001 have a GIoU loss of
-0.09 instead of 0, because eps is a tenth of their area; in the heads boxes are always in pixels.
+Boxes are in pixels, and so is `eps`: it is absolute. If you call a loss with normalized boxes (0 to 1), scale them up
+first, for example by the size of the image. With `eps = 1e-7`, two identical boxes of 0.001 x 0.001 have a GIoU loss of
+0.09 instead of 0, because eps is a tenth of their area. In the heads, boxes are always in pixels.
 
 """
 

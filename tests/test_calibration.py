@@ -26,25 +26,25 @@ BATCHES = [batch(seed, counts=(2, 1)) for seed in range(2)]
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_stock_loss_itself_has_ratio_one(head: str) -> None:
-    """Against itself each head's stock loss has the same value and gradient, so the equalising weight is 1."""
+    """Against itself each head's stock loss has the same value and gradient, so the equalizing weight is 1."""
     torch.manual_seed(0)
     (measured,) = calibrate(inject(detector(head), {head: STOCK[head]}), BATCHES)
     assert measured.head == head
     assert measured.value == pytest.approx(measured.stock_value, rel=1e-5)
     assert measured.stock_gradient > 0
     assert measured.ratio == pytest.approx(1, rel=1e-5)
-    assert measured.equalising_weight == pytest.approx(1, rel=1e-5)
+    assert measured.equalizing_weight == pytest.approx(1, rel=1e-5)
     assert measured.batches == 2
 
 
 def test_the_gradient_is_that_of_the_unweighted_loss() -> None:
-    """A loss of half the stock's gradient has ratio 1/2 and equalising weight 2, whatever weight it runs with."""
+    """A loss of half the stock's gradient has ratio 1/2 and equalizing weight 2, whatever weight it runs with."""
     torch.manual_seed(0)
     # Huber with delta 1/9 is smooth L1 with beta 1/9, times 1/9.
     model = inject(detector("roi_heads"), {"roi_heads": {"name": "huber", "delta": 1 / 9, "weight": 40}})
     (measured,) = calibrate(model, BATCHES)
     assert measured.ratio == pytest.approx(1 / 9, rel=1e-5)
-    assert measured.equalising_weight == pytest.approx(9, rel=1e-5)
+    assert measured.equalizing_weight == pytest.approx(9, rel=1e-5)
     assert (measured.weight, measured.recommended, measured.explicit) == (40, 1, True)
 
 
@@ -105,7 +105,7 @@ def entry(**changed: object) -> Calibration:
 @pytest.mark.parametrize(
     ("changed", "warns"),
     [
-        ({}, False),  # 10 beside an equalising 12
+        ({}, False),  # 10 beside an equalizing 12
         ({"weight": 61.0}, True),  # 61 / 12 = 5.08 times
         ({"weight": 59.0}, False),  # 59 / 12 = 4.92 times
         ({"weight": 2.3}, True),  # 12 / 2.3 = 5.2 times
@@ -115,7 +115,7 @@ def entry(**changed: object) -> Calibration:
     ],
 )
 def test_a_chosen_weight_more_than_five_times_off_warns(changed: dict[str, object], warns: bool) -> None:
-    """Only an explicit weight more than 5 times off the equalising one, either way, gets a sentence."""
+    """Only an explicit weight more than 5 times off the equalizing one, either way, gets a sentence."""
     assert bool(far_weights([entry(**changed)])) == warns
 
 
@@ -124,13 +124,13 @@ def test_the_warning_says_what_to_write() -> None:
     (warning,) = far_weights([entry(weight=120.0)])
     assert warning == (
         "roi_heads: with weight 120 the gradient of giou is 10 times that of torchvision's own loss in this head; "
-        "weight 12 would equalise them, and 10 is recommended. `detloss calibrate` measures it."
+        "weight 12 would equalize them, and 10 is recommended. `detloss calibrate` measures it."
     )
 
 
 def test_zero_gradients_have_infinite_weights() -> None:
-    """Without a gradient there is no weight that equalises."""
-    assert entry(gradient=0.0).equalising_weight == math.inf
+    """Without a gradient there is no weight that equalizes."""
+    assert entry(gradient=0.0).equalizing_weight == math.inf
     assert entry(stock_gradient=0.0).ratio == math.inf
 
 

@@ -100,10 +100,11 @@ def test_errors_say_what_to_do(run_detloss: Run) -> None:
     """A taken name, a wrong parameter and a folder that is not empty end with 1 and one message each."""
     code, out, err = run_detloss("new", "giou", "--no-input")
     assert (code, out) == (1, "")
-    assert "There is a loss 'giou' already, of the installed package detloss-iou" in err
+    assert "The installed package detloss-iou" in err
+    assert "already has a loss 'giou'" in err
     code, _, err = run_detloss("new", "power_iou", "--parameter", "lambda=1", "--no-input")
     assert code == 1
-    assert err.startswith("Error: parameters: lambda is a word of Python's own")
+    assert err.startswith("Error: parameters: lambda is a keyword of Python")
     run_detloss("new", "power_iou", "--no-input")
     code, _, err = run_detloss("new", "power_iou", "--no-input")
     assert code == 1
@@ -130,11 +131,11 @@ def test_questions_on_a_terminal() -> None:
     screen.answer("Name of the loss in configs: ", "9iou")
     screen.wait_for("cannot be the name of a loss")
     screen.answer("Name of the loss in configs: ", "power_iou")
-    screen.answer("Title, for instance Power IoU [Power IoU]: ", "Power IoU (mine)")
+    screen.answer("Title, such as Power IoU [Power IoU]: ", "Power IoU (mine)")
     screen.answer("Name of the class [PowerIoULoss]: ", "")
-    screen.answer("(L1 and its kin) [boxes]: ", "pixels")
+    screen.answer("(like L1) [boxes]: ", "pixels")
     screen.wait_for("'pixels' is not one of boxes, deltas")
-    screen.answer("(L1 and its kin) [boxes]: ", "deltas")
+    screen.answer("(like L1) [boxes]: ", "deltas")
     screen.answer("(may be empty): ", "alpha=x")
     screen.wait_for("write NAME=NUMBER")
     screen.answer("(may be empty): ", "alpha=3.0:ge=1,le=10")

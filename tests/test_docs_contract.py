@@ -56,7 +56,7 @@ def test_the_parametrised_line_runs(examples: ModuleType):
 
 def test_a_wrapper_refuses_a_base_of_the_other_space(examples: ModuleType):
     """The wrapper of the page takes boxes, and says so of a base that takes deltas."""
-    with pytest.raises(ValueError, match="its base l1 takes deltas"):
+    with pytest.raises(ValueError, match="the base l1 takes deltas"):
         examples.SoftenedLoss(base={"name": "l1"})
 
 

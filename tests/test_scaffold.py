@@ -180,7 +180,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
     (full / "notes.txt").write_text("mine")
-    with pytest.raises(ScaffoldError, match=r"not empty: it holds notes\.txt"):
+    with pytest.raises(ScaffoldError, match=r"not empty \(found notes\.txt"):
         write_plugin("own", full)
     assert [path.name for path in full.iterdir()] == ["notes.txt"]
     with pytest.raises(ScaffoldError, match="is a file"):

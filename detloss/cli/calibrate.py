@@ -43,7 +43,7 @@ def command(config: Path | None, batches: int, overrides: tuple[str, ...]) -> Re
 
 
 def _as_data(one: Calibration) -> dict[str, Any]:
-    numbers = asdict(one) | {"ratio": one.ratio, "equalising_weight": one.equalising_weight}
+    numbers = asdict(one) | {"ratio": one.ratio, "equalizing_weight": one.equalizing_weight}
     return {key: None if value in (math.inf, -math.inf) else value for key, value in numbers.items()}
 
 
@@ -90,7 +90,7 @@ _NUMBERS: dict[str, Callable[[Calibration], str]] = {
     "gradient": lambda one: f"{one.gradient:.3g}",
     "stock gradient": lambda one: f"{one.stock_gradient:.3g}",
     "ratio": lambda one: f"{one.ratio:.3g}",
-    "equalising weight": lambda one: f"{one.equalising_weight:.3g}",
+    "equalizing weight": lambda one: f"{one.equalizing_weight:.3g}",
     "weight in use": lambda one: f"{one.weight:g}{'' if one.explicit else ' (default)'}",
     "recommended": lambda one: "none" if one.recommended is None else f"{one.recommended:g}",
 }

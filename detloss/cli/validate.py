@@ -47,7 +47,7 @@ def resolve(file: Path, overrides: Sequence[str], *, needs: bool = True) -> dict
     With ``needs`` its weights and data are tried.
 
     Raises:
-        ConfigError: The config is wrong, or weights are missing or do not fit.
+        ConfigError: The config is wrong, or weights are missing or do not match.
         DataError: The data cannot be trained on.
     """
     from detloss.config import resolve_config

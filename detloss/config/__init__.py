@@ -37,13 +37,13 @@ __all__ = [
 
 
 def _empty_for_null(value: Any) -> Any:
-    # A section with every line commented out is null in YAML.
+    # In YAML, a section with all lines commented out is null.
     return {} if value is None else value
 
 
 def _several(value: Any) -> Any:
     if isinstance(value, list | tuple) and not value:
-        raise ValueError("names no loss; leave the head out to keep torchvision's own")
+        raise ValueError("names no loss. Fix: remove the head to keep torchvision's own")
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
@@ -60,7 +60,7 @@ class ModelConfig(BaseModel):
     model: str
     """A builder of torchvision.models.detection, or `fasterrcnn` / `maskrcnn` together with `backbone`."""
     num_classes: int | None = Field(default=None, ge=2)
-    """Classes, background included as in torchvision; left out, those of `weights`, else 91 (COCO)."""
+    """Classes, including the background; by default those of `weights`, else 91 (COCO)."""
     weights: str | None = None
     """Weights of the whole detector: a torchvision weights name (`DEFAULT`), or a path to a state dict."""
     weights_backbone: str | None = None
@@ -102,12 +102,12 @@ def load_config(
 
     Args:
         source: Path of a ``.yaml``, ``.yml``, ``.toml`` or ``.json`` file, a mapping, or a config.
-        schema: What to read. Where that has no sections ``data`` and ``train``, those of a train config are ignored.
-        overrides: ``key.path=value`` each, the value in YAML; they replace or add values and are validated alike.
+        schema: What to read. A schema without ``data`` and ``train`` ignores these sections of a train config.
+        overrides: ``key.path=value`` each, the value in YAML. They replace or add values, and are validated too.
         check: Notes more findings in the document: `detloss.models.check_model` knows torchvision's names.
 
     Raises:
-        ConfigError: Anything is wrong; its ``findings`` list all of it with file, line, column and key.
+        ConfigError: The config is wrong; its ``findings`` list all errors with file, line, column and key.
     """
     config, _ = resolve_config(source, schema, overrides, check=check)
     return config

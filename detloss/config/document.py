@@ -21,7 +21,7 @@ MAX_DEPTH = 32
 """Levels of nesting: a config has 5, wrappers of wrappers a few more."""
 
 MAX_VALUES = 10_000  # values after aliases are followed: what keeps an alias bomb small
-TOO_MANY = f"more than {MAX_VALUES} values once aliases are followed: write them out"
+TOO_MANY = f"more than {MAX_VALUES} values after aliases are followed. Fix: write them out"
 
 
 class Position(NamedTuple):
@@ -38,10 +38,10 @@ class Document:
     Attributes:
         data: What it says.
         file: The file's name for messages; None for data that came from no file.
-        keys: Key path -> where its key stands (for a list item, where the item stands).
-        values: Key path -> where its value stands.
+        keys: Key path -> the place of its key (of a list item, the item's place).
+        values: Key path -> the place of its value.
         overridden: Keys, as ``--set`` takes them, whose value did not come from the file.
-        findings: What was found wrong with it so far.
+        findings: The errors found so far.
     """
 
     data: Any = None
@@ -75,22 +75,22 @@ class Notes:
         """Add a finding.
 
         Args:
-            path: The key that it is about. A key that stands nowhere is placed at the nearest mapping around it.
-            message: What was expected, what was found and what to do.
-            near: The known key or name that is closest to an unknown one.
+            path: The key. A missing key gets the place of the nearest mapping around it.
+            message: What was expected, what was found, and the fix.
+            near: The known key or name closest to an unknown one.
             at_key: Whether to point at the key, not at its value.
         """
         document, at = self.document, None
         above = [path[:length] for length in range(len(path), -1, -1)]
         override = not document.overridden.isdisjoint(".".join(map(str, part)) for part in above)
-        if path not in document.values:  # it may be there for what an override put into it
+        if path not in document.values:  # an override may have created it
             below = ".".join(map(str, (*path, "")))
             override |= any(key.startswith(below) for key in document.overridden)
         if not override:
             at = (document.keys if at_key else document.values).get(path)
             at = at or next((document.values[part] for part in above if part in document.values), None)
         line, column = at or (None, None)
-        # A validator of a plugin's may say anything, values of the config among it.
+        # A plugin's validator may say anything, including values of the config.
         self.findings.append(Finding(printable(message), dotted(path), document.file, line, column, near, override))
 
 
@@ -99,7 +99,7 @@ def plain(value: Any, notes: Notes, path: KeyPath = ()) -> Any:
 
     That is: dicts with words for keys, lists, text, finite numbers, booleans and None.
 
-    Models are dumped, paths become text. What cannot be plain is noted, and None takes its place.
+    Models are dumped, paths become text. Other values are noted and become None.
     """
     return _plain(value, notes, path, count(1))
 
@@ -149,8 +149,8 @@ def _plain(value: Any, notes: Notes, path: KeyPath, counter: Iterator[int]) -> A
     else:
         notes.note(
             path,
-            f"a config holds plain data (text, numbers, lists, mappings), not a {type(value).__name__}; for anything "
-            "else build the model yourself and use detloss.inject",
+            f"a config holds plain data (text, numbers, lists, mappings), not a {type(value).__name__}. Fix: for "
+            "anything else, build the model yourself and use detloss.inject",
         )
     return None
 
@@ -164,5 +164,5 @@ def _with_words(mapping: Mapping[Any, Any], notes: Notes, path: KeyPath) -> dict
     return {str(key): item for key, item in mapping.items() if not _NOT_TEXT.search(str(key))}
 
 
-# Half of a character, which JSON escapes and file names can hold, UTF-8 cannot; and NUL, which no path can.
+# Half of a character, which JSON escapes and file names can hold but UTF-8 cannot; and NUL, which paths cannot hold.
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")

@@ -14,14 +14,14 @@ from detloss.config.json_toml import read_json, read_toml
 from detloss.config.read_yaml import read_yaml
 from detloss.text import printable, reason
 
-MAX_BYTES = 1 << 18  # 256 KiB: a thousand times what a config has, little enough to parse at once
+MAX_BYTES = 1 << 18  # 256 KiB: a thousand times a usual config, and fast to parse
 
 
 def read_document(path: Path) -> Document:
     """Read a YAML, TOML or JSON file; empty is an empty mapping.
 
     Raises:
-        ConfigError: it is missing, no file, too large, not UTF-8, of another kind, or malformed (with line and column).
+        ConfigError: it is missing, not a file, too large, not UTF-8, of another kind or malformed (with its line).
     """
     file = printable(str(path))
     read = _READERS.get(path.suffix.lower())
@@ -30,7 +30,7 @@ def read_document(path: Path) -> Document:
     try:
         mode = path.stat().st_mode
         raw = b""
-        if stat.S_ISREG(mode):  # to open a pipe would wait for its other end
+        if stat.S_ISREG(mode):  # opening a pipe would wait for its other end
             with path.open("rb") as opened:
                 raw = opened.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -44,15 +44,15 @@ def read_document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         before, byte = error.object[: error.start].decode(), error.object[error.start]
         at = place_in(before)(len(before))
-        raise refused(file, f"is not UTF-8 (byte 0x{byte:02x}); save it as UTF-8", at) from error
+        raise refused(file, f"is not UTF-8 (byte 0x{byte:02x}). Fix: save it as UTF-8", at) from error
     except RecursionError:
         raise refused(file, f"is nested too deeply; a config has at most {MAX_DEPTH} levels") from None
     return document if document.data is not None else replace(document, data={})
 
 
 def expanded(path: str) -> str:
-    """A path with the home folder in place of ``~``."""
-    return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises for an unknown user
+    """A path with the home folder instead of ``~``."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises for an unknown user
 
 
 _READERS: Mapping[str, Callable[[str, str], Document]] = {

@@ -1,7 +1,7 @@
-"""Reading JSON and TOML with the parsers of the standard library.
+"""Reads JSON and TOML with the parsers of the standard library.
 
-Neither says where a value stands. JSON is YAML too, so its places come from the YAML parser, where that accepts the
-text; of what is wrong in TOML the key path alone is known.
+These parsers give no places. JSON is YAML too, so its places come from the YAML parser if that accepts the text. An
+error in TOML has only the key path.
 """
 
 import ast
@@ -21,7 +21,7 @@ from detloss.errors import ConfigError, Finding
 
 
 def read_json(text: str, file: str | None = None) -> Document:
-    """Read JSON text; an empty one says null, as in YAML.
+    """Read JSON text; empty text is null, as in YAML.
 
     Raises:
         ConfigError: The text is malformed.
@@ -45,8 +45,8 @@ def read_json(text: str, file: str | None = None) -> Document:
     try:
         root: Any = yaml.compose(text, _YAML)
         nodes.value(root, ())
-    except yaml.YAMLError:  # at half a character, or a key of a thousand ones
-        again = [f"the key {found((), key)} stands in one mapping twice; remove one" for key in repeated]
+    except yaml.YAMLError:  # half a character, or a key of a thousand characters
+        again = [f"the key {found((), key)} appears twice in one mapping. Fix: remove one" for key in repeated]
         nodes.findings[:] = [Finding(message, "", file, 1, 1) for message in again]
     return nodes.document(data)
 
@@ -57,7 +57,7 @@ def read_toml(text: str, file: str | None = None) -> Document:
     Raises:
         ConfigError: The text is malformed.
     """
-    if key := _LONG_KEY.search(text):  # which tomllib stores once for each of its parts: its square in memory
+    if key := _LONG_KEY.search(text):  # tomllib stores it once per part: quadratic memory
         raise refused(file, f"a key has more than {MAX_DEPTH} parts", place_in(text)(key.start()))
     try:
         return Document(tomllib.loads(text), file)
@@ -67,7 +67,7 @@ def read_toml(text: str, file: str | None = None) -> Document:
         message = re.sub(r" \(at .*\)$", "", str(error))
         # A key comes as the tuple of its parts.
         message = re.sub(r"\(('[^']*',? ?)+\)", lambda key: dotted(ast.literal_eval(key[0])), message)
-        advice = "; text stands in quotes" if message == "Invalid value" else ""
+        advice = ". Fix: put text in quotes" if message == "Invalid value" else ""
         raise refused(file, message + advice, at) from error
     except ValueError as error:
         raise _huge_integer(text, file) from error
@@ -79,10 +79,10 @@ _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def _json_advice(error: json.JSONDecodeError) -> str:
     before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :]
     if after.startswith(("//", "/*", "#")):
-        return "; JSON has no comments"
+        return ". Fix: remove the comment"
     if after.startswith(("}", "]")) and before.endswith(","):
-        return "; JSON has no comma after the last item"
-    return "; JSON has text in double quotes" if after.startswith("'") else ""
+        return ". Fix: remove the comma after the last item"
+    return ". Fix: put text in double quotes" if after.startswith("'") else ""
 
 
 def _huge_integer(text: str, file: str | None) -> ConfigError:
@@ -96,5 +96,5 @@ def _huge_integer(text: str, file: str | None) -> ConfigError:
     return refused(file, f"an integer of more than {most} digits", at)
 
 
-# Parts of a dotted TOML key, quoted or not, in whatever place: text of so many words and dots is not missed either.
+# Parts of a dotted TOML key, quoted or not, at any place. Text with so many words and dots is found too.
 _LONG_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH},}}""")

@@ -46,14 +46,14 @@ def hint(path: Sequence[str | int], value: Any) -> str | None:
     if not isinstance(value, str) or is_secret(path, value):
         return None
     if value.lower() in _BOOLEANS:
-        return f"write {_BOOLEANS[value.lower()]}"
+        return f"Fix: write {_BOOLEANS[value.lower()]}"
     if _NUMBER.fullmatch(value):
-        return f"write the number without {'underscores' if '_' in value else 'quotes'}"
+        return f"Fix: write the number without {'underscores' if '_' in value else 'quotes'}"
     return None
 
 
 class Message(NamedTuple):
-    """What to say of one error of a model."""
+    """The message on one error of a model."""
 
     text: str
     near: str | None = None
@@ -75,11 +75,11 @@ def explained(
         taker = who if owner is model else dotted(at[:-1])
         advice = did_you_mean(close, f"{taker[0].upper()}{taker[1:]} takes {', '.join(fields) or 'none'}")
         if key in ENVELOPE and issubclass(owner, LossConfig):
-            advice = "; it belongs to the spec of the whole head, not to a loss within a loss"
+            advice = ". Fix: move it to the spec of the whole head, out of the inner loss"
         return Message(f"unknown key{advice}", close, at_key=True)
     if kind == "missing":
         field = owner.model_fields.get(key)
-        # Where any key may stand, as in a spec, a mistyped one is not found by itself.
+        # Where any key is allowed, as in a spec, a mistyped key is not found otherwise.
         others = value.keys() - owner.model_fields.keys() if owner.model_config.get("extra") == "allow" else ()
         close = near(key, others)
         meant = f" (is {close!r} meant for it?)" if close else ""
@@ -91,7 +91,7 @@ def explained(
         if close := near(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"])):
             return Message(f"{text}; did you mean {close!r}?", close)
     elif (written := hint(at, value)) and kind.startswith("bool") is written.endswith(("true", "false")):
-        text = f"{text}; {written}"
+        text = f"{text}. {written}"
     return Message(text)
 
 
@@ -107,7 +107,7 @@ def _models_at(annotation: Any, location: KeyPath) -> Iterator[type[BaseModel]]:
     """Yield the models that may stand at a location within an annotation."""
     models = [part for part in types_in(annotation) if issubclass(part, BaseModel)]
     tag, rest = location[:1], location[1:]
-    # Of models that differ in a key with one value each, pydantic adds the value as a step.
+    # If models differ in a key with one value each, pydantic adds the value as a step.
     if chosen := [part for part in models if tag and any(field.default == tag[0] for field in _fields(part))]:
         models, location = chosen, rest
     for part in models:
@@ -132,7 +132,7 @@ _MESSAGES = {
     "bool_type": "should be true or false",
     "json_invalid": "holds text that is not Unicode",
 }
-_SHOWN = 60  # characters of a value in a message: enough to recognise it
+_SHOWN = 60  # characters of a value in a message: enough to recognize it
 _SECRET_KEY = re.compile(
     r"secret|token|passw|passphrase|pwd|credential|private|(api|access|signing)[_-]?key|auth|bearer|cookie",
     re.IGNORECASE,

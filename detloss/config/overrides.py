@@ -1,4 +1,4 @@
-"""Overrides of a config, ``key.path=value`` each, as ``--set`` takes them."""
+"""Overrides of a config: ``key.path=value``, as in ``--set``."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -56,10 +56,10 @@ def _with(data: Any, steps: Sequence[str], value: Any, above: KeyPath = ()) -> A
     if isinstance(data, list):
         if not (step.isdecimal() and int(step) < len(data)):
             raise ConfigError(
-                f"{dotted(above)} is a list of {len(data)}, which has no item {step!r}; items count from 0"
+                f"{dotted(above)} is a list of {len(data)}, which has no item {step!r}. Items count from 0"
             )
         index = int(step)
         return [*data[:index], _with(data[index], rest, value, (*above, index)), *data[index + 1 :]]
     if not isinstance(data, dict):
-        raise ConfigError(f"{dotted(above)} is {found(above, data)}, which has no keys; override the whole of it")
+        raise ConfigError(f"{dotted(above)} is {found(above, data)}, which has no keys. Fix: override all of it")
     return {**data, step: _with(data.get(step), rest, value, (*above, step))}

@@ -15,7 +15,7 @@ from detloss.text import printable
 
 
 def read_yaml(text: str, file: str | None = None) -> Document:
-    """Read YAML text; an empty one says null.
+    """Read YAML text; empty text is null.
 
     Raises:
         ConfigError: The text is malformed, has a tag, or is too large or too deep.
@@ -28,7 +28,7 @@ def read_yaml(text: str, file: str | None = None) -> Document:
         raise refused(file, _words(error), _position(mark) if mark else None, nodes.findings) from error
     except yaml.reader.ReaderError as error:
         at = place_in(text)(error.position)
-        raise refused(file, f"holds the control character U+{error.character:04X}; remove it", at) from error
+        raise refused(file, f"holds the control character U+{error.character:04X}. Fix: remove it", at) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,7 +37,7 @@ class _Loader(yaml.SafeLoader):
     It refuses them before anything is built.
     """
 
-    # YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2), which reads numbers as people mean them.
+    # YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2).
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as its base has it
     depth = 0
     count = 0
@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise yaml.MarkedYAMLError(
-                problem="a YAML tag: a config is plain data; remove it, or put text that begins with ! in quotes",
+                problem="a YAML tag. Fix: remove it, or put text that begins with ! in quotes",
                 problem_mark=event.start_mark,
             )
         if self.depth > MAX_DEPTH:
@@ -85,7 +85,7 @@ class Nodes:
         return Document(data, self.file, self.keys, self.values, findings=tuple(self.findings))
 
     def value(self, node: yaml.Node | None, path: KeyPath) -> Any:
-        """Return the data of a node, None where there is none.
+        """Return the data of a node, or None.
 
         Raises:
             yaml.MarkedYAMLError: It is too large or too deep.
@@ -95,7 +95,7 @@ class Nodes:
         self.count += 1
         if self.count > MAX_VALUES:
             raise yaml.MarkedYAMLError(problem=TOO_MANY, problem_mark=node.start_mark)
-        if len(path) > MAX_DEPTH:  # an alias inside its own anchor ends here
+        if len(path) > MAX_DEPTH:  # stops an alias inside its own anchor
             raise _too_deep(node.start_mark)
         at = self.values[path] = _position(node.start_mark)
         self.keys.setdefault(path, at)
@@ -113,13 +113,13 @@ class Nodes:
             if not isinstance(key, str):
                 self._note(path, at, "a key is a word, not a list or a mapping")
             elif key == "<<" and key_node.style is None:
-                self._note(path, at, "merge keys (<<) are not read; write the keys out")
+                self._note(path, at, "merge keys (<<) are not read. Fix: write the keys out")
             elif key in mapping:
                 line = self.keys[(*path, key)].line
-                self._note((*path, key), at, f"this key stands at line {line} already; remove one")
+                self._note((*path, key), at, f"this key is already at line {line}. Fix: remove one")
             else:
                 if kind != "str":
-                    self._note((*path, key), at, f'YAML reads the key {key} as {kind}; write "{key}" in quotes')
+                    self._note((*path, key), at, f'YAML reads the key {key} as {kind}. Fix: write "{key}" in quotes')
                 self.keys[(*path, key)] = at
                 mapping[key] = self.value(value_node, (*path, key))
         return mapping
@@ -134,7 +134,7 @@ class Nodes:
             try:
                 return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
             except ValueError:  # thousands of digits
-                self._note(path, _position(node.start_mark), f"is no number: {found(path, text)}")
+                self._note(path, _position(node.start_mark), f"is not a number: {found(path, text)}")
         return text if kind == "str" else None
 
     def _note(self, path: KeyPath, at: Position, message: str) -> None:
@@ -155,12 +155,12 @@ def _words(error: yaml.MarkedYAMLError) -> str:
     if context and begin and end and begin.line != end.line:
         context = f"{context} (line {begin.line + 1})"
     message = "; ".join(part for part in (context, error.problem) if part)
-    # A password that begins with *, & or ! is read as one of these: its text must not be in the message.
+    # A password that begins with *, & or ! is read as one of these. The message must not show it.
     message = re.sub(
         r"(alias|anchor|handle) '.*?'($|;)", r"\1 (for text that begins with *, & or ! use quotes)\2", message
     )
     advice = next((advice for words, advice in _ADVICE.items() if words in message), "")
-    return f"{message}; {advice}" if advice else message
+    return f"{message}. Fix: {advice}" if advice else message
 
 
 _ADVICE = {
@@ -168,4 +168,4 @@ _ADVICE = {
     r"found character '\t'": "use spaces, not a tab",
     "that cannot start any token": "put text that begins with it in quotes",
 }
-"""What usually mends it, by what the parser says."""
+"""The usual fix for each message of the parser."""

@@ -1,6 +1,6 @@
 """Checks plain data against models and losses, and builds the losses.
 
-What is wrong is noted, not raised, so that one error can list all of it.
+Errors are noted, not raised, so that one error can list them all.
 """
 
 import json
@@ -26,11 +26,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class ResolvedSpec:
-    """A spec whose loss is found and whose parameters are valid.
+    """A spec with its loss found and its parameters validated.
 
     Attributes:
-        spec: What the config says of it, envelope included.
-        plugin: The installed loss that the name stands for.
+        spec: The spec in the config, with its envelope.
+        plugin: The installed loss of this name.
         cls: Its class.
         config: Its parameters, defaults filled in.
     """
@@ -44,7 +44,7 @@ class ResolvedSpec:
         """Build the loss.
 
         Raises:
-            ConfigError: A loss that holds others cannot hold these.
+            ConfigError: The loss does not accept the losses inside it.
             PluginLoadError: Its ``__init__`` raised anything else.
         """
         with blamed(self.plugin, "its __init__", ConfigError, PluginError):
@@ -55,8 +55,8 @@ def check_spec(spec: Spec) -> ResolvedSpec:
     """Find the loss of a spec and validate its parameters.
 
     Raises:
-        PluginError: The name does not stand for one loss that can be loaded.
-        ConfigError: A parameter is wrong, here or in a loss within it.
+        PluginError: The name is unknown, claimed twice, or its loss cannot be loaded.
+        ConfigError: A parameter is wrong, here or in an inner loss.
     """
     notes = Notes()
     with one_scan():
@@ -70,15 +70,15 @@ def build_loss(spec: Spec) -> BoxRegressionLoss:
     """Build the loss of a spec, without weight and normalizer.
 
     Raises:
-        PluginError: The name does not stand for one loss that can be loaded.
-        ConfigError: A parameter is wrong, or the spec says what only a head can do.
+        PluginError: The name is unknown, claimed twice, or its loss cannot be loaded.
+        ConfigError: A parameter is wrong, or the spec has a key that only a head can apply.
     """
     with one_scan():
         resolved = check_spec(spec)
         if beside := sorted(resolved.spec.model_fields_set & _ENVELOPE_OF_A_HEAD):
             raise ConfigError(
-                f"build_loss: a loss by itself has no {beside[0]!r}, which is a head's. Give it to `inject`, or to the "
-                "section losses of a config; or multiply what the loss returns."
+                f"build_loss: only a head applies {beside[0]!r}. Fix: give the spec to `inject` or to the section "
+                "losses of a config, or multiply the loss's values yourself."
             )
         return resolved.build()
 
@@ -88,8 +88,8 @@ def validated(
 ) -> Model | None:
     """Return plain data as a model; note its errors and return None.
 
-    As in a file, a list may stand for a tuple and text for a path; beyond that nothing is converted. A message on an
-    unknown key says what `who` takes, and may mean one of the keys that are allowed `beside`.
+    As in a file, a list may be given for a tuple and text for a path; nothing else is converted. A message on an
+    unknown key says what `who` takes, and may suggest a key in `beside`.
     """
     try:
         return model.model_validate_json(json.dumps(data))
@@ -97,7 +97,7 @@ def validated(
         noted = {finding.key for finding in notes.findings}
         for detail in error.errors(include_url=False):
             at = (*path, *_path_in(data, detail["loc"]))
-            # `plain` has put None where it noted a finding: one is enough.
+            # `plain` noted a finding and put None here: one finding is enough.
             if detail["input"] is not None or dotted(at) not in noted:
                 notes.note(at, *explained(model, detail, at, who, beside))
         return None
@@ -129,7 +129,7 @@ def resolve_spec(notes: Notes, given: Any, path: KeyPath = ()) -> ResolvedSpec |
     What is wrong with it is noted.
 
     Raises:
-        PluginError: The name does not stand for one loss that can be loaded.
+        PluginError: The name is unknown, claimed twice, or its loss cannot be loaded.
     """
     data = plain({"name": given} if isinstance(given, str) else given, notes, path)
     if not isinstance(data, dict):
@@ -149,11 +149,11 @@ def check_loss(notes: Notes, given: Any, path: KeyPath, kind: type[NestedSpec]) 
     spec = {"name": given} if isinstance(given, str) else given
     name = spec.get("name") if isinstance(spec, Mapping) else None
     if not (isinstance(name, str) and name):
-        return None  # the envelope says so
+        return None  # noted where the envelope is checked
     if len(notes.findings) >= MAX_SHOWN:
         return None
-    if len(path) > _MAX_WITHIN:  # a loss that holds itself by default
-        notes.note(path, f"losses within losses, deeper than {_MAX_WITHIN} levels")
+    if len(path) > _MAX_WITHIN:  # a loss that contains itself by default
+        notes.note(path, f"losses are nested deeper than {_MAX_WITHIN} levels")
         return None
     try:
         loaded = get_plugin(name)
@@ -195,7 +195,7 @@ def _each(given: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:
 
 
 _ENVELOPE_OF_A_HEAD = LossSpec.model_fields.keys() - NestedSpec.model_fields.keys()
-_MAX_WITHIN = MAX_DEPTH // 2  # wrappers of wrappers: far more than make sense
+_MAX_WITHIN = MAX_DEPTH // 2  # wrappers of wrappers: far more than useful
 
 
 def _path_in(data: Any, location: KeyPath) -> Iterator[str | int]:

@@ -1,7 +1,7 @@
 """`detloss doctor`: finds and explains problems of the installed plugins.
 
-It imports neither torch nor pydantic nor any plugin into this process, so that it works where none of them can be
-imported: libraries and plugins are loaded apart, as `detloss.doctor.processes` says.
+This process imports neither torch nor pydantic nor any plugin, so it works if one of them is broken. Other processes
+load them (`detloss.doctor.processes`).
 """
 
 import re
@@ -19,19 +19,19 @@ from detloss.registry.scan import Scan, contested, scan
 __all__ = ["SLOW", "TIMEOUT", "Diagnosis", "Loading", "Outcome", "examine", "load_apart"]
 
 SLOW = 1.0
-"""Seconds of a plugin's own import from which it counts as slow. torch takes one to three seconds; a plugin that adds
-one more is felt at every start, while a loss that only defines a class takes some milliseconds."""
+"""Seconds of a plugin's own import from which it counts as slow. torch takes one to three seconds; one more is noticed
+at every start. A loss that only defines a class takes some milliseconds."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was looked at, and what was found.
+    """The result of `examine`.
 
     Attributes:
-        findings: What is wrong first, then the notes.
-        environment: Versions, by what they are of; empty where there is none.
-        outcomes: What came of loading each plugin.
-        left_out: Plugins that `DETLOSS_PLUGINS` does not allow; nothing of them was imported.
+        findings: Problems first, then notes.
+        environment: Name -> version; empty if there is none.
+        outcomes: The result of loading each plugin.
+        left_out: Plugins that `DETLOSS_PLUGINS` does not allow; they were not imported.
     """
 
     findings: tuple[Problem, ...]
@@ -50,7 +50,7 @@ def examine(timeout: float = TIMEOUT, progress: Callable[[str], None] = lambda _
 
     Args:
         timeout: Seconds for the import of one plugin.
-        progress: Is told what goes on, in a few words.
+        progress: Gets short messages on the current step.
     """
     installed = scan()
     loading = load_apart(installed.plugins, timeout=timeout, progress=progress)
@@ -73,14 +73,14 @@ def _scan_findings(installed: Scan) -> Iterator[Problem]:
     for name, claims in installed.conflicts.items():
         yield Problem(contested(claims), name, kind="conflict")
     if installed.left_out and not installed.allow_list_error:
-        what = f"leaves out {len(installed.left_out)} of the installed plugins, which were not looked into: "
+        what = f"excludes {len(installed.left_out)} of the installed plugins, which were not checked: "
         yield Problem(f"{what}`detloss list --json`.", VARIABLE, kind="allow-list", wrong=False)
     losses, heads = installed.of(LOSS_GROUP), installed.of(HEAD_GROUP)
     if not losses.plugins and not losses.left_out:
-        what = "No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set."
+        what = "No loss is installed. Fix: `python -m pip install 'detloss[losses]'`."
         yield Problem(what, "detloss", kind="load", wrong=False)
     if not heads.plugins and not installed.allow_list_error:
-        yield Problem("No head is installed: its metadata is missing. Install detloss again.", "detloss")
+        yield Problem("No head is installed: its metadata is missing. Fix: install detloss again.", "detloss")
 
 
 def _load_findings(outcomes: list[Outcome]) -> Iterator[Problem]:
@@ -89,13 +89,13 @@ def _load_findings(outcomes: list[Outcome]) -> Iterator[Problem]:
     for plugins, _ in _alike(outcomes, lambda outcome: "slow" if (outcome.seconds or 0) > SLOW else ""):
         seconds = max(outcome.seconds or 0 for outcome in outcomes if outcome.plugin in plugins)
         what = (
-            f"{_named(plugins)} takes {seconds:.1f} s to import beside torch: whatever it does at import belongs where "
-            "it is needed. Tell its authors."
+            f"{_named(plugins)} takes {seconds:.1f} s to import, without torch. Tell its authors to do this work only "
+            "when it is needed."
         )
         yield Problem(what, plugins[0].owner, plugins[0].location, kind="slow")
     loaded = [outcome for outcome in outcomes if outcome.loads]
     for plugins, text in _alike(loaded, lambda outcome: outcome.stdout):
-        what = f"prints at import, into the output of every program that uses it: '{text}'"
+        what = f"prints at import, in every program that uses it: '{text}'"
         what = f"{_named(plugins)} {what}. Tell its authors to use `logging`."
         yield Problem(what, plugins[0].owner, plugins[0].location, kind="prints")
     for plugins, text in _alike(loaded, lambda outcome: outcome.stderr):
@@ -105,7 +105,7 @@ def _load_findings(outcomes: list[Outcome]) -> Iterator[Problem]:
 
 def _why_not(outcome: Outcome) -> str:
     what = outcome.error.partition(" cannot be used: ")[2]
-    # A package that was built for another detloss is among the problems of the scan already.
+    # The scan already reports a package that was built for another detloss.
     return "" if NOT_IMPORTED in what else what
 
 

@@ -1,7 +1,7 @@
 """The process that `detloss doctor` starts: imports libraries, then each plugin.
 
-It reports to its stdout, one JSON object a line, before and after each step: where it hangs or dies, the reader knows
-at which step. What libraries print goes to stderr.
+It reports to its stdout, one JSON object a line, before and after each step. So the reader knows at which step it hangs
+or dies. What libraries print goes to stderr.
 """
 
 import json
@@ -24,22 +24,22 @@ from detloss.registry.plugin import HEAD_GROUP, Plugin
 from detloss.text import clipped, printable
 
 LIBRARIES = ("pydantic", "torch", "torchvision", "detloss")
-"""In the order of import; detloss, which needs pydantic and torch, stands for the interface of losses."""
+"""In the order of import; ``detloss`` is the interface of losses, which needs pydantic and torch."""
 PLUGINS, OPERATORS = "plugins", "operators"
 """The steps after them."""
 
 
 def main(request: dict[str, Any]) -> NoReturn:
-    """Do what the request of `doctor.processes` says, and end the process."""
+    """Do what `doctor.processes` asks, and end the process."""
     status = 1
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         _import_all(request)
         status = 0
-    except Exception:  # noqa: BLE001 - whoever started this process shows the last line
+    except Exception:  # noqa: BLE001 - the parent process shows the last line
         traceback.print_exc()
     finally:
-        # Without the second that Python takes to put away torch.
+        # Skips the second that Python takes to unload torch.
         sys.stderr.flush()
         os._exit(status)
 
@@ -48,7 +48,7 @@ _NEEDS = {"torchvision": {"torch"}, "detloss": {"pydantic", "torch"}}
 
 
 def _import_all(request: dict[str, Any]) -> None:
-    # Nobody else may write among the reports: libraries get stderr for their stdout.
+    # Only reports may go to stdout: libraries get stderr as their stdout.
     reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -80,13 +80,13 @@ def _import(name: str, there: set[str], report: Callable[..., None]) -> bool:
     try:
         module = import_module("detloss.loss" if name == "detloss" else name)
         if name == "pydantic":
-            # Its plugins are looked for when the first model is defined, not when it is imported.
+            # pydantic searches its plugins when the first model is defined, not at its import.
             module.create_model("Probe", value=(int, 0))
         if name == "detloss" and "torchvision" in there:
             import_module("detloss.heads.base")
-    except BaseException as error:  # noqa: BLE001 - a library may raise anything, SystemExit included
+    except BaseException as error:  # noqa: BLE001 - a library may raise anything, even SystemExit
         text = " ".join(str(error).split())
-        # The first frame is this one; importlib's say nothing about the library.
+        # Skip this frame and those of importlib.
         frames = [*traceback.walk_tb(error.__traceback__)][1:]
         places = [f"{printable(frame.f_code.co_filename)}:{line}" for frame, line in frames if not _is_import(frame)]
         report(
@@ -126,7 +126,7 @@ def _try(
     context: Any = get_context("spawn" if fork is None else "fork")
     parent, running = os.getppid(), dict[int, Trial]()
     terminated = threading.Event()
-    # Only noted: Python drops an exception that a signal raises in some places, such as logging's part in a fork.
+    # Only noted: in some places, such as logging's part in a fork, Python drops an exception raised by a signal.
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
     with tempfile.TemporaryDirectory(prefix="detloss-doctor-", ignore_cleanup_errors=True) as folder:
         try:
@@ -142,11 +142,11 @@ def _try(
                         del running[number]
                         yield number, outcome
                 time.sleep(POLL)
-                if terminated.is_set() or os.getppid() != parent:  # nobody wants to know any more
+                if terminated.is_set() or os.getppid() != parent:  # the parent is gone
                     raise SystemExit(1)
         finally:
             for trial in running.values():
-                trial.kill()  # all of them, before any is waited for
+                trial.kill()  # all of them, before waiting for any
             for trial in running.values():
                 trial.end()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -165,8 +165,8 @@ def _operators() -> dict[str, object]:
             boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]], device=device)
             kept = ops.nms(boxes, torch.tensor([0.5, 0.9], device=device), 0.5).tolist()
             if kept != [1]:  # one of two equal boxes stays, the one with the higher score
-                failures[device] = f"keeps the boxes {kept}, not [1]"
-        except Exception as error:  # noqa: BLE001 - the operator may be missing, or compiled for something else
+                failures[device] = f"keeps the boxes {kept} (expected [1])"
+        except Exception as error:  # noqa: BLE001 - the operator may be missing, or compiled for another device
             failures[device] = printable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else []
     return {"failures": failures, "cuda": torch.version.cuda, "devices": devices}

@@ -1,4 +1,4 @@
-"""What plugins need around them: Python, libraries that fit together, compilers, CUDA."""
+"""What plugins need: Python, matching libraries, compilers, CUDA."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from detloss.text import clipped, printable
 
 
 def describe(loading: Loading) -> dict[str, str]:
-    """Return versions by what they are of; empty where there is none."""
+    """Return name -> version; empty if there is none."""
     found = {"python": f"{platform.python_version()} ({sys.executable})", "detloss": __version__}
     for name in ("pydantic", "torch", "torchvision"):
         library = loading.libraries.get(name, Library(name))
@@ -26,7 +26,7 @@ def describe(loading: Loading) -> dict[str, str]:
         if found[name] and not library.imported:
             found[name] += " (cannot be imported)"
     compiler = cxx_compiler()
-    cuda = "not known: torch or torchvision cannot be imported"
+    cuda = "unknown: torch or torchvision cannot be imported"
     if loading.operators:
         devices = ", ".join(loading.operators["devices"]) or "no device"
         cuda = f"{loading.operators['cuda'] or 'not in this torch'}; {devices}"
@@ -55,11 +55,11 @@ def compiler_findings(loading: Loading) -> Iterator[Problem]:
     """Note missing compilers that `compile: true` in a spec needs."""
     if cxx_compiler() is None:
         name = os.environ.get("CXX")
-        what = f"CXX names {name!r}, which is no program" if name else f"{' and '.join(_COMPILERS)} are not on PATH"
-        message = f"{what}, and `compile: true` in a spec needs a C++ compiler on the CPU. Nothing else does."
+        what = f"CXX names {name!r}, which is not a program" if name else f"{' and '.join(_COMPILERS)} are not on PATH"
+        message = f"{what}. Only `compile: true` in a spec needs a C++ compiler, on the CPU."
         yield Problem(message, "C++ compiler", kind="compiler", wrong=False)
     if loading.operators.get("devices") and not installed_version("triton"):
-        message = "is not installed, and `compile: true` in a spec needs it on a GPU: `python -m pip install triton`."
+        message = "is not installed. `compile: true` in a spec needs it on a GPU. Fix: `python -m pip install triton`."
         yield Problem(message, "triton", kind="compiler", wrong=False)
 
 
@@ -73,44 +73,44 @@ def installed_version(package: str) -> str:
     """Return an installed package's version without importing it, or an empty text."""
     try:
         return clipped(metadata.version(package))
-    except Exception:  # noqa: BLE001 - foreign metadata fails in many ways, and this is an addition to other findings
+    except Exception:  # noqa: BLE001 - foreign metadata fails in many ways; other findings report it
         return ""
 
 
 _COMPILERS = ("clang++", "g++") if sys.platform == "darwin" else ("g++", "clang++")
-_PAIR = "Install a pair that fits: `python -m pip install --upgrade torch torchvision`."
+_PAIR = "Fix: install matching versions: `python -m pip install --upgrade torch torchvision`."
 
 
 def _failure(library: Library, loading: Loading) -> Problem:
     name = library.name
     if library.missing:
-        return Problem(f"is not installed: `python -m pip install {name}`.", name, kind="library")
+        return Problem(f"is not installed. Fix: `python -m pip install {name}`.", name, kind="library")
     if library.metadata:
         escapes = " ".join(f"{variable}={value}" for variable, value in ESCAPES.items())
-        helps = "helps" if library.imported else "should help, and does not here"
+        helps = "helps" if library.imported else "should help, but does not here"
         files = sorted(map(str, _unreadable_metadata())) or [library.place]
-        broken = "this file is broken. Mend or uninstall its package."
+        broken = "this file is broken. Fix: repair or uninstall its package."
         if len(files) > 1:
-            broken = f"{len(files)} files are broken: {', '.join(files)}. Mend or uninstall their packages."
+            broken = f"{len(files)} files are broken: {', '.join(files)}. Fix: repair or uninstall their packages."
         message = (
-            f"cannot be imported ({clipped(library.error)}): it reads the metadata of all installed packages, as "
-            f"pydantic, torch and torchvision all do, and {broken} Meanwhile {escapes} in the environment {helps}."
+            f"cannot be imported ({clipped(library.error)}): pydantic, torch and torchvision read the metadata of all "
+            f"installed packages, and {broken} Until then, {escapes} in the environment {helps}."
         )
         return Problem(message, name, files[0], kind="library")
     path, _, line = library.place.rpartition(":")
     if "torchvision::" in library.error:
-        advice = f"torch {loading.libraries['torch'].version} and torchvision do not fit. {_PAIR[:-1]}"
+        advice = f"torch {loading.libraries['torch'].version} and torchvision do not match. {_PAIR[:-1]}"
     elif hidden := _hides(name):
-        advice = f"{hidden} is imported in place of the installed package: rename it or take its folder off the path"
+        advice = f"{hidden} hides the installed package. Fix: rename it or remove its folder from the path"
     else:
-        advice = f"Reinstall it: `python -m pip install --force-reinstall {name}`"
+        advice = f"Fix: reinstall it: `python -m pip install --force-reinstall {name}`"
     needed = "" if name == "torchvision" else " Until then no plugin can be loaded."
     what = f"cannot be imported: {library.error[:_MAX_ERROR].rstrip('.')}."
     return Problem(f"{what} {advice}.{needed}", name, path, int(line) if line.isdigit() else None, "library")
 
 
 _MAX_ERROR = 500
-"""Characters of a library's error that are shown; those of dynamic libraries run over many lines."""
+"""Characters of a library's error that are shown; dynamic libraries give many lines."""
 
 
 def _unreadable_metadata() -> Iterator[Path]:
@@ -118,7 +118,7 @@ def _unreadable_metadata() -> Iterator[Path]:
     for distribution in metadata.distributions():
         try:
             list(distribution.entry_points)
-        except Exception:  # noqa: BLE001 - what it raises is what is looked for
+        except Exception:  # noqa: BLE001 - this is the search for what raises
             yield Path(str(getattr(distribution, "_path", "")), "entry_points.txt")
 
 
@@ -130,7 +130,7 @@ def _mismatch() -> str:
     except Exception:  # noqa: BLE001 - as in `installed_version`
         return ""
     return "".join(
-        f"torchvision {installed_version('torchvision')} requires {printable(line)}, and {version} is installed."
+        f"torchvision {installed_version('torchvision')} requires {printable(line)}, but {version} is installed."
         for line, version, _ in wrong
         if version is not None
     )
@@ -144,7 +144,7 @@ def _hides(name: str) -> str:
         own = Path(str(metadata.distribution(name).locate_file(name)))
     except Exception:  # noqa: BLE001 - as in `installed_version`
         return ""
-    # An editable install has its files elsewhere.
+    # An editable install has its files in another folder.
     return "" if origin is None or not own.exists() or origin.is_relative_to(own) else str(origin)
 
 

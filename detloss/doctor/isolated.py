@@ -1,7 +1,7 @@
 """Import one plugin in its own process, watched from outside.
 
-Whatever it does there costs that process only: it may hang, crash, leave, print without end, read stdin, change the
-working directory or start processes.
+It affects only that process, even if it hangs, crashes, exits, prints endlessly, reads stdin, changes the working
+directory or starts processes.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from detloss.registry.plugin import HEAD_GROUP, Plugin
 from detloss.text import clipped, printable
 
 MAX_OUTPUT = 16 * 2**20
-"""Bytes after which a plugin that prints is stopped, before it fills the disk."""
+"""Bytes of output after which a plugin is stopped, before it fills the disk."""
 ENDING = 2.0
-"""Seconds that a process may take to end once it was told to; after them nobody waits for it."""
+"""Seconds that a process may take to end after it was told to."""
 POLL = 0.005
-"""Seconds between two looks at a process; an import takes about as long."""
+"""Seconds between two checks of a process; an import takes about as long."""
 SHOWN_OUTPUT = 200
 """Characters of a plugin's output that are shown."""
 
@@ -39,7 +39,7 @@ class Trial:
 
     Args:
         plugin: What to import.
-        folder: Empty; takes the plugin's output and result.
+        folder: An empty folder for the plugin's output and result.
         timeout: Seconds that the plugin's import may take.
         allowance: Seconds that its process may take before that, for the libraries.
         process: What runs `import_plugin`; it is started.
@@ -50,15 +50,15 @@ class Trial:
         self._libraries_until = time.monotonic() + allowance
         self._until: float | None = None
         with warnings.catch_warnings():
-            # Python warns of a fork beside the threads that numpy's BLAS keeps, which wait and hold no lock.
+            # Python warns of a fork with the threads of numpy's BLAS, but these wait without a lock.
             warnings.simplefilter("ignore", DeprecationWarning)
             process.start()
 
     def outcome(self) -> dict[str, Any] | None:
-        """Return what came of it, or None while it goes on.
+        """Return the result, or None while it runs.
 
-        The outcome has ``error`` (None where the plugin loads), ``seconds``, ``stdout`` and ``stderr``, the last two
-        escaped and cut.
+        It has ``error`` (None if the plugin loads), ``seconds``, ``stdout`` and ``stderr``, the last two escaped and
+        cut.
         """
         if self.process.exitcode is not None:
             return self._result(_died(self.end()))
@@ -98,9 +98,9 @@ class Trial:
         with contextlib.suppress(OSError, ValueError):
             return {**json.loads(self._file("result").read_text(encoding="utf-8")), **shown}
         if self._until is None and not self._file("started").exists():
-            otherwise = "the process that was to import it did not get that far"
-        said = f" It said '{shown['stderr']}'." if shown["stderr"] else ""
-        what = f"{otherwise}{self._place()}.{said} Tell its authors, or uninstall {self.plugin.package}."
+            otherwise = "its process ended before the import"
+        said = f" It printed '{shown['stderr']}'." if shown["stderr"] else ""
+        what = f"{otherwise}{self._place()}.{said} Fix: tell its authors, or uninstall {self.plugin.package}."
         return {"error": str(load_error(self.plugin, what)), "seconds": None, **shown}
 
     def _place(self) -> str:
@@ -119,7 +119,7 @@ class Trial:
 def import_plugin(plugin: Plugin, folder: Path, timeout: float, reports: int | None) -> NoReturn:
     """Import the plugin and write the result: all that the process does.
 
-    After `timeout` seconds the place where it hangs is written down. A fork closes its parent's descriptor `reports`.
+    After `timeout` seconds the place where it hangs is recorded. A fork closes its parent's descriptor `reports`.
     """
     try:
         if hasattr(os, "setsid"):
@@ -128,7 +128,7 @@ def import_plugin(plugin: Plugin, folder: Path, timeout: float, reports: int | N
             os.close(reports)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        import_module("detloss.loss")  # is there already in a fork
+        import_module("detloss.loss")  # already loaded in a fork
         if plugin.group == HEAD_GROUP:
             import_module("detloss.heads.base")
         for name, stream in (("stdout", 1), ("stderr", 2)):
@@ -136,15 +136,15 @@ def import_plugin(plugin: Plugin, folder: Path, timeout: float, reports: int | N
             os.dup2(file, stream)
             os.close(file)
         _import(plugin, folder, timeout)
-    except Exception:  # noqa: BLE001 - the one who watches shows its last line
+    except Exception:  # noqa: BLE001 - the watching process shows its last line
         traceback.print_exc()
     finally:
-        # Neither an exception nor what the plugin registered with atexit may run on in a copy of the parent.
+        # In a copy of the parent, neither an exception nor the plugin's atexit functions may continue.
         os._exit(0)
 
 
 def _import(plugin: Plugin, folder: Path, timeout: float) -> None:
-    # A number, not a file object: plugins that close all open files make closing it fail.
+    # A number, not a file object: closing it would fail if a plugin closed all open files.
     trace = os.open(folder / "trace", os.O_WRONLY | os.O_CREAT, 0o600)
     faulthandler.enable(trace, all_threads=False)
     faulthandler.dump_traceback_later(timeout, file=trace)
@@ -155,14 +155,14 @@ def _import(plugin: Plugin, folder: Path, timeout: float) -> None:
         load(plugin)
     except PluginLoadError as raised:
         error = str(raised)
-    except BaseException as raised:  # noqa: BLE001 - KeyboardInterrupt is nobody's Ctrl-C here
+    except BaseException as raised:  # noqa: BLE001 - KeyboardInterrupt is not a Ctrl-C here
         error = str(load_error(plugin, failure(plugin, raised)))
     seconds = time.perf_counter() - start
     faulthandler.cancel_dump_traceback_later()
-    with contextlib.suppress(Exception):  # the plugin may have put anything in their place
+    with contextlib.suppress(Exception):  # the plugin may have replaced them
         sys.stdout.flush()
         sys.stderr.flush()
-    # Written aside and renamed, so that a result is there whole or not at all.
+    # Written to another file and renamed, so that a result is complete or missing.
     partial = folder / "partial"
     partial.write_text(json.dumps({"error": error, "seconds": seconds}), encoding="utf-8")
     partial.replace(folder / "result")
@@ -176,7 +176,7 @@ def end_group(pid: int | None) -> None:
 
 
 _GRACE = 0.5
-"""Seconds between the moment when faulthandler writes down where an import hangs and its end."""
+"""Seconds between faulthandler's record of a hanging import and its end."""
 
 
 def _died(status: int | None) -> str:

@@ -23,27 +23,27 @@ from detloss.registry.plugin import Plugin
 from detloss.text import printable
 
 TIMEOUT = 20.0
-"""Seconds that a plugin's import may take; the libraries that it needs are imported before."""
+"""Seconds that a plugin's import may take; its libraries are imported before."""
 
 ESCAPES = {
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
     "TRITON_BACKENDS_IN_TREE": "1",
 }
-"""Variables that keep pydantic, torch and triton, which torchvision imports, from reading all packages' metadata."""
+"""Variables that keep pydantic, torch and triton (imported by torchvision) from reading all packages' metadata."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """What came of importing a library.
+    """The result of importing a library.
 
     Attributes:
         name: ``pydantic``, ``torch``, ``torchvision`` or ``detloss``.
-        version: As it says itself.
-        imported: Whether it can be imported, be it with `ESCAPES`.
-        error: Why it cannot be imported; empty where it can.
-        place: File and line where the error arose.
-        missing: Whether it is not installed at all.
+        version: Its own `__version__`.
+        imported: Whether it can be imported, with or without `ESCAPES`.
+        error: Why it cannot be imported, or empty.
+        place: File and line of the error.
+        missing: Whether it is not installed.
         metadata: Whether the error is about the metadata of another package.
     """
 
@@ -58,16 +58,16 @@ class Library:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of importing a plugin.
+    """The result of importing a plugin.
 
     Attributes:
         plugin: The plugin.
         loads: Whether it can be used.
-        error: Why it cannot; empty where it can.
-        seconds: How long its own import took, that of the libraries aside; None where it did not end.
-        stdout: What it printed, escaped and cut.
-        stderr: Likewise.
-        tried: False where a library that it needs cannot be imported, so that nothing of it was.
+        error: Why it cannot, or empty.
+        seconds: Duration of its own import, without the libraries; None if it did not end.
+        stdout: Its output, escaped and cut.
+        stderr: The same for stderr.
+        tried: False if a library that it needs cannot be imported.
     """
 
     plugin: Plugin
@@ -81,15 +81,15 @@ class Outcome:
 
 @dataclass
 class Loading:
-    """What came of all.
+    """The results of all imports.
 
     Attributes:
         outcomes: One for each plugin, in their order.
-        libraries: By name, in the order of import; a library that was not tried is missing.
+        libraries: By name, in the order of import, without those that were not tried.
         operators: ``failures`` of ``torchvision::nms`` by device, ``cuda`` that torch is built for, ``devices``; empty
-            where torch or torchvision cannot be imported.
+            if torch or torchvision cannot be imported.
         environment: The `ESCAPES` that were needed.
-        error: What ended the process that watches the imports, before all were through; empty where nothing did.
+        error: What ended the watching process too early, or empty.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -111,10 +111,9 @@ def load_apart(
     Args:
         plugins: Installed ones.
         timeout: Seconds for the import of one plugin; a library gets three times as long, 10 s at least.
-        progress: Is told what goes on, in a few words.
-        fork: Whether the processes are forked from one that has imported the libraries, which makes each take
-            milliseconds, not seconds. On systems other than Linux that is not safe: there libraries of the system may
-            fail in a fork.
+        progress: Gets short messages on the current step.
+        fork: Whether the processes are forked from one that has imported the libraries. Then each takes milliseconds,
+            not seconds. Outside Linux this is not safe: libraries of the system may fail in a fork.
     """
     plugins = list(plugins)
     loading, results, skip = Loading(), dict[int, dict[str, Any]](), set[str]()
@@ -140,15 +139,15 @@ import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from detloss.doctor.child import main
 main(pickle.load(sys.stdin.buffer))"""
-"""Searches modules where this process does, and takes its request from stdin."""
+"""Has the search path of this process, and reads its request from stdin."""
 
 
 class _Child:
     """The process of `detloss.doctor.child`, and what it reports.
 
     Args:
-        request: What it is to do.
-        environment: Variables for it, besides those of this process.
+        request: Its task.
+        environment: Its variables, in addition to those of this process.
     """
 
     def __init__(self, request: dict[str, Any], environment: dict[str, str]) -> None:
@@ -180,7 +179,7 @@ class _Child:
             return {"event": "hangs", "error": f"it did not end within {timeout:g} s"}
         if report is None:
             if (status := self._status()) is None:
-                return {"event": "hangs", "error": "it closed its output and did not end"}
+                return {"event": "hangs", "error": "it closed its output but did not end"}
             how = f"status {status}"
             with contextlib.suppress(ValueError):
                 how = signal.Signals(-status).name if status < 0 else how
@@ -193,7 +192,7 @@ class _Child:
     def close(self) -> None:
         """End the process and those that it watches."""
         if self._process.poll() is None:
-            self._process.terminate()  # it ends the imports that it watches, each a process group of its own
+            self._process.terminate()  # it ends the imports that it watches, each in its own process group
             if self._status() is None:
                 self._process.kill()
                 self._status()
@@ -218,7 +217,7 @@ class _Child:
 
 
 def _portable(plugin: Plugin) -> Plugin:
-    """Return the plugin for another process, which opens no archive."""
+    """Return the plugin for another process, without its archive."""
     found = plugin.distribution
     return replace(plugin, distribution=found and replace(found, location=Path(plugin.location)))
 
@@ -268,8 +267,8 @@ def _outcome(plugin: Plugin, result: dict[str, Any] | None, died: str) -> Outcom
     if result is None:
         error = ""
         if died:
-            what = f"the process that was to import it was lost ({died}): a plugin that was tried beside it did that."
-            error = str(load_error(plugin, f"{what} `{VARIABLE}` narrows down which."))
+            what = f"its process was lost ({died}), because of another plugin that was tried at the same time."
+            error = str(load_error(plugin, f"{what} Fix: find that plugin with `{VARIABLE}`."))
         return Outcome(plugin, loads=False, error=error, tried=False)
     return Outcome(plugin, loads=result["error"] is None, **{**result, "error": (result["error"] or "")[:_MAX_ERROR]})
 

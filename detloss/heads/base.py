@@ -1,8 +1,8 @@
 """What all head adapters share: matches, and the loss made of them.
 
-An adapter is a class that takes the place of a head's own class on one instance, in front of it in the method
-resolution order: ``super().forward(...)`` is the head as it was. It lets the head run, learns on the way what was
-matched with what, and replaces one entry of the loss dict::
+An adapter is a class that replaces a head's class on one instance. It comes first in the method resolution order:
+``super().forward(...)`` is the original head. The adapter lets the head run, records the matches, and replaces one
+entry of the loss dict::
 
     class MyHeadAdapter(HeadAdapter):
         head_name = "my_head"
@@ -14,8 +14,8 @@ matched with what, and replaces one entry of the loss dict::
                 losses["box"] = self.box_loss(Matches(...))
             return losses
 
-Nothing of the head's module or of torchvision's is changed, and the instance keeps its parameters, buffers and
-checkpoint keys.
+The modules of the head and of torchvision do not change. The instance keeps its parameters, buffers and checkpoint
+keys.
 """
 
 import threading
@@ -41,16 +41,16 @@ class HeadAdapter(nn.Module):
 
     See the module's docstring.
 
-    A concrete adapter sets `head_name` and `adapts`, and overrides the methods of the head that it must see. It may be
-    put in front of any subclass of `adapts`, also one that a user wrote.
+    A concrete adapter sets `head_name` and `adapts`, and overrides the methods of the head that it must see. It works
+    with any subclass of `adapts`, your own included.
     """
 
     head_name: ClassVar[str]
     """Name of the head in configs."""
     adapts: ClassVar[type[nn.Module]]
-    """The head's class; an instance of it is what losses are injected into."""
+    """The head's class; losses are injected into its instances."""
     stock_functions: ClassVar[tuple[tuple[ModuleType, str], ...]] = ()
-    """Module and name of the functions that compute the stock loss; code that patches losses patches these."""
+    """Module and name of the functions that compute the stock loss. Other code may have patched them."""
 
     detloss: HeadLosses
     """The losses; a submodule of the head."""
@@ -61,7 +61,7 @@ class HeadAdapter(nn.Module):
         own = cls.__mro__[: cls.__mro__.index(HeadAdapter)]
         methods = {name for base in own for name, value in vars(base).items() if callable(value)}
         found = [
-            f"the instance has a {name!r} of its own, which would run instead of the class's. Delete the attribute, or "
+            f"the instance has its own {name!r}, which would run instead of the class's. Fix: delete the attribute, or "
             "set it after the injection"
             for name in sorted(methods & set(vars(module)))
             if hasattr(cls.adapts, name)
@@ -70,13 +70,13 @@ class HeadAdapter(nn.Module):
             if name in vars(module):
                 found.append(
                     f"the instance has an attribute {name!r}, which torchvision never reads (it calls the function of "
-                    f"{home.__name__}): that loss never ran. Delete the attribute"
+                    f"{home.__name__}): that loss never ran. Fix: delete the attribute"
                 )
             function = getattr(home, name)
             if function.__name__ != name or not _is_torchvisions(function):
                 found.append(
                     f"{home.__name__}.{name} is {function!r}, not torchvision's own: it is replaced for every model in "
-                    "this process. Put torchvision's function back"
+                    "this process. Fix: restore torchvision's function"
                 )
         return found
 
@@ -87,22 +87,21 @@ class HeadAdapter(nn.Module):
             return f"does not say {' and '.join(missing)}."
         if cls.head_name != name:
             return (
-                f"has head_name {cls.head_name!r}. Write the name of the entry point there: a config, `eject` and "
-                "recommended weights all mean the same name."
+                f"has head_name {cls.head_name!r}. Fix: write the name of the entry point there. Configs, `eject` and "
+                "recommended weights use the same name."
             )
         return ""
 
     def box_loss(self, matches: Matches) -> Tensor:
-        """Return what replaces the head's box loss."""
+        """Return the loss that replaces the head's box loss."""
         loss: Tensor = self.detloss(matches)
         return loss
 
-    # A training step opens its record in whichever of the two it reaches first. `forward` may be hidden by one that
-    # the instance has (accelerate sets one), and `__call__` may be the one from before the injection (torch.compile
-    # keeps it).
+    # A training step opens its record in the first of the two that it reaches. The instance may have its own `forward`
+    # (accelerate sets one), and `__call__` may be that from before the injection (torch.compile keeps it).
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the head; a training step has a record from here on."""
+        """Call the head; open the record of a training step."""
         if not self.training:
             return super().__call__(*args, **kwargs)
         with self.recording():
@@ -152,9 +151,8 @@ class HeadAdapter(nn.Module):
         record = self.record
         if missing := [name for name in names if name not in record]:
             raise InjectionError(
-                f"{self.head_name}: the forward pass of this {type(self).__name__} did not go through "
-                f"{missing[0]!r}, as that of torchvision's {self.adapts.__name__} does. A head that works differently "
-                "needs an adapter of its own."
+                f"{self.head_name}: the forward pass of this {type(self).__name__} did not call {missing[0]!r} "
+                f"(expected as in torchvision's {self.adapts.__name__}). Fix: write an adapter for this head."
             )
         return record
 
@@ -172,12 +170,12 @@ class HeadAdapter(nn.Module):
     def __prepare_scriptable__(self) -> nn.Module:
         """Refuse `torch.jit.script`, which asks each module for this before it compiles it."""
         raise InjectionError(
-            f"{self.head_name}: TorchScript cannot compile injected losses, and a scripted detector has no use for "
-            "them in inference. Eject them first: torch.jit.script(detloss.eject(copy.deepcopy(model)))."
+            f"{self.head_name}: TorchScript cannot compile injected losses, and inference does not need them. "
+            "Fix: eject them first: torch.jit.script(detloss.eject(copy.deepcopy(model)))."
         )
 
     def __getstate__(self) -> Any:
-        """Leave out the records: they belong to steps that run now."""
+        """Drop the records: they belong to steps that run now."""
         state = super().__getstate__()  # type: ignore[no-untyped-call]  # object's, or that of the head
         return {name: value for name, value in state.items() if name != "_calls"} if isinstance(state, dict) else state
 
@@ -189,7 +187,7 @@ class HeadAdapter(nn.Module):
         reduced = super().__reduce_ex__(max(int(protocol), 2))
         made_from = made_of(type(self))
         if made_from is None or in_front(*made_from) is not type(self):
-            return reduced  # type: ignore[return-value]  # not text; a class on top pickles as it does without us
+            return reduced  # type: ignore[return-value]  # not text; a class on top pickles as without detloss
         return (_blank, made_from, *reduced[2:])
 
 
@@ -201,7 +199,7 @@ def _this_thread() -> int:
 class Recorded:
     """A head's attribute whose calls are recorded as (arguments, result).
 
-    It stands in the adapter's class in front of the attribute; outside a record the attribute is what it was.
+    It is in the adapter's class, in front of the attribute. Outside a record the attribute does not change.
 
     Args:
         method: Record the calls of this method of the attribute instead of the calls of the attribute itself.
@@ -220,7 +218,7 @@ class Recorded:
         return _Recording(value, self.method, head.record, self.name) if head.is_recording else value
 
     def __set__(self, head: HeadAdapter, value: Any) -> None:
-        # A module never comes here: nn.Module puts it among the submodules itself.
+        # A module never comes here: nn.Module makes it a submodule.
         vars(head)[self.name] = value
 
 
@@ -259,6 +257,6 @@ def _blank(adapter: type[HeadAdapter], original: type[nn.Module]) -> HeadAdapter
 
 
 def _is_torchvisions(function: Any) -> bool:
-    # By the file of its code: a wrapper may carry the name and module of what it wraps.
+    # By the file of its code: a wrapper may have the name and module of the wrapped function.
     code = getattr(function, "__code__", None)
     return code is not None and Path(code.co_filename).is_relative_to(Path(torchvision.__file__).parent)

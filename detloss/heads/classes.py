@@ -13,7 +13,7 @@ def in_front(front: type[Any], original: type[Any]) -> type[Any]:
 
     It keeps the name of `original`.
 
-    A method of it that somebody kept, bound to the instance, still works once the instance has `original` back.
+    A bound method of it still works after the instance has `original` back.
     """
     if (front, original) not in _MADE:
         namespace: dict[str, Any] = {"__module__": original.__module__, "__qualname__": original.__qualname__}
@@ -38,7 +38,7 @@ def taken_out(cls: type[Any]) -> type[Any]:
     Classes that were put on top of it since (FSDP2 puts one) stay.
 
     Raises:
-        InjectionError: a class on top cannot be had without what it stands on.
+        InjectionError: a class on top cannot be separated from the class below it.
     """
     made = _made(cls)
     return cls if made is None else _replaced(cls, made, made.__bases__[1])
@@ -66,8 +66,8 @@ def _replaced(cls: type, old: type, new: type) -> type:
         return new
     if any("__class__" in function.__code__.co_freevars for function in _functions(cls)):
         raise InjectionError(
-            f"the class {cls.__qualname__} was put on top of the injected {old.__name__}, to which super() ties it. "
-            "Fix: give the instance back the class that it had before, then try again."
+            f"the class {cls.__qualname__} was put on top of the injected {old.__name__}, and super() ties them. "
+            "Fix: restore the class that the instance had before, then try again."
         )
     namespace = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     bases = tuple(_replaced(base, old, new) if issubclass(base, old) else base for base in cls.__bases__)
@@ -84,7 +84,7 @@ def _while_in_front(front: type, name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(front if isinstance(self, front) else type(self), name)(self, *args, **kwargs)
 
-    # torch keeps at most 8 compiled graphs with a code object, so each method has its own. And no functools.wraps:
-    # whoever looks for the original below a wrapper is to find this method.
+    # torch keeps at most 8 compiled graphs with a code object, so each method has its own. Without functools.wraps,
+    # code that looks for the original below a wrapper finds this method.
     code = method.__code__.replace(co_name=name, co_qualname=f"{front.__qualname__}.{name}")
     return FunctionType(code, method.__globals__, name, closure=method.__closure__)

@@ -1,9 +1,8 @@
 """A loss under ``compile: true``: one compiled function for values and slopes.
 
-The value of a pair depends on that pair alone, so the gradient of a weighted sum of values is the slope of each times
-its weight. `torch.compile` therefore need not build a backward pass: the slopes are computed with the values, in one
-loop over the boxes, and what is left of backward is a multiplication. Where a loss is not like that, forward and
-backward are compiled as those of any module.
+The value of a pair depends only on that pair, so the gradient of a weighted sum is each slope times its weight.
+`torch.compile` builds no backward pass: one loop over the boxes computes values and slopes, and backward is a
+multiplication. If a value depends on more, forward and backward are compiled as those of any module.
 """
 
 import logging
@@ -21,25 +20,24 @@ from detloss.errors import InjectionError
 from detloss.loss import BoxRegressionLoss
 
 FEWEST_PAIRS = 5
-"""Fewer pairs run eagerly: of N = 0 and 1, and of an N that equals another side (2 and 4), torch.compile would make
-graphs of their own."""
+"""Fewer pairs run eagerly: torch.compile would make extra graphs for N = 0 and 1, and for the other sides 2 and 4."""
 
 INDUCTOR_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {"cpp.enable_tiling_heuristics": False}
-"""On CPU, inductor by itself leaves a loop scalar that reads the columns of ``(N, 4)``. These loops compute far more
-than they read: with vector instructions they take a third of the time and less."""
+"""On CPU, inductor does not vectorize a loop over the columns of ``(N, 4)`` by default. With vector instructions these
+loops take less than a third of the time."""
 
 _log = logging.getLogger("detloss")
 
 
 def call_compiled(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, **extras: Tensor) -> Tensor:
-    """Return ``loss(pred, target, **extras)``, computed by the code that `torch.compile` makes of the loss.
+    """Return ``loss(pred, target, **extras)``, computed by `torch.compile`.
 
-    The first call compiles, and its graph serves every number of pairs (torch makes one more for tensors that begin
-    inside another's memory). Nothing is kept on the loss itself: it can be copied, pickled and saved like any other,
-    and a copy compiles anew. Second derivatives are those of the eager loss.
+    The first call compiles a graph for every number of pairs (torch makes one more for tensors that begin inside
+    another's memory). The loss itself stores nothing: it can be copied, pickled and saved, and a copy compiles again.
+    Second derivatives are those of the eager loss.
 
     Args:
-        loss: The loss; it may be moved, trained and evaluated in between.
+        loss: The loss; it may be moved, trained and evaluated between calls.
         pred: ``(N, 4)`` predictions.
         target: ``(N, 4)`` targets of the same dtype; no gradient flows into them.
         **extras: What the loss asks for.
@@ -67,8 +65,8 @@ def call_compiled(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, **extra
         found = str(error).strip().partition("\n")[0]
         raise InjectionError(
             f"{type(loss).__name__} has compile: true, but torch.compile failed on {pred.device} with {found!r}. It "
-            "needs a C++ compiler (g++ or clang++, on the PATH or named by the environment variable CXX), and Triton "
-            "for a GPU. Install what is missing, or set compile: false."
+            "needs a C++ compiler (g++ or clang++, on the PATH or in the environment variable CXX), and Triton "
+            "for a GPU. Fix: install what is missing, or set compile: false."
         ) from error
     return values
 
@@ -91,7 +89,7 @@ class _ValuesWithSlopes(Function):
         compiled: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
         eager: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        # Not detach(), which gives a view: torch.compile makes a graph for each kind of view and of its base.
+        # detach() gives a view, and torch.compile makes a graph for each kind of view and base.
         values, slopes = compiled(pred.data, target.data)
         ctx.save_for_backward(slopes, pred, target)
         ctx.eager = eager
@@ -101,7 +99,7 @@ class _ValuesWithSlopes(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         slopes, pred, target = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # With create_graph, somebody may differentiate again, and the slopes are constants.
+            # With create_graph, a second derivative is possible, and the slopes are constants.
             return *torch.autograd.grad(ctx.eager(pred, target), pred, grad, create_graph=True), None, None, None
         return grad.unsqueeze(-1) * slopes, None, None, None
 
@@ -133,7 +131,7 @@ _COMPILED: WeakKeyDictionary[BoxRegressionLoss, _Compiled] = WeakKeyDictionary()
 def _compile(loss: BoxRegressionLoss) -> _Compiled:
     gives_slopes = is_per_pair(loss)
     if not gives_slopes:
-        _log.debug("%s depends on more than the pair: its backward is compiled apart", type(loss).__name__)
+        _log.debug("%s depends on more than the pair: its backward is compiled separately", type(loss).__name__)
     function = _values_and_slopes if gives_slopes else _values
     # torch keeps the graphs with the code object, at most 8 of them: each loss gets a code object of its own.
     own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)

@@ -1,4 +1,4 @@
-"""What the one-stage detectors share: RetinaNet, FCOS and SSD match anchors themselves."""
+"""Shared by the one-stage detectors: RetinaNet, FCOS and SSD match anchors themselves."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -14,7 +14,7 @@ class Matching(NamedTuple):
     """A detector's matches of the anchors, and its encoding of boxes."""
 
     matched_idxs: list[Tensor]
-    """``(A,)`` for each image: the index of each anchor's box, negative where there is none."""
+    """``(A,)`` for each image: the index of each anchor's box, negative without a box."""
     encode: Callable[[Tensor, Tensor], Tensor]
     """``(boxes, anchors) -> deltas``."""
     decode: Callable[[Tensor, Tensor], Tensor]
@@ -24,11 +24,11 @@ class Matching(NamedTuple):
 class DenseAdapter(HeadAdapter):
     """Base of the adapters of one-stage detectors.
 
-    A concrete adapter says in `matching` what was matched with what.
+    A concrete adapter returns the matches in `matching`.
     """
 
     per_image: ClassVar[bool] = False
-    """Whether the stock loss is divided by the positives of each image and then by the images, or by all positives."""
+    """Whether the stock loss is divided by each image's positives and the number of images, or by all positives."""
 
     transform: Any = Recorded()
     head: Any = Recorded("compute_loss")

@@ -17,12 +17,12 @@ from detloss.errors import InjectionError
 from detloss.heads.base import HeadAdapter
 
 DETECTORS = (GeneralizedRCNN, RetinaNet, FCOS, SSD)
-"""Torchvision's detectors; each decides by its own `training` flag whether to compute losses or detections."""
+"""Torchvision's detectors; the `training` flag decides if they compute losses or detections."""
 
 _PARTS = (RegionProposalNetwork, RoIHeads)
 
 SAMPLER_SEED = 0
-"""Which proposals and anchors are sampled for the losses is random; here it is the same for the same batch."""
+"""Proposals and anchors are sampled at random; this seed makes it the same for the same batch."""
 
 
 @contextmanager
@@ -35,10 +35,9 @@ def validation_losses(model: nn.Module) -> Iterator[nn.Module]:
         with torch.no_grad(), validation_losses(model):
             losses, detections = model(images, targets)
 
-    The losses are those of training, injected ones included, with batch norm, dropout and everything else but the
-    detector itself left in eval mode; so is the resizing of the images. The samplers draw from a fixed seed, and the
-    random state outside is left alone. The backbone runs once for both. Without targets the model returns detections,
-    as always.
+    The losses are those of training, injected losses included. Everything except the detector itself stays in eval
+    mode: batch norm, dropout and the resizing of images. The samplers use a fixed seed, and the random state outside
+    does not change. The backbone runs once for both. Without targets the model returns only detections.
 
     Args:
         model: A torchvision detector, or a module that holds one or several, such as a DistributedDataParallel.
@@ -47,13 +46,13 @@ def validation_losses(model: nn.Module) -> Iterator[nn.Module]:
         `model` itself.
 
     Raises:
-        InjectionError: `model` holds no torchvision detector, or one in training mode.
+        InjectionError: `model` has no torchvision detector, or one in training mode.
     """
     detectors = [module for module in model.modules() if isinstance(module, DETECTORS)]
     if not detectors:
-        raise InjectionError(f"validation_losses: this {type(model).__name__} holds no torchvision detector.")
+        raise InjectionError(f"validation_losses: this {type(model).__name__} has no torchvision detector.")
     if training := [type(detector).__name__ for detector in detectors if detector.training]:
-        raise InjectionError(f"validation_losses: this {training[0]} is in training mode. Call model.eval() first.")
+        raise InjectionError(f"validation_losses: this {training[0]} is in training mode. Fix: model.eval().")
     with ExitStack() as stack:
         for detector in detectors:
             stack.enter_context(_returning_both(detector))
@@ -62,7 +61,7 @@ def validation_losses(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def _returning_both(detector: nn.Module) -> Iterator[None]:
-    # An attribute of the instance, not a class: it is in front of a `forward` that accelerate gave the instance, too.
+    # An attribute of the instance, not a class: it also comes before a `forward` that accelerate set on the instance.
     own = vars(detector).get("forward")
     vars(detector)["forward"] = partial(_losses_and_detections, detector, own)
     try:
@@ -89,7 +88,7 @@ def _losses_and_detections(
             losses = forward(images, targets)
     finally:
         hook.remove()
-    # An entry of the instance hides the submodule: the same images need no second pass.
+    # An entry of the instance hides the submodule: no second pass for the same images.
     vars(detector)["backbone"] = lambda _images: features[0]
     try:
         return losses, forward(images)

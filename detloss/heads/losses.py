@@ -34,11 +34,11 @@ class Matches:
     image_size: Callable[[], Tensor]
     """Gives ``(N, 2)`` height and width in pixels of the network input of each pair; called where a loss asks."""
     stock_divisor: float | Tensor
-    """What the head divides its sum by: one number, or ``(N,)`` where that depends on the pair's image."""
+    """The divisor of the head's sum: one number, or ``(N,)`` if it depends on the pair's image."""
     stock_loss: Tensor
-    """The head's own box loss of this step, a scalar: what is replaced."""
+    """The head's own box loss of this step, a scalar: it is replaced."""
     head_output: Tensor
-    """The head's regression that `pred_deltas` and `stock_loss` were made from, for all samples, in its own shape."""
+    """The head's regression for all samples, in its own shape: the source of `pred_deltas` and `stock_loss`."""
 
     def __len__(self) -> int:
         return self.pred_deltas.shape[0]
@@ -46,13 +46,13 @@ class Matches:
 
 @dataclass(frozen=True)
 class Term:
-    """What a head does with one of its losses besides computing it."""
+    """How a head uses one of its losses."""
 
     name: str
     weight: float
     normalizer: Literal["stock", "positives"] = "stock"
     explicit: bool = True
-    """Whether somebody chose the weight; else it is the recommended one."""
+    """Whether you set the weight; else it is the recommended one."""
     compile: bool = False
     """Whether `torch.compile` computes the loss."""
 
@@ -69,22 +69,22 @@ class Pairs:
     target: Tensor
     """``(N, 4)`` in the loss's space."""
     extras: Mapping[str, Tensor]
-    """What else the loss asked for."""
+    """The other inputs of the loss."""
     state: Mapping[str, Tensor]
     """The loss's own state before it was called, as in its ``state_dict``."""
     part: Tensor
-    """What it gave, before its weight, summed over the pairs and normalised; a scalar."""
+    """Its result before its weight, summed over the pairs and normalized; a scalar."""
 
 
 class HeadLosses(nn.Module):
     """The weighted sum of the losses of one head.
 
-    It is a submodule of the head, so that a loss with state is moved, saved and synchronised like any other module;
-    losses without state add no key to the head's ``state_dict``.
+    It is a submodule of the head, so a loss with state is moved, saved and synchronized like any other module. Losses
+    without state add no key to the head's ``state_dict``.
 
     Attributes:
-        kept: Where somebody puts a list here, every training step adds what each loss was given; a copy of the module,
-            by `copy.deepcopy` or pickle, keeps nothing.
+        kept: A list that you may put here: every training step adds the inputs of each loss. A copy by
+            `copy.deepcopy` or pickle has none.
     """
 
     kept: list[Pairs] | None = None
@@ -113,7 +113,7 @@ class HeadLosses(nn.Module):
         with _without_autocast(deltas.device):
             inputs = _Inputs(matches, deltas)
             for term, loss in zip(self.terms, self.each(), strict=True):
-                # A batch-dependent loss is called without pairs too: the ranks of a job wait for each other in it.
+                # A batch-dependent loss is called without pairs too: in it the ranks of a job wait for each other.
                 if len(matches) == 0 and not loss.batch_dependent:
                     continue
                 compute = functools.partial(call_compiled, loss) if term.compile else loss
@@ -158,20 +158,20 @@ class HeadLosses(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_pairs(self, matches: Matches) -> None:
-        # One target for five predictions would be broadcast without a word.
+        # One target for five predictions would be broadcast silently.
         shapes = {name: tuple(getattr(matches, name).shape) for name in ("pred_deltas", "target_boxes", "anchors")}
         if set(shapes.values()) != {(len(matches), 4)}:
             found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise InjectionError(
-                f"{self.head}: a step compares pairs, so these must all be ({len(matches)}, 4), and they are {found}. "
-                "The head's adapter matched them wrongly."
+                f"{self.head}: a step compares pairs (found {found}, expected ({len(matches)}, 4) each). "
+                "Fix: correct the matches of the head's adapter."
             )
 
     def _check(self, term: Term, values: Tensor, count: int) -> None:
         if values.shape != (count,):
             raise InjectionError(
-                f"{self.head}: the loss {term.name} returned shape {tuple(values.shape)} for {count} pairs. A loss "
-                f"returns one value a pair, here ({count},), and leaves weighing, normalising and summing to the head."
+                f"{self.head}: the loss {term.name} returned a wrong shape (found {tuple(values.shape)}, expected "
+                f"({count},)). Fix: return one value a pair, without weight, normalizer or sum."
             )
 
 
@@ -210,7 +210,7 @@ def _divisor(term: Term, matches: Matches) -> float | Tensor:
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    # The meta device, for one, has no autocast.
+    # The meta device, for example, has no autocast.
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()

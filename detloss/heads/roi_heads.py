@@ -15,9 +15,9 @@ from detloss.heads.losses import Matches
 class RoIHeadsAdapter(HeadAdapter):
     """`roi_heads`: replaces ``loss_box_reg`` of torchvision's ``RoIHeads`` or a subclass of it.
 
-    Pairs are the positive sampled proposals, with the regression of their matched class (or the only one, where the
-    predictor is class-agnostic). The stock loss is smooth L1 with beta 1/9 on deltas, divided by all sampled
-    proposals, positive or not.
+    Pairs are the positive sampled proposals, with the regression of their matched class (or the only one of a
+    class-agnostic predictor). The stock loss is smooth L1 with beta 1/9 on deltas, divided by all sampled proposals,
+    positive or not.
     """
 
     head_name = "roi_heads"
@@ -38,7 +38,7 @@ class RoIHeadsAdapter(HeadAdapter):
             raise InjectionError(
                 f"roi_heads: a training step of {type(self).__name__} called box_predictor "
                 f"{len(predictions)} times and returned the losses {sorted(losses)}; expected one call and "
-                "'loss_box_reg', as in torchvision's RoIHeads. A head that works differently needs its own adapter."
+                "'loss_box_reg', as in torchvision's RoIHeads. Fix: write an adapter for this head."
             )
         image_shapes = args[2] if len(args) > 2 else kwargs["image_shapes"]
         losses["loss_box_reg"] = self.box_loss(
@@ -59,7 +59,7 @@ class RoIHeadsAdapter(HeadAdapter):
         proposals, matched_idxs, labels, regression_targets = seen["select_training_samples"]
         label = torch.cat(labels)
         positive = torch.where(label > 0)[0]
-        # Not reshape(N, -1, 4), which cannot tell the classes where no image has an object or a proposal.
+        # reshape(N, -1, 4) would not know the classes if no image has an object or a proposal.
         regression = torch.unflatten(head_output.flatten(1), 1, (-1, 4))
         agnostic = regression.shape[1] == 1
         matched_boxes = torch.cat(

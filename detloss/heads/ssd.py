@@ -11,8 +11,8 @@ from detloss.heads.dense import DenseAdapter, Matching
 class SSDAdapter(DenseAdapter):
     """`ssd`: replaces ``bbox_regression`` of torchvision's ``SSD`` or ``SSDlite``.
 
-    Pairs are the matched default boxes. The stock loss is smooth L1 with beta 1 on deltas, divided by all positives of
-    the batch.
+    It works with their subclasses too. Pairs are the matched default boxes. The stock loss is smooth L1 with beta 1 on
+    deltas, divided by all positives of the batch.
     """
 
     head_name = "ssd"

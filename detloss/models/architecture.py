@@ -24,18 +24,18 @@ from detloss.config import ModelConfig
 from detloss.models import tiny
 
 TRAINABLE = "trainable_backbone_layers"
-"""The option that says how many layers of a pretrained backbone are not frozen."""
+"""The option for the number of unfrozen layers of a pretrained backbone."""
 
 REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
-"""What torchvision raises where a model cannot be built with the options that it is given."""
+"""What torchvision raises if a model cannot be built with its options."""
 
 FPN_MODELS: Mapping[str, type[FasterRCNN]] = {"fasterrcnn": FasterRCNN, "maskrcnn": MaskRCNN}
 """Models that take a `backbone`."""
 
 TINY = "tiny"
-"""The backbone that is detloss's own, for small images on a CPU; all others are torchvision's."""
+"""detloss's own backbone, for small images on a CPU; all others are torchvision's."""
 
-# Parameters of builders that take modules, functions or what the builder itself decides: nothing for plain data.
+# Parameters of builders that take modules or functions, or that the builder decides: not plain data.
 MODULE_OPTIONS = frozenset({
     "anchor_generator", "box_head", "box_predictor", "box_roi_pool", "head", "keypoint_head", "keypoint_predictor",
     "keypoint_roi_pool", "mask_head", "mask_predictor", "mask_roi_pool", "norm_layer", "proposal_matcher",
@@ -50,9 +50,9 @@ class Architecture:
     Attributes:
         build: Takes ``weights``, ``weights_backbone`` (members of the enums below or None) and options.
         cls: The class of the detector.
-        weights: Torchvision's weights of the detector; None where it has none.
-        backbone: Torchvision's name of the classifier that the backbone is taken from, or `TINY`.
-        backbone_weights: Torchvision's weights of that; None where it has none.
+        weights: Torchvision's weights of the detector, or None.
+        backbone: Torchvision's name of the backbone's classifier, or `TINY`.
+        backbone_weights: Torchvision's weights of the backbone, or None.
     """
 
     build: Callable[..., nn.Module]
@@ -103,7 +103,7 @@ def accepted_options(architecture: Architecture) -> dict[str, Any]:
     for function in chain:
         parameters = list(inspect.signature(function).parameters.values())
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
-            break  # a torchvision detector hands the rest to its transform instead
+            break  # a torchvision detector passes the rest to its transform
         accepted = {parameter.name: parameter.default for parameter in parameters} | accepted
     accepted = {p.name: p.default for p in inspect.signature(GeneralizedRCNNTransform).parameters.values()} | accepted
     hidden = {"self", "args", "kwargs", "progress", *ModelConfig.model_fields, *MODULE_OPTIONS}
@@ -159,7 +159,7 @@ def _with_tiny(
     options["box_head"] = TwoMLPHead(body.out_channels * tiny.POOLED**2, tiny.HIDDEN)
     classes = 91 if num_classes is None else num_classes
     model = cls(body, num_classes=classes, **options)
-    # Given with the others, it would leave a Mask R-CNN without the number of classes.
+    # Passed with the others, it would leave a Mask R-CNN without the number of classes.
     model.roi_heads.box_predictor = FastRCNNPredictor(tiny.HIDDEN, classes)
     return _with_weights(model, weights)
 
@@ -172,5 +172,5 @@ def _with_weights(model: nn.Module, weights: Any) -> nn.Module:
 
 # The stages of stride 8, 16 and 32; torchvision's default gives two maps of stride 32.
 MOBILENET_STAGES = (2, 3, 4)
-# One size a map, the pooled one of stride 64 included: four times the stride, for the small pictures such nets see.
+# One size a map, four times the stride, for small images. The pooled map of stride 64 is included.
 _MOBILENET_ANCHORS = ((32,), (64,), (128,), (256,))

@@ -31,15 +31,15 @@ log = logging.getLogger(__name__)
 def build_model(config: ConfigSource, overrides: Iterable[str] = ()) -> nn.Module:
     """Build the detector that a config describes and inject its losses.
 
-    Where `weights` were trained for other numbers of classes or keypoints, the predictors that depend on them are
-    made anew and everything else is kept. Nothing is downloaded.
+    If `weights` were trained for other numbers of classes or keypoints, their predictors are new and everything else is
+    kept. Nothing is downloaded.
 
     Args:
         config: A path, a mapping or a `ModelConfig`; the sections of a train config are ignored.
         overrides: ``key.path=value`` each, as in `load_config`.
 
     Raises:
-        ConfigError: The config is wrong, or weights are missing or do not fit.
+        ConfigError: The config is wrong, or weights are missing or do not match.
         PluginError: A loss cannot be loaded.
         InjectionError: The model has no such head.
     """
@@ -69,7 +69,7 @@ def _untrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
         _check_cached(member)
         return architecture.build(weights_backbone=member, **options)
     state = read_state(config.weights_backbone)
-    # The last tensor of a classifier is the bias of its output. The detector leaves that layer out.
+    # The last tensor of a classifier is the bias of its output. The detector does not have that layer.
     classes = next(reversed(state.values())).shape[:1].numel()
     with torch.device("meta"):
         classifier = get_model_builder(architecture.backbone)(weights=None, num_classes=classes)
@@ -101,7 +101,7 @@ def _pretrained(architecture: Architecture, config: ModelConfig) -> nn.Module:
         options.pop(TRAINABLE, None)
         new = renew_predictors(model, architecture.build(**options, **wanted))
         there, here = (", ".join(f"{name} {count}" for name, count in each.items()) for each in (counts, wanted))
-        log.info("%s begins untrained: the weights %s have %s, the model has %s.", ", ".join(new), weights, there, here)
+        log.info("%s starts untrained: the weights %s have %s, the model has %s.", ", ".join(new), weights, there, here)
     return model
 
 
@@ -134,13 +134,13 @@ def _check_cached(member: WeightsEnum) -> None:
     """Refuse weights that need a download, or whose file runs code.
 
     Raises:
-        ConfigError: The file is not in torch's hub cache, or holds anything but tensors.
+        ConfigError: The file is not in torch's hub cache, or holds more than tensors.
     """
     file = Path(torch.hub.get_dir()) / "checkpoints" / member.url.rpartition("/")[2]
     if not file.is_file():
         raise ConfigError(
-            f"weights {member}: {file} is missing, and nothing is downloaded while a model is built. Fetch it with\n"
+            f"weights {member}: {file} is missing, and building a model downloads nothing. Fix: download it with\n"
             f'  python -c "import torch; torch.hub.load_state_dict_from_url({member.url!r})"\n'
-            f"or download {member.url} elsewhere and put it there, or give its path as the weights."
+            f"or download {member.url} yourself and put it there, or give its path as the weights."
         )
     read_checkpoint(file)  # torchvision itself reads it without torch's guard

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detloss.errors import ConfigError
 
 COUNTS = {"num_classes": "categories", "num_keypoints": "keypoint_names"}
-"""Option of a builder that decides the size of predictors -> what torchvision's weights call the names counted."""
+"""Builder option that sets the size of predictors -> key of the counted names in torchvision's weights."""
 
 Weights = TypeVar("Weights", bound=Enum)
 
@@ -22,23 +22,23 @@ def read_checkpoint(path: str | Path) -> Any:
     """Read tensors and plain values of `torch.save`; never run code.
 
     Raises:
-        ConfigError: The file cannot be read, is damaged, or holds anything else.
+        ConfigError: The file cannot be read, is damaged, or holds other objects.
     """
     path = Path(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch recommends functions that would run code
             if path.is_file() and path.stat().st_size:
-                # Named here, the argument cannot be changed by TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD.
+                # An explicit argument wins over TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD.
                 return torch.load(path, map_location="cpu", weights_only=True)
             what = "is empty" if path.is_file() else "is not a file" if path.exists() else "does not exist"
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # bytes that are no checkpoint make torch raise anything
-        # Torch's own message says how to switch its guard off.
+    except Exception as error:  # torch raises anything on bytes that are not a checkpoint
+        # Torch's own message says how to turn its guard off.
         raise ConfigError(
-            f"{path} is damaged, is no checkpoint of torch, or holds objects that could run code. "
-            "detloss reads tensors and plain values alone."
+            f"{path} is damaged, is not a checkpoint of torch, or holds objects that could run code "
+            "(expected only tensors and plain values)."
         ) from error
     raise ConfigError(f"{path} {what}.")
 
@@ -48,22 +48,24 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     It is found under ``model`` or ``state_dict``.
 
-    A prefix ``model.`` or ``module.`` that all keys share (Lightning, DDP) is taken off. The state of injected losses
-    is ignored: it belongs to the loss, not to the detector.
+    A prefix ``model.`` or ``module.`` of all keys (Lightning, DDP) is removed. The state of injected losses is ignored:
+    it belongs to the loss, not to the detector.
 
     Raises:
-        ConfigError: The file cannot be read, holds anything but tensors, or no state dict.
+        ConfigError: The file cannot be read, holds more than tensors, or has no state dict.
     """
     try:
         state = read_checkpoint(path)
     except ConfigError as error:
-        raise ConfigError(f"weights {error} Write a state dict with `torch.save(model.state_dict(), path)`.") from error
+        raise ConfigError(
+            f"weights {error} Fix: write a state dict with `torch.save(model.state_dict(), path)`."
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise ConfigError(
-            f"weights {path}: holds {_describe(state)}, no state dict. Write one with "
+            f"weights {path}: found {_describe(state)}, expected a state dict. Fix: write one with "
             "`torch.save(model.state_dict(), path)`."
         )
     for prefix in ("model.", "module."):
@@ -80,7 +82,7 @@ def check_matches(path: str | Path, state: Mapping[str, Tensor], model: nn.Modul
     The counters of batch normalization are not compared: torchvision's frozen kind has none.
 
     Raises:
-        ConfigError: Keys are missing or unexpected, or shapes differ; the first few are named.
+        ConfigError: Keys are missing or unexpected, or shapes differ; it names the first few.
     """
     expected = {key: value.shape for key, value in model.state_dict().items() if not key.endswith(_COUNTER)}
     given = {key: value.shape for key, value in state.items() if not key.endswith(_COUNTER)}
@@ -100,15 +102,15 @@ def check_matches(path: str | Path, state: Mapping[str, Tensor], model: nn.Modul
     ]
     if problems:
         raise ConfigError(
-            f"weights {path}: does not fit {type(model).__name__}. {'; '.join(problems)}. "
-            "Give the weights of this very architecture, or choose the model that they belong to."
+            f"weights {path}: does not match {type(model).__name__}. {'; '.join(problems)}. "
+            "Fix: give weights of this architecture, or choose the model of these weights."
         )
 
 
 def member_of_state(enum: type[Weights], state: Mapping[str, Tensor], counts: Mapping[str, int]) -> Weights:
     """Return a member of a builder's weights, but with this state dict.
 
-    Builders freeze layers and norms only where they are given weights, and they take them from their enum only.
+    Builders freeze layers and norms only with weights, and take weights only from their enum.
     """
     member = object.__new__(enum)
     template = next(iter(enum)).value
@@ -122,8 +124,8 @@ def member_of_state(enum: type[Weights], state: Mapping[str, Tensor], counts: Ma
 def renew_predictors(model: nn.Module, fresh: nn.Module) -> list[str]:
     """Take predictors of another size from `fresh`, and return their paths.
 
-    A predictor of an R-CNN is replaced whole, as torchvision's fine-tuning tutorial does; of a dense classification
-    head, only the layers that hold the classes.
+    A predictor of an R-CNN is replaced, as in torchvision's fine-tuning tutorial. In a dense classification head, only
+    the layers of the classes are.
     """
     old, new = model.state_dict(), fresh.state_dict()
     differing = (key for key in new if key in old and old[key].shape != new[key].shape)

@@ -1,4 +1,4 @@
-"""The Python code that builds a config's detector with torchvision alone."""
+"""The Python code that builds a config's detector with torchvision only."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -14,19 +14,18 @@ from detloss.models import tiny
 from detloss.models.architecture import MOBILENET_STAGES, TINY, TRAINABLE, find_architecture
 
 _WIDTH = 100
-"""Columns of the code, where a call fits into them."""
+"""Columns of the code, if a call fits."""
 
 
 def torchvision_code(config: ModelConfig, model: nn.Module) -> str:
     """Write the code that builds a detector and binds it to ``model``.
 
-    It needs torch and torchvision alone. Built so, the detector takes the state dict of `model` (without the state of
-    injected losses), and in evaluation mode finds what that finds. No layer is frozen, but for the norms of a chosen
-    backbone.
+    It needs only torch and torchvision. The detector takes the state dict of `model` (without the state of injected
+    losses), and gives the same detections in evaluation mode. No layer is frozen except the norms of a chosen backbone.
 
     Args:
         config: Names the builder; its weights are not loaded.
-        model: What was built from it: anchors, poolers and norms are read off it.
+        model: The model that was built from it: anchors, poolers and norms are read from it.
     """
     options = {key: value for key, value in config.options.items() if key != TRAINABLE}
     classes = config.num_classes if config.num_classes is not None or config.backbone is None else 91
@@ -41,7 +40,7 @@ def torchvision_code(config: ModelConfig, model: nn.Module) -> str:
     imports.append(("torchvision.models.detection", cls.__name__))
     code += _call("model", cls.__name__, ["backbone", *_written(options), *parts])
     if config.backbone == TINY:
-        # A Mask R-CNN given it as an argument would be left without the number of classes.
+        # As an argument, it would leave a Mask R-CNN without the number of classes.
         width = _box_head(model).fc7.out_features
         imports.append(("torchvision.models.detection.faster_rcnn", "FastRCNNPredictor"))
         code.append(f"model.roi_heads.box_predictor = FastRCNNPredictor({width}, {classes})")
@@ -103,7 +102,7 @@ def _eps(model: nn.Module) -> list[str]:
     if len(frozen) != 1 or frozen == {FrozenBatchNorm2d(1).eps}:
         return []
     return [
-        "for module in model.modules():  # as in the weights that the training began from",
+        "for module in model.modules():  # as in the initial weights of the training",
         '    if type(module).__name__ == "BatchNorm2d":',
         f"        module.eps = {frozen.pop()!r}",
     ]

@@ -9,7 +9,7 @@ from torchvision.ops import Conv2dNormActivation
 ANCHORS = ((12, 20, 32, 48),), ((0.6, 1.0, 1.7),)
 """Sizes and aspect ratios for objects of 10 to 60 pixels."""
 POOLED = 5
-"""Cells on a side of a pooled region, with a sample each: on a CPU, more of them would cost the most of a step."""
+"""Cells on a side of a pooled region, with a sample each: more would take most of a step on a CPU."""
 HIDDEN = 128
 """Width of the box head."""
 

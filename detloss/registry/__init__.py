@@ -1,8 +1,8 @@
 """Plugins: found in package metadata, imported when selected.
 
 A `Plugin` is an installed package's claim to a name; `get_plugin` turns it into a `LoadedPlugin`. This module imports
-neither torch nor pydantic, and treats every package alike. Nothing is kept from one call to the next: what is installed
-or removed counts at once.
+neither torch nor pydantic, and treats every package alike. Nothing is cached between two calls: installing or removing
+a package has an effect at once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _Loss = TypeVar("_Loss", bound="type[BoxRegressionLoss]")
 def find_plugins(group: Group = LOSS_GROUP) -> tuple[Plugin, ...]:
     """Return the plugins of a group, sorted by name, then package.
 
-    Those that ``DETLOSS_PLUGINS`` leaves out are not among them.
+    Plugins that ``DETLOSS_PLUGINS`` does not allow are excluded.
 
     Raises:
         AllowListError: ``DETLOSS_PLUGINS`` is wrong.
@@ -70,9 +70,9 @@ def get_plugin(name: str, group: Group = LOSS_GROUP) -> LoadedPlugin:
         group: `LOSS_GROUP` or `HEAD_GROUP`.
 
     Raises:
-        UnknownPluginError: No installed plugin has the name; near names are given and nothing is imported.
+        UnknownPluginError: No installed plugin has the name; similar names are given and nothing is imported.
         PluginConflictError: More than one package claims the name.
-        PluginNotAllowedError: ``DETLOSS_PLUGINS`` leaves the plugin out; nothing of it is imported.
+        PluginNotAllowedError: ``DETLOSS_PLUGINS`` does not allow the plugin; it is not imported.
         AllowListError: ``DETLOSS_PLUGINS`` is wrong.
         PluginLoadError: The plugin cannot be imported or is not what it claims to be.
     """
@@ -98,8 +98,8 @@ def one_scan() -> Iterator[Callable[[], Scan]]:
 
     Lookups of plugins count too.
 
-    A wrapper builds its base through the public `detloss.config.build_loss`, to which no scan can be handed down: so
-    the one of the outermost call is in a context variable for as long as that call lasts.
+    A wrapper builds its base through the public `detloss.config.build_loss`, which takes no scan. So the scan of the
+    outermost call is in a context variable during that call.
     """
     outer = _INSTALLED.get()
     installed = cache(scan) if outer is None else outer
@@ -119,22 +119,22 @@ def register(cls: Any = None, name: str | None = None) -> Any:
 
     This is for notebooks and tests; a package uses an entry point instead.
 
-    Works as a decorator too: ``@register`` and ``@register(name="my_iou")``. The name that is left out is the class's
-    own without ``Loss``, in lower case with ``_`` between words, where ``IoU`` counts as part of a word like any
-    acronym: ``GIoULoss`` is ``giou``, ``AlphaIoULoss`` is ``alpha_iou``, ``SmoothL1Loss`` is ``smooth_l1``. A class of
-    the same module and qualified name (a notebook cell that runs again) replaces the one before it.
+    Works as a decorator too: ``@register`` and ``@register(name="my_iou")``. The default name is that of the class
+    without ``Loss``, in lower case with ``_`` between words. ``IoU`` counts as part of a word like any acronym:
+    ``GIoULoss`` is ``giou``, ``AlphaIoULoss`` is ``alpha_iou``, ``SmoothL1Loss`` is ``smooth_l1``. A class of the same
+    module and qualified name (a notebook cell that runs again) replaces the earlier one.
 
     Args:
         cls: The loss.
-        name: What a config is to call it.
+        name: Its name in configs.
 
     Returns:
         ``cls`` itself, or a decorator where no class is given.
 
     Raises:
         PluginConflictError: An installed package, or another class, has the name.
-        PluginLoadError: ``cls`` is no loss.
-        UnknownPluginError: ``name`` is no possible name.
+        PluginLoadError: ``cls`` is not a loss.
+        UnknownPluginError: ``name`` cannot be a name.
     """
     if cls is None:
         return lambda decorated: register(decorated, name)
@@ -183,7 +183,7 @@ def _check_name(name: object, group: Group, *, qualified: bool = True) -> None:
     raise UnknownPluginError(
         f"{clipped(ascii(name))} cannot be the name of a {group.kind}: a name has "
         "letters, digits, _ and -, begins with a letter and is at most 64 long (or package:name). It is never an "
-        "import path; `detloss list` shows the names there are.",
+        "import path. Fix: choose a name from `detloss list`.",
         name=str(name)[:80],
     )
 
@@ -198,8 +198,8 @@ def _not_allowed(claims: list[Plugin]) -> PluginNotAllowedError:
     owners = " and ".join(plugin.owner for plugin in claims)
     choices = " or ".join(f"{plugin.full_name} (or {plugin.package}, for all of it)" for plugin in claims)
     return PluginNotAllowedError(
-        f"The {kind} {name!r} of {owners} is installed, and {VARIABLE}='{clipped(os.environ.get(VARIABLE))}' leaves "
-        f"it out; nothing of it was imported. To allow it, add {choices} to {VARIABLE}.",
+        f"The {kind} {name!r} of {owners} is installed, but {VARIABLE}='{clipped(os.environ.get(VARIABLE))}' does not "
+        f"allow it. It was not imported. Fix: add {choices} to {VARIABLE}.",
         name=name,
         package=claims[0].package,
     )
@@ -216,7 +216,7 @@ def _unknown(name: str, group: Group, plugins: tuple[Plugin, ...], left_out: tup
         hints.append(f"The package {package or bare} offers {', '.join(offered)}.")
     elif package:
         close = nearest(normalized(package), by_package)
-        or_near = f"; near names are {', '.join(close)}" if close else ""
+        or_near = f"; similar names: {', '.join(close)}" if close else ""
         hints.append(f"No installed package {package!r} offers one{or_near}.")
     if names := [by_name[key] for key in nearest(bare.lower(), by_name)]:
         hints.append(f"Did you mean {' or '.join(map(repr, names))}?")
@@ -227,9 +227,9 @@ def _unknown(name: str, group: Group, plugins: tuple[Plugin, ...], left_out: tup
         option = "" if group == LOSS_GROUP else " --heads"
         hints.append(f"`detloss list{option}` shows the {count} installed {'name' if count == 1 else 'names'}.")
     elif left_out:
-        hints.append(f"{VARIABLE} leaves out all that are installed: `detloss list --json` names them.")
+        hints.append(f"{VARIABLE} excludes all that are installed. `detloss list --json` shows them.")
     elif group == LOSS_GROUP:
-        hints.append("No loss is installed at all: `python -m pip install 'detloss[losses]'` brings a first set.")
+        hints.append("No loss is installed. Fix: `python -m pip install 'detloss[losses]'`.")
     return UnknownPluginError(
         f"There is no {group.kind} {name!r}. {' '.join(hints)}", name=name, package=package or None
     )

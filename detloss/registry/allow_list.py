@@ -1,7 +1,7 @@
 """`DETLOSS_PLUGINS`: the only plugins that may be used.
 
-The variable holds packages and ``package:name``, with commas or spaces between them; `none` stands for no plugin at
-all. Unset, it allows every plugin. detloss's own heads are part of the running program and always allowed.
+The variable holds packages and ``package:name``, separated by commas or spaces; `none` allows no plugin. Unset, it
+allows every plugin. detloss's own heads are part of the running program and always allowed.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class AllowList:
     def check(self, offers: Mapping[str, Collection[str]], installed: Collection[str], faulty: Collection[str]) -> None:
         """Refuse an entry that allows nothing: a typo is not a rule.
 
-        Takes what each package (normalized) offers, all packages, and those whose offers cannot all be read: these are
-        reported as what they are, and what such a package would offer is no slip.
+        Takes the offers of each package (normalized), all packages, and the packages with unreadable offers. Those are
+        reported separately, and their entries are not typos.
 
         Raises:
-            AllowListError: With every such entry, and near names.
+            AllowListError: It lists every such entry with similar names.
         """
         wrong = [
             f"'{clipped(entry)}' {what}"
@@ -52,14 +52,14 @@ class AllowList:
             if _parts(entry)[0] not in faulty and (what := _mistake(entry, offers, installed))
         ]
         if wrong:
-            raise AllowListError(f"{VARIABLE} names what is not there: {' '.join(wrong)} {_UNTIL_THEN}")
+            raise AllowListError(f"{VARIABLE} has unknown entries: {' '.join(wrong)} {_UNTIL_THEN}")
 
 
 def read_allow_list() -> AllowList | None:
     """Return what `DETLOSS_PLUGINS` allows, or None where it is not set.
 
     Raises:
-        AllowListError: It is set and empty, or says `none` beside something else.
+        AllowListError: It is set and empty, or has `none` with other entries.
     """
     text = os.environ.get(VARIABLE)
     if text is None:
@@ -67,20 +67,20 @@ def read_allow_list() -> AllowList | None:
     entries = tuple(filter(None, re.split(r"[,\s]+", text)))
     if not entries:
         raise AllowListError(
-            f"{VARIABLE} is set and empty. Unset it to allow every plugin, or write {_NOTHING!r} to allow none."
+            f"{VARIABLE} is set and empty. Fix: unset it to allow every plugin, or write {_NOTHING!r} to allow none."
         )
     if _NOTHING not in entries:
         return AllowList(entries)
     if len(entries) > 1:
         raise AllowListError(
-            f"{VARIABLE} says {_NOTHING!r} and more: '{clipped(text)}'. Leave out one of them. {_UNTIL_THEN}"
+            f"{VARIABLE} has {_NOTHING!r} and other entries: '{clipped(text)}'. Fix: remove one of them. {_UNTIL_THEN}"
         )
     return AllowList()
 
 
 _NOTHING = "none"
 _OURS = "detloss"
-_UNTIL_THEN = "Until then it allows nothing."
+_UNTIL_THEN = "Until then no plugin is allowed."
 
 
 def _parts(entry: str) -> tuple[str, str]:
@@ -101,7 +101,7 @@ def _mistake(entry: str, offers: Mapping[str, Collection[str]], installed: Colle
         return ""
     close = [f"{package}:{one}" for one in nearest(name, offered)]
     hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(sorted(offered))}."
-    return f"is nothing that {package} offers: {hint}"
+    return f"is not a plugin of {package}: {hint}"
 
 
 def _no_such_package(
@@ -109,8 +109,8 @@ def _no_such_package(
 ) -> str:
     owners = sorted(key for key, names in offers.items() if entry in names)
     if owners:
-        return f"is a plugin's name, not a package's: write {' or '.join(f'{owner}:{entry}' for owner in owners)}."
+        return f"is a plugin, not a package: write {' or '.join(f'{owner}:{entry}' for owner in owners)}."
     if package in installed:
-        return "is installed and offers no loss or head: leave it out."
+        return "is installed, but has no loss or head: remove it."
     close = near(package, offers)
-    return f"is not installed: {f'did you mean {close}?' if close else 'leave it out, or install it.'}"
+    return f"is not installed: {f'did you mean {close}?' if close else 'remove it, or install it.'}"

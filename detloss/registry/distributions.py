@@ -18,21 +18,21 @@ from typing import cast
 from detloss.text import clipped, printable, reason
 
 PACKAGE_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
-"""Names of distributions (packaging.python.org, "Names and normalization"); the length is detloss's own bound."""
+"""Names of distributions (packaging.python.org, "Names and normalization"); the length limit is detloss's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with what is installed, or worth knowing.
+    """A problem of what is installed, or a note.
 
     Attributes:
-        message: What is wrong, and what to do about it.
-        who: A package, as its metadata or its folder names it; a library, a plugin's name, a program, a variable.
-        path: The file or folder where that is; empty where there is none.
-        line: The line in that file, from 1, where one can be named.
+        message: What is wrong, and the fix.
+        who: A package (by its metadata or folder), library, plugin, program or variable.
+        path: The file or folder of the problem; empty if it has none.
+        line: The line in that file, from 1, if known.
         kind: ``"metadata"``, ``"conflict"``, ``"allow-list"``, ``"load"``, ``"slow"``, ``"prints"``, ``"library"`` or
             ``"compiler"``.
-        wrong: False for a note: everything works, and it is worth knowing.
+        wrong: False for a note: everything works.
     """
 
     message: str
@@ -44,11 +44,11 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """``path:line``, or as much of it as there is."""
+        """``path:line``, as far as known."""
         return printable(self.path if self.line is None else f"{self.path}:{self.line}")
 
     def __str__(self) -> str:
-        """Place, or else who, and the message: one line."""
+        """One line: the place (or who), and the message."""
         return f"{self.place or self.who}: {self.message}"
 
 
@@ -59,8 +59,8 @@ class Distribution:
     It is in a folder or in a zip archive.
 
     Attributes:
-        name: As its METADATA says, else as its folder is named.
-        version: Likewise; empty where neither says.
+        name: Its name in METADATA, else its folder's name.
+        version: From the same sources; empty if unknown.
         location: The ``.dist-info`` or ``.egg-info`` itself.
         summary: Its one-line description.
         requires: Its ``Requires-Dist`` lines.
@@ -74,7 +74,7 @@ class Distribution:
 
     @property
     def key(self) -> str:
-        """The normalised name: distributions with equal keys are copies of one another."""
+        """The normalized name: distributions with equal keys are copies."""
         return normalized(self.name)
 
 
@@ -87,7 +87,7 @@ def reported(problems: list[Problem], who: str, path: object) -> Iterator[None]:
     try:
         yield
     except MetadataError as error:
-        advice = f"The package offers nothing until this is fixed: tell its authors, or reinstall {who}."
+        advice = f"The package offers nothing until this is fixed. Fix: reinstall {who}, or tell its authors."
         problems.append(Problem(f"{error} {advice}", who, str(error.file), error.line))
     except Exception as error:  # noqa: BLE001 - as the docstring says
         what = f"cannot be read ({type(error).__name__}: {reason(error)}), so what it offers is ignored."
@@ -95,7 +95,7 @@ def reported(problems: list[Problem], who: str, path: object) -> Iterator[None]:
 
 
 class MetadataError(Exception):
-    """A metadata file, as a whole, cannot be used."""
+    """A metadata file cannot be used at all."""
 
     def __init__(self, what: str, file: object, line: int | None = None) -> None:
         super().__init__(what)
@@ -125,7 +125,7 @@ def _bytes(file: Path | zipfile.Path, most: int) -> bytes:
     elif not stat.S_ISREG(file.stat().st_mode):
         raise OSError("it is not a regular file")
     else:
-        # Some files of /proc are regular and never end, or wait.
+        # Some files of /proc are regular, but never end or wait.
         with open(file, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAITING)) as stream:
             data = stream.read(most + 1)
     if len(data) > most:
@@ -146,7 +146,7 @@ def folders(path: Iterable[object], problems: list[Problem]) -> Iterator[Path | 
                 continue
             seen.add(real)
             if not isinstance(entry, str):
-                what = f"is on sys.path as a {type(entry).__name__}, which Python does not import from: add a str."
+                what = f"is a {type(entry).__name__} on sys.path, and Python ignores it. Fix: add a str."
                 problems.append(Problem(what, _PATH, str(folder)))
             if folder.is_dir():
                 yield folder
@@ -168,7 +168,7 @@ def distributions(folder: Path | zipfile.Path) -> list[Distribution]:
         else:
             continue
         found.append(Distribution(printable(name), printable(version), folder / entry))
-    # Sorted so that nothing depends on the order of a listing: dist-info before egg-info, then the newest.
+    # Sorted because listings have no fixed order: dist-info before egg-info, then the newest.
     found.sort(key=lambda one: (one.key, one.location.name[-10:] != ".dist-info", _newest_first(one.version), one.name))
     return found
 
@@ -220,7 +220,7 @@ def _newest_first(version: str) -> list[int]:
     """
     release, rest = cast("re.Match[str]", re.match(r"v?(\d*(?:\.\d+)*)([^+]*)", version)).groups()
     numbers = [-int(number) for number in re.findall(r"\d+", release)[:_RELEASE]]
-    # What is no post release comes before the release itself, whose 0 at the end stands for no number after it.
+    # Pre-releases sort before the release itself; the 0 at its end means that no number follows.
     is_early = re.match(r"[-_.]?(?!post|rev|r\d)[a-z]", rest) is not None
     after = [-int(number) for number in re.findall(r"\d+", rest)]
     return [*numbers, *[0] * (_RELEASE - len(numbers)), is_early, *after, 0]
@@ -242,11 +242,11 @@ def _headers(text: str) -> dict[str, list[str]]:
 
 
 _MOST_METADATA = 2**20
-"""Bytes of a METADATA file: its headers, and a README."""
+"""Bytes of a METADATA file: its headers and a README."""
 _LONGEST_NAME = 500
-"""Characters of a name in an archive: listing its folders takes the square of that."""
+"""Characters of a name in an archive: listing its folders takes quadratic time."""
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 _PATH = "sys.path"
-"""Who is to blame for a folder."""
+"""Who a problem of a folder belongs to."""
 _RELEASE = 8
 """Numbers of a version that are compared; the rest of a longer one is not."""

@@ -1,8 +1,8 @@
 """Entry points of installed distributions, read one file at a time.
 
-Each distribution's own ``entry_points.txt`` is parsed by itself, so that a faulty file costs that distribution's
-entries and no others. Nothing here imports a plugin or raises: what is wrong becomes a `Problem` that names the file
-and the line. The work is linear in the size of the files, which is bounded.
+Each distribution's ``entry_points.txt`` is parsed separately, so a faulty file affects no other distribution. Nothing
+here imports a plugin or raises: errors become a `Problem` with file and line. The work is linear in the size of the
+files, which is limited.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from detloss.registry.distributions import (
 from detloss.text import clipped, printable
 
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-"""What a plugin may be called: a word that needs no quotes in YAML, TOML or a shell, and is no import path."""
+"""Names of plugins: a word that needs no quotes in YAML, TOML or a shell, and is not an import path."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """What the distributions on a path say about some groups.
+    """The entry points of some groups on a path.
 
     Attributes:
         entries: The valid entry points by group; ``distro`` of each is a `Distribution`.
-        problems: What was refused, hidden or unreadable.
-        installed: Normalised name -> every distribution on the path, named as its folder is; the first one wins.
+        problems: Refused, hidden or unreadable entries and files.
+        installed: Normalized name -> every distribution on the path, by its folder; the first one wins.
     """
 
     entries: dict[str, list[entrypoints.EntryPoint]]
@@ -61,20 +61,20 @@ def read_groups(groups: Collection[str], path: Iterable[object] | None = None) -
             found = distributions(folder)
         for distribution in found:
             first = reading.installed.setdefault(distribution.key, distribution)
-            # Whatever the files of one distribution make a library raise is that distribution's problem. What is wrong
-            # with a copy that is hidden anyway is of no interest.
+            # Any error on the files of a distribution is that distribution's problem. Errors of hidden copies do not
+            # matter.
             problems = reading.problems if first is distribution else []
             with reported(problems, distribution.name, distribution.location):
                 offer = _read_offer(distribution, groups, problems)
                 if not offer.targets:
                     continue
-                # METADATA is opened for the few that offer something, not for every package there is.
+                # METADATA is opened only for the few that offer something.
                 offer.distribution = with_metadata(distribution)
                 if distribution.location.name.startswith("~"):
                     reading.problems.append(_interrupted(offer.distribution))
                 elif offer.distribution.key != distribution.key:
                     raise MetadataError(
-                        f"names the package {offer.distribution.name}, and its folder {distribution.name}.",
+                        f"names the package {offer.distribution.name}, but its folder is {distribution.name}.",
                         distribution.location,
                     )
                 elif first is distribution:
@@ -104,7 +104,7 @@ _FILE = "entry_points.txt"
 _MOST = 2 * 2**20
 """Bytes of such a file."""
 _MOST_LINES = 20_000
-"""Lines of it: the time that configparser takes for faulty ones grows with the square of their number."""
+"""Lines of it: configparser takes quadratic time on faulty lines."""
 
 
 class _Parser(entrypoints.CaseSensitiveConfigParser):  # type: ignore[misc]  # entrypoints has no type information
@@ -120,7 +120,7 @@ def _read_offer(distribution: Distribution, groups: Collection[str], problems: l
     if data is None:
         return offer
     if b"\0" in data:
-        raise MetadataError("holds a NUL byte, so it is no text.", offer.file, _line(data, data.index(b"\0")))
+        raise MetadataError("holds a NUL byte, so it is not text.", offer.file, _line(data, data.index(b"\0")))
     try:
         offer.text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
@@ -131,7 +131,7 @@ def _read_offer(distribution: Distribution, groups: Collection[str], problems: l
     there = [group for group in groups if parser.has_section(group)]
     offer.targets = {(group, name): target for group in there for name, target in parser.items(group)}
     if parser.has_section("DEFAULT"):
-        what = "has a [DEFAULT] section, which other tools copy into every group; detloss reads none of it. Remove it."
+        what = "has a [DEFAULT] section, which other tools copy into every group. detloss ignores it. Fix: remove it."
         problems.append(Problem(what, distribution.name, str(offer.file), _lines(offer.text).get(("DEFAULT", None))))
     return offer
 
@@ -145,7 +145,7 @@ def _is_plain(text: str) -> bool:
 
     Building a parser for each file would take half of the scan.
 
-    False means no more than that the parser must look at it.
+    False only means that the parser must read it.
     """
     names = _FIRST_WORDS.findall(text)
     return _PLAIN.fullmatch(text) is not None and len(set(names)) == len(names) and "[DEFAULT]" not in names
@@ -162,7 +162,7 @@ def _parsed(offer: _Offer) -> _Parser:
     if offer.text.count("\n") > _MOST_LINES:
         raise MetadataError(f"has more than {_MOST_LINES} lines.", offer.file, _MOST_LINES)
     try:
-        # The time that the parser takes for a line grows with the square of a run of blanks in it.
+        # The parser takes quadratic time for a run of blanks.
         parser.read_string(re.sub(r"(?<=\S)[^\S\n]{2,}", " ", offer.text))
     except configparser.DuplicateSectionError as error:
         what, line = f"has the section [{clipped(error.section)}] twice.", error.lineno
@@ -171,8 +171,8 @@ def _parsed(offer: _Offer) -> _Parser:
     except configparser.MissingSectionHeaderError as error:
         what, line = "has a line before its first [section].", error.lineno
     except configparser.ParsingError as error:
-        what, line = "has a line that is no `name = module:Class`.", error.errors[0][0] if error.errors else None
-    except Exception as error:  # noqa: BLE001 - the parser itself can fail on text that is no INI file at all
+        what, line = "has a line that is not `name = module:Class`.", error.errors[0][0] if error.errors else None
+    except Exception as error:  # noqa: BLE001 - the parser itself can fail on text that is not an INI file
         what = f"cannot be parsed: {clipped(error)}."
     if what:
         raise MetadataError(what, offer.file, line)
@@ -189,9 +189,9 @@ def _sort_out(offer: _Offer, reading: Reading) -> None:
         except entrypoints.BadEntryPoint:
             entry = None
         if not NAME_PATTERN.fullmatch(name):
-            what = f"the name '{shown}' is refused: letters, digits, _ and -, a letter first, at most 64."
+            what = f"the name '{shown}' is refused (expected letters, digits, _ and -, a letter first, at most 64)."
         elif entry is None or not _is_dotted(entry.module_name) or not _is_dotted(entry.object_name):
-            what = f"{shown} = '{clipped(target)}' is no target: write {shown} = module:Class."
+            what = f"{shown} = '{clipped(target)}' is not a target. Fix: write {shown} = module:Class."
         else:
             reading.entries[group].append(entry)
             continue
@@ -231,7 +231,7 @@ def _is_one_install(one: _Offer, other: _Offer) -> bool:
 def _hidden(loser: Distribution, winner: Distribution) -> Problem:
     what = (
         f"{loser.name} {loser.version} is hidden by {winner.name} {winner.version}, which comes first "
-        f"({printable(str(winner.location))}); what it offers is ignored. Keep one: "
+        f"({printable(str(winner.location))}), and is ignored. Fix: keep one. Run "
         f"`python -m pip uninstall {winner.name}` until none is left, then install it again."
     )
     return Problem(what, loser.name, str(loser.location))
@@ -239,7 +239,7 @@ def _hidden(loser: Distribution, winner: Distribution) -> Problem:
 
 def _interrupted(distribution: Distribution) -> Problem:
     what = (
-        f"is what an interrupted pip left of {distribution.name.lstrip('~')}; what it offers is ignored. Delete this "
-        f"folder, then `python -m pip install --force-reinstall` the package if it is still wanted."
+        f"is a leftover of {distribution.name.lstrip('~')} from an interrupted pip, and is ignored. Fix: delete this "
+        f"folder, then `python -m pip install --force-reinstall` the package if you still want it."
     )
     return Problem(what, distribution.name, str(distribution.location))

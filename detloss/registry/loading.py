@@ -20,21 +20,21 @@ from detloss.registry.plugin import LoadedPlugin, Plugin
 from detloss.registry.requirements import unmet
 from detloss.text import nearest, one_line, printable
 
-NOT_IMPORTED = "Nothing of it was imported."
-"""What the error says of a package that was built for another detloss."""
+NOT_IMPORTED = "It was not imported."
+"""Part of the error on a package that was built for another detloss."""
 
 
 def load(plugin: Plugin) -> LoadedPlugin:
     """Import and check the class of a plugin.
 
     Raises:
-        PluginLoadError: The package was built for another detloss, its import fails in any way, ``SystemExit``
-            included, or the target is missing or no such class.
+        PluginLoadError: The package was built for another detloss, its import fails in any way (``SystemExit`` too),
+            or the target is missing or not such a class.
     """
     if plugin.cls is not None:  # registered in this process, and checked then
         return LoadedPlugin(plugin, plugin.cls)
     _check_requirement(plugin)
-    # SystemExit too: a plugin that calls sys.exit must not end the program without a word.
+    # SystemExit too: a plugin that calls sys.exit must not end the program silently.
     with blamed(plugin, "its import"):
         module = import_module(plugin.module)
     with blamed(plugin, "its class", PluginLoadError):
@@ -44,17 +44,17 @@ def load(plugin: Plugin) -> LoadedPlugin:
 
 
 def check_class(plugin: Plugin, target: Any) -> None:
-    """Refuse a target that is no complete class of its group's interface.
+    """Refuse a target that is not a complete class of its group.
 
     Raises:
-        PluginLoadError: With what was found and what is missing.
+        PluginLoadError: It says what was found and what is missing.
     """
     home, _, name = plugin.group.interface.partition(":")
     interface = getattr(import_module(home), name)
     public = f"{home}.{name}".replace("detloss.loss.", "detloss.")
     if not isinstance(target, type):
         what = f"a {type(target).__name__}" if callable(target) else f"an instance of {type(target).__name__}"
-        raise load_error(plugin, f"its target is {what}, and must be a class derived from {public}.")
+        raise load_error(plugin, f"its target is wrong (found {what}, expected a class derived from {public}).")
     cls: Any = target
     if not issubclass(cls, interface):
         bases = ", ".join(base.__name__ for base in target.__bases__)
@@ -64,7 +64,7 @@ def check_class(plugin: Plugin, target: Any) -> None:
         raise load_error(
             plugin,
             f"its target is the class {target.__qualname__}({bases}), which does not derive from {public}{and_lacks}. "
-            f"Write `class {target.__name__}({name}):`.",
+            f"Fix: write `class {target.__name__}({name}):`.",
         )
     if flaw := cls.plugin_flaw(plugin.name):
         raise load_error(plugin, f"{cls.__qualname__} {flaw}")
@@ -76,10 +76,10 @@ def blamed(plugin: Plugin, doing: str, *passing: type[Exception]) -> Iterator[No
 
     ``SystemExit`` is included.
 
-    The error says ``doing``, in words that ``raised ZeroDivisionError`` goes on from. Errors to be let pass are named.
+    ``doing`` is the subject of the error: ``raised ZeroDivisionError`` follows it. Errors in ``passing`` pass.
 
     Raises:
-        PluginLoadError: It raised anything else, but for the user's KeyboardInterrupt.
+        PluginLoadError: It raised anything else except KeyboardInterrupt.
     """
     try:
         yield
@@ -93,24 +93,24 @@ def failure(plugin: Plugin, error: BaseException, doing: str = "its import") -> 
     """Say why a plugin's code failed, where, and the fix."""
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if f"{plugin.module}.".startswith(f"{error.name}."):
-            return f"its module {plugin.module!r} is not there.{_near_modules(error.name)} Reinstall {plugin.package}."
+            return (
+                f"its module {plugin.module!r} is missing.{_near_modules(error.name)} Fix: reinstall {plugin.package}."
+            )
         return (
-            f"{doing} needs the module {error.name!r}, which is not installed{_place(plugin, error)}. Install what "
-            f"brings it: `python -m pip install --upgrade {plugin.package}` installs what the package declares."
+            f"{doing} needs the module {error.name!r}, which is not installed{_place(plugin, error)}. Fix: install it. "
+            f"`python -m pip install --upgrade {plugin.package}` installs what the package declares."
         )
     if any(_module_of(frame).startswith("importlib.metadata") for frame, _ in traceback.walk_tb(error.__traceback__)):
         return (
             f"{doing} reads the metadata of all installed packages, and one of them is faulty "
-            f"({type(error).__name__}: {_said(error)}){_place(plugin, error)}. `detloss list` names its file."
+            f"({type(error).__name__}: {_said(error)}){_place(plugin, error)}. Fix: `detloss list` shows its file."
         )
     if isinstance(error, SystemExit):
         what = f"{doing} ended the program with sys.exit({_said(error.code, repr)})"
     else:
         text = _said(error)
         what = f"{doing} raised {type(error).__name__}{f': {text}' if text else ''}"
-    return (
-        f"{what}{_place(plugin, error)}. The fault is the package's: tell its authors, or uninstall {plugin.package}."
-    )
+    return f"{what}{_place(plugin, error)}. Fix: this is a fault of the package; tell its authors or uninstall it."
 
 
 def load_error(plugin: Plugin, what: str) -> PluginLoadError:
@@ -126,18 +126,18 @@ def _check_requirement(plugin: Plugin) -> None:
     """Refuse a package built for another detloss before its import."""
     requires = () if plugin.distribution is None else plugin.distribution.requires
     ours = [line for line in requires if line.lower().startswith("detloss")]
-    # Packages that offer losses may require one another: only what is compared here counts, the rest `list` reports.
+    # Packages of losses may require one another: only detloss is compared here, `list` reports the rest.
     for requirement, version, _ in unmet(ours, {"detloss": __version__}):
         if version is not None:
             raise load_error(
                 plugin,
-                f"it requires {requirement}, and this is detloss {version}. {NOT_IMPORTED} "
-                f"Install versions that fit: `python -m pip install --upgrade {plugin.package} detloss`.",
+                f"it requires {requirement}, but this is detloss {version}. {NOT_IMPORTED} "
+                f"Fix: install matching versions: `python -m pip install --upgrade {plugin.package} detloss`.",
             )
 
 
 _LONGEST = 500
-"""Characters of a plugin's own error that are shown: one may have megabytes."""
+"""Characters of a plugin's own error that are shown: some have megabytes."""
 
 
 def _said(value: object, words: Callable[[object], str] = str) -> str:
@@ -147,7 +147,7 @@ def _said(value: object, words: Callable[[object], str] = str) -> str:
     """
     try:
         return one_line(words(value), _LONGEST)
-    except Exception:  # noqa: BLE001 - a `__str__` of the plugin's own may do anything
+    except Exception:  # noqa: BLE001 - the plugin's own `__str__` may do anything
         return ""
 
 
@@ -175,7 +175,7 @@ def _near_modules(missing: str) -> str:
     if parent and path is None:
         return ""
     near = nearest(last, [module.name for module in pkgutil.iter_modules(path)])
-    return f" Near names: {', '.join(f'{parent}.{name}'.lstrip('.') for name in near)}." if near else ""
+    return f" Similar names: {', '.join(f'{parent}.{name}'.lstrip('.') for name in near)}." if near else ""
 
 
 def _attribute(plugin: Plugin, module: ModuleType) -> object:
@@ -185,8 +185,8 @@ def _attribute(plugin: Plugin, module: ModuleType) -> object:
             found = getattr(found, part)
         except AttributeError as error:
             near = nearest(part, [name for name in dir(found) if not name.startswith("_")])
-            hint = f" Near names: {', '.join(near)}." if near else ""
+            hint = f" Similar names: {', '.join(near)}." if near else ""
             raise load_error(
-                plugin, f"{plugin.module} has no {plugin.attribute!r}.{hint} Update or reinstall {plugin.package}."
+                plugin, f"{plugin.module} has no {plugin.attribute!r}.{hint} Fix: update or reinstall {plugin.package}."
             ) from error
     return found

@@ -22,9 +22,9 @@ class Group:
 
     Attributes:
         name: Of the group in a package's metadata.
-        kind: What messages call one of its plugins.
-        plural: What they call several.
-        interface: ``module:Class`` that each plugin's class derives from; it is imported when a plugin is loaded.
+        kind: The word for one of its plugins in messages.
+        plural: The word for several.
+        interface: ``module:Class``, the base of each plugin's class; it is imported when a plugin is loaded.
     """
 
     name: str
@@ -39,22 +39,22 @@ HEAD_GROUP = Group("detloss.heads", "head", "heads", "detloss.heads.base:HeadAda
 """Head adapters."""
 GROUPS = (LOSS_GROUP, HEAD_GROUP)
 REGISTERED = "(registered)"
-"""Stands for the package of a loss that `register` named in this process."""
+"""The package of a loss that `register` named in this process."""
 
 
 @dataclass(frozen=True, order=True)
 class Plugin:
-    """An installed package's claim to a name; nothing of it is imported.
+    """An installed package's claim to a name; it is not imported.
 
     Attributes:
-        name: What a config calls it.
+        name: Its name in configs.
         group: Which kind of plugin it is.
         package: The distribution that claims the name; `REGISTERED` for one made in this process.
         version: Of that distribution.
-        module: Where the class is.
+        module: The module of the class.
         attribute: The class in that module.
         location: The distribution's metadata folder; empty for one made in this process.
-        distribution: What else its metadata says; None for one made in this process.
+        distribution: The rest of its metadata; None for one made in this process.
         cls: The class of one made in this process; None for an installed one.
     """
 
@@ -92,7 +92,7 @@ class Plugin:
 
     @property
     def full_name(self) -> str:
-        """``package:name``, which selects this plugin even where another package claims the name."""
+        """``package:name``: selects this plugin even if another package claims the name."""
         return f"{self.package}:{self.name}"
 
     @property

@@ -16,9 +16,9 @@ class Unmet(NamedTuple):
     """A requirement that is not met.
 
     Attributes:
-        requirement: The requirement, without its marker; where it cannot be read, the whole line.
-        version: What is installed; None where nothing is, or where the line cannot be read.
-        flaw: Why the line cannot be read; empty where it can.
+        requirement: The requirement without its marker, or the whole line if it cannot be read.
+        version: The installed version; None if nothing is installed, or the line cannot be read.
+        flaw: Why the line cannot be read, or empty.
     """
 
     requirement: str
@@ -32,7 +32,7 @@ def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[Unm
     ``installed`` is normalized name -> version. Requirements of an extra or another platform are skipped.
     """
     flaws = 0
-    # Runs of blanks take the patterns of packaging the square of their length.
+    # The patterns of packaging take quadratic time on runs of blanks.
     for line in (" ".join(line.split()) for line in requires):
         try:
             requirement = _read(line)
@@ -53,7 +53,7 @@ def _read(line: str) -> Requirement | None:
 
     None if it is for an extra or another platform.
     """
-    # Imported here: most processes look at no requirement.
+    # Imported here: most processes need no requirement.
     from packaging.requirements import Requirement  # noqa: PLC0415
 
     if len(line) > _LONGEST:
@@ -67,13 +67,13 @@ def _read(line: str) -> Requirement | None:
 
 def _meets(version: str, requirement: Requirement) -> bool:
     try:
-        # An empty version is a folder that names none: nothing can be said against it, nor against an unreadable one.
+        # An empty version is a folder without one. It is accepted, and so is an unreadable version.
         return not version or requirement.specifier.contains(version, prereleases=True)
     except ValueError:
         return True
 
 
 _MOST_FLAWS = 10
-"""Lines that cannot be read after which the rest is not: a long one takes packaging milliseconds."""
+"""After as many unreadable lines the rest is skipped: packaging takes milliseconds for a long line."""
 _LONGEST = 1000
-"""Characters of a requirement that is read."""
+"""Longest requirement that is read, in characters."""

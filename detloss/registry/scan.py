@@ -20,10 +20,10 @@ class Scan:
     """What is installed.
 
     Attributes:
-        plugins: Of all groups, sorted by name, then package, so that nothing depends on the order of ``sys.path``.
-        problems: What was refused or cannot work, and why; sorted by path and line.
-        left_out: Plugins that ``DETLOSS_PLUGINS`` does not allow; sorted likewise.
-        allow_list_error: What is wrong with ``DETLOSS_PLUGINS`` itself, which then allows nothing; a problem as well.
+        plugins: Of all groups, sorted by name, then package: the order of ``sys.path`` does not matter.
+        problems: What is refused or broken, and why; sorted by path and line.
+        left_out: Plugins that ``DETLOSS_PLUGINS`` does not allow, sorted like `plugins`.
+        allow_list_error: The error of ``DETLOSS_PLUGINS``, which then allows nothing; it is a problem too.
     """
 
     plugins: tuple[Plugin, ...]
@@ -117,9 +117,9 @@ def contested(claims: Iterable[Plugin]) -> str:
         for plugin in claims
     )
     if any(plugin.package == REGISTERED for plugin in claims):
-        advice = "Register yours under another name: `register(cls, name=...)`."
+        advice = "Fix: register yours under another name: `register(cls, name=...)`."
     else:
-        advice = f"Write {' or '.join(repr(plugin.full_name) for plugin in claims)}, or uninstall one of them."
+        advice = f"Fix: write {' or '.join(repr(plugin.full_name) for plugin in claims)}, or uninstall one of them."
     return f"is claimed by {packages}. {advice}"
 
 
@@ -133,11 +133,11 @@ def _unmet_problems(plugins: list[Plugin], installed: Mapping[str, Distribution]
         for requirement, there, flaw in unmet(distribution.requires, versions):
             shown = printable(requirement)
             if flaw:
-                what = f"{name} {version} requires '{clipped(shown)}', which cannot be read ({flaw}). Tell its authors."
+                what = f"{name} {version} requires '{clipped(shown)}', which is unreadable ({flaw}). Tell its authors."
             else:
                 what = (
-                    f"{name} {version} requires {shown}, and "
-                    f"{'it is not installed' if there is None else f'{there} is installed'}: "
-                    f"`python -m pip install '{shown}'`, or another version of {name}."
+                    f"{name} {version} requires {shown}, but "
+                    f"{'it is not installed' if there is None else f'{there} is installed'}. Fix: "
+                    f"`python -m pip install '{shown}'`, or install another version of {name}."
                 )
             yield Problem(what, name, str(distribution.location))

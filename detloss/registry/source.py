@@ -16,16 +16,16 @@ from typing import NamedTuple
 from detloss.registry.distributions import MetadataError, read_file
 
 _MOST = 2**18
-"""Bytes of a module that is read: parsing takes a microsecond a byte."""
+"""Bytes of a module that is read: parsing takes a microsecond per byte."""
 
 
 class ClassSource(NamedTuple):
-    """What the source of a class says.
+    """Docstring and space of a class, from its source.
 
     Attributes:
-        docstring: Cleaned; None where the class has none, or is not in the file.
-        space: The literal assigned to ``space`` in the class, ``"boxes"`` where a class that derives straight from
-            `BoxRegressionLoss` has no such line; else None.
+        docstring: Cleaned; None if the class has none, or is not in the file.
+        space: The literal assigned to ``space`` in the class. Without such a line it is ``"boxes"`` if the class
+            derives directly from `BoxRegressionLoss`, else None.
     """
 
     docstring: str | None = None
@@ -35,7 +35,7 @@ class ClassSource(NamedTuple):
 def read_class(module: str, attribute: str, near: Path | None = None) -> ClassSource:
     """Read the class ``attribute`` in the file of ``module``, without imports.
 
-    The module is looked for in the folder ``near`` before ``sys.path``.
+    The folder ``near`` is searched before ``sys.path``.
     """
     for file in _files(module, near):
         try:
@@ -77,7 +77,7 @@ def _classes(text: str) -> dict[str, ast.ClassDef]:
     """
     try:
         with warnings.catch_warnings():
-            # An invalid escape in another package's source is not the user's problem here.
+            # An invalid escape in another package's source does not concern you.
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

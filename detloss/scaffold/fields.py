@@ -23,7 +23,7 @@ class Parameter(NamedTuple):
 
     @property
     def arguments(self) -> str:
-        """What its `Field` is called with."""
+        """The arguments of its `Field`."""
         return ", ".join((self.default, *self.bounds))
 
     @property
@@ -34,7 +34,7 @@ class Parameter(NamedTuple):
 
 
 def parsed(text: str) -> list[Parameter]:
-    """Return the parameters of a text in which nothing is wrong."""
+    """Return the parameters of a correct text."""
     return [_parameter(*_split(part)) for part in text.split()]
 
 
@@ -52,7 +52,7 @@ def _split(part: str) -> tuple[str, str, list[str]]:
 
 
 def _parameter(name: str, value: str, bounds: Sequence[str]) -> Parameter:
-    # Closed bounds, which the kit tries exactly, a hundred times off until the author knows better.
+    # Closed bounds, which the kit tests exactly: by default a hundredth and a hundred times the value.
     least, most = sorted((float(value) / 100, float(value) * 100))
     if least != most:
         sides = {bound[0] for bound in bounds}
@@ -67,7 +67,7 @@ def _problem(part: str, names: Sequence[str]) -> str:
     if not _PATTERN.fullmatch(part):
         return (
             f"{json.dumps(part)}: write NAME=NUMBER, or with bounds NAME=NUMBER:ge=1,le=10 (gt greater than, ge at "
-            "least, lt less than, le at most). What is no number can be added to the class afterwards."
+            "least, lt less than, le at most). You can add other types to the class later."
         )
     if problem := _problem_of_name(name):
         return problem
@@ -82,14 +82,14 @@ def _problem(part: str, names: Sequence[str]) -> str:
 
 def _problem_of_name(name: str) -> str:
     if name in _SPEC_KEYS:
-        return f"{name} is a key of every loss in a config, so no parameter can have that name."
+        return f"{name} is a key of every loss in a config. Fix: choose another name."
     if keyword.iskeyword(name):
         other = name[:3] if len(name) > 3 else f"{name}_"
-        return f"{name} is a word of Python's own and can be no parameter; write {other} for instance."
+        return f"{name} is a keyword of Python. Fix: choose another name, such as {other}."
     if name in _TAKEN or name.startswith("model_"):
-        return f"{name} has a meaning already in the class; choose another name."
+        return f"{name} already has a meaning in the class. Fix: choose another name."
     if name.lower() in YAML_WORDS:
-        return f"{name} is no text to YAML, which reads it as a value; choose another name."
+        return f"YAML reads {name} as a value, not as text. Fix: choose another name."
     return ""
 
 
@@ -105,4 +105,4 @@ _TAKEN = frozenset(
     {"construct", "copy", "dict", "fields", "from_orm", "json", "schema", "schema_json", "validate"}
     | {"update_forward_refs", "parse_file", "parse_obj", "parse_raw", "Config", "Field", "config", "float", "self"}
 )
-"""What pydantic and the written module call something else."""
+"""Names with another meaning in pydantic or the written module."""

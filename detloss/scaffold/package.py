@@ -28,18 +28,17 @@ def write_plugin(
 
     Args:
         name: What configs call the loss.
-        folder: Where to; by default a new folder in the current one, with the name of the distribution.
+        folder: The new folder; by default in the current one, with the name of the distribution.
         answers: To `QUESTIONS`: distribution, title, class_name, paper, space, parameters
             (``"alpha=3.0:ge=1,le=10 beta=1"``), author, license.
-        ask: Takes a question without an answer and its default, and returns the answer; without it the default is
-            taken.
+        ask: Takes an unanswered question and its default, and returns the answer. By default the default is used.
 
     Returns:
         The folder and the files in it, as paths relative to it.
 
     Raises:
-        ScaffoldError: The folder is not empty, an installed package has the name, or an answer is wrong; nothing is
-            written then. Or the folder cannot be written.
+        ScaffoldError: The folder is not empty or cannot be written, an installed package has the name, or an answer is
+            wrong. Then nothing is written.
     """
     given = {key: value.strip() for key, value in (answers or {}).items()}
     _check(NAME, name)
@@ -50,7 +49,7 @@ def write_plugin(
     for question in QUESTIONS:
         default = question.default(complete)
         if question.key == "distribution":
-            # Name and folder depend on it, and are checked before anything is asked.
+            # Name and folder depend on it, and are checked before any question.
             complete[question.key] = given.get(question.key, default)
             target = Path(complete[question.key] if folder is None else folder)
             _check_free(name, complete[question.key])
@@ -80,22 +79,22 @@ def _check_free(name: str, distribution: str) -> None:
     for plugin in find_plugins():
         if plugin.name == name and normalized(plugin.package) != normalized(distribution):
             raise ScaffoldError(
-                f"There is a loss {name!r} already, of the installed package {plugin.package} {plugin.version}. A "
-                "config that says the name would be refused where both are installed: choose another name."
+                f"The installed package {plugin.package} {plugin.version} already has a loss {name!r}. With both "
+                "installed, configs with this name would be refused. Fix: choose another name."
             )
 
 
 def _check_empty(folder: Path) -> None:
     nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not nearest.is_dir():
-        raise ScaffoldError(f"{nearest} is a file. Choose another folder (--output). Nothing was written.")
-    # A repository that was just made or cloned is still empty.
+        raise ScaffoldError(f"{nearest} is a file. Nothing was written. Fix: choose another folder (--output).")
+    # A new or cloned repository counts as empty.
     found = sorted(path.name for path in folder.iterdir() if path.name != ".git") if folder.exists() else []
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise ScaffoldError(
-            f"The folder {folder} is not empty: it holds {', '.join(found[:3])}{more}. Choose another one (--output). "
-            "Nothing was written."
+            f"The folder {folder} is not empty (found {', '.join(found[:3])}{more}). Nothing was written. Fix: choose "
+            "another folder (--output)."
         )
 
 
@@ -112,7 +111,7 @@ def _rendered(answers: Mapping[str, str]) -> dict[str, bytes]:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    # What JSON makes of a text is a text to TOML as well.
+    # Text in JSON is valid text in TOML too.
     environment.filters["quoted"] = lambda text: json.dumps(text, ensure_ascii=False)
     values = {
         **answers,

@@ -18,8 +18,8 @@ class Question:
     Attributes:
         key: The name of its answer.
         text: What a terminal shows.
-        problem: Says what is wrong with an answer; empty where it can be used.
-        default: Makes an answer of those before it.
+        problem: Says what is wrong with an answer; empty for a good one.
+        default: Derives the default from the earlier answers.
     """
 
     key: str
@@ -36,30 +36,27 @@ def module_of(distribution: str) -> str:
 def _problem_of_name(name: str) -> str:
     if not NAME_PATTERN.fullmatch(name):
         return (
-            f"{name!a} cannot be the name of a loss: a name has letters, digits, _ and -, begins with a letter and is "
-            "at most 64 long, as in power_iou."
+            f"{name!a} cannot be the name of a loss (expected letters, digits, _ and -, a letter first, at most 64). "
+            "Fix: write a name like power_iou."
         )
     if name.lower() in YAML_WORDS:
-        return (
-            f"{name!r} cannot be the name of a loss: in YAML it is no text, so that a config would have to put it in "
-            "quotes. Choose another name."
-        )
+        return f"{name!r} cannot be the name of a loss: YAML does not read it as text. Fix: choose another name."
     return ""
 
 
 def _problem_of_distribution(name: str) -> str:
     if not re.fullmatch("[A-Za-z]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", name):
         return (
-            f"{json.dumps(name)} is no name of a package: letters, digits, ., _ and -, beginning with a letter and "
-            "ending with a letter or digit, at most 100."
+            f"{json.dumps(name)} is not a package name (expected letters, digits, ., _ and -, a letter first, a "
+            "letter or digit last, at most 100)."
         )
     module = module_of(name)
     if module in {"detloss", "torch", "torchvision", "pydantic", "pytest", "tests"}:
-        return f"{json.dumps(name)} would hide the module of that name. Write detloss- before it."
+        return f"{json.dumps(name)} would hide the module of that name. Fix: write detloss- before it."
     if module in sys.stdlib_module_names or keyword.iskeyword(module):
         return (
-            f"{name!r} cannot be the name of the package: its module would be {module}, which is Python's own. "
-            f"Write detloss-{name}, for instance."
+            f"{name!r} cannot be the name of the package: its module {module} is a module of Python. "
+            f"Fix: choose another name, such as detloss-{name}."
         )
     return ""
 
@@ -67,24 +64,24 @@ def _problem_of_distribution(name: str) -> str:
 def _problem_of_class(name: str) -> str:
     if not re.fullmatch("[A-Z][A-Za-z0-9]{0,63}", name):
         return (
-            f"{json.dumps(name)} is no name of a class: letters and digits, beginning with a capital, at most 64, as "
-            "in PowerIoULoss."
+            f"{json.dumps(name)} is not a class name (expected letters and digits, a capital first, at most 64). "
+            "Fix: write a name like PowerIoULoss."
         )
     if name in {"BoxRegressionLoss", "LossConfig", "Config", "Field", "Tensor", "None", "True", "False"}:
-        return f"{name} has a meaning already in the module. Choose another name."
+        return f"{name} already has a meaning in the module. Fix: choose another name."
     return ""
 
 
 def _line(what: str, most: int, missing: str) -> Callable[[str], str]:
-    """Return what says what is wrong with a text of one line."""
+    """Return a check of a text of one line."""
 
     def problem(text: str) -> str:
         if not text.strip():
             return missing
         if len(text) > most:
-            return f"The {what} has {len(text)} characters; {most} is the most."
+            return f"The {what} is too long (found {len(text)} characters, expected at most {most})."
         if re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", text):
-            return f"The {what} has a line break or a control character; write it on one line."
+            return f"The {what} has a line break or a control character. Fix: write it on one line."
         return ""
 
     return problem
@@ -119,26 +116,26 @@ QUESTIONS = (
     ),
     Question(
         "title",
-        "Title, for instance Power IoU",
+        "Title, such as Power IoU",
         _line("title", 200, "A title is needed."),
         lambda answers: " ".join(_words(answers["loss"])),
     ),
     Question("class_name", "Name of the class", _problem_of_class, _default_class),
     Question(
         "paper",
-        "Paper, for instance He et al., NeurIPS 2021, arXiv 2110.13675",
-        _line("citation", 300, "Say where the loss comes from, or `unpublished` and the year."),
+        "Paper, such as He et al., NeurIPS 2021, arXiv 2110.13675",
+        _line("citation", 300, "Fix: name the source of the loss, or write `unpublished` and the year."),
         lambda answers: f"unpublished, {answers['year']}",
     ),
     Question(
         "space",
-        "What the loss compares: boxes in pixels (the IoU family), or the head's deltas (L1 and its kin)",
+        "What the loss compares: boxes in pixels (like IoU), or the head's deltas (like L1)",
         _one_of("boxes", "deltas"),
         lambda _: "boxes",
     ),
     Question(
         "parameters",
-        "Parameters, for instance alpha=3.0:ge=1,le=10 beta=0.5:ge=0,le=1 (may be empty)",
+        "Parameters, such as alpha=3.0:ge=1,le=10 beta=0.5:ge=0,le=1 (may be empty)",
         problem_of_parameters,
     ),
     Question(
@@ -154,4 +151,4 @@ QUESTIONS = (
         lambda _: "BSD-3-Clause",
     ),
 )
-"""In the order of asking: a default is made of the answers before it."""
+"""In the order of asking: a default depends on the earlier answers."""

@@ -1,4 +1,4 @@
-"""A check, and what comes of running it."""
+"""A check, and the result of running it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from detloss.testing.trial import DoesNotApply, Trial
 from detloss.text import printable
 
 Outcome = Literal["passed", "failed", "excepted", "not_applicable"]
-"""``excepted``: it failed, and a declared exception says why; ``not_applicable``: the promise has no meaning for it."""
+"""``excepted``: it failed, and a declared exception says why; ``not_applicable``: it means nothing for this loss."""
 
 _LONGEST_ERROR = 240
-"""Characters that a message quotes of an error: those of a compiler fill pages."""
+"""Characters of an error in a message: compilers write pages."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Check:
     """One promise that every loss makes.
 
     Attributes:
-        function: The check itself; its name is the check's, and its docstring begins with what it proves.
+        function: The check itself. It gives the name, and its docstring says first what it proves.
     """
 
     function: Callable[[Trial], None]
@@ -44,7 +44,7 @@ class Check:
 
     @property
     def proves(self) -> str:
-        """The sentence that holds for a loss that passes."""
+        """The sentence that is true for a loss that passes."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     def run(self, loss: SubjectLike) -> None:
@@ -54,8 +54,8 @@ class Check:
             loss: Its name, its spec, its class or an instance.
 
         Raises:
-            ConformanceError: The loss breaks the promise; says what was expected, what was found and what to do.
-            PluginError: A name does not stand for one loss that can be loaded.
+            ConformanceError: The loss breaks the promise. It says what was expected, what was found, and the fix.
+            PluginError: A name is unknown, claimed twice, or its loss cannot be loaded.
             ConfigError: A parameter is wrong.
         """
         subject = subject_of(loss)
@@ -64,7 +64,7 @@ class Check:
             raise ConformanceError(f"{subject.who} fails {self.name}. {result.message}") from result.error
 
     def apply(self, subject: Subject) -> Result:
-        """Check one loss; whatever it raises is a failure of this check."""
+        """Check one loss; anything that it raises is a failure."""
         trial = Trial(subject)
         with _apart():
             try:
@@ -75,11 +75,16 @@ class Check:
                 return Result(self, "failed", str(error), trial.comparisons, error, trial.cause)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # noqa: BLE001 - a loss may raise anything, SystemExit included
+            except BaseException as error:  # noqa: BLE001 - a loss may raise anything, even SystemExit
                 raised = _raised(error, trial.subject)
                 return Result(self, "failed", f"{raised} {trial.advice}".rstrip(), trial.comparisons, error, raised)
         if not trial.comparisons:
-            return Result(self, "failed", "It compared nothing, so it proves nothing. Tell the authors of detloss.", 0)
+            return Result(
+                self,
+                "failed",
+                "It compared nothing, so it proves nothing. Fix: report it.",
+                0,
+            )
         return Result(self, "passed", " ".join(trial.remarks), trial.comparisons)
 
     def __str__(self) -> str:
@@ -88,16 +93,16 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check.
+    """The result of one check.
 
     Attributes:
-        check: Which.
+        check: The check.
         outcome: How it ended.
-        message: What was expected and found and what to do, for a failure; the reason, for an exception and for a
-            promise that does not apply; what a check that passed remarks, mostly nothing.
+        message: Of a failure: what was expected and found, and the fix. Of an exception or a check that does not apply:
+            the reason. Of a passed check: its remarks, mostly none.
         comparisons: How many values were compared.
-        error: What a failure was raised as.
-        cause: The same for failures of several checks for one reason; empty for one that stands by itself.
+        error: The exception of a failure.
+        cause: Equal for failures with the same reason; empty for a separate failure.
     """
 
     check: Check
@@ -109,7 +114,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether it leaves the loss in order."""
+        """Whether the loss is in order."""
         return self.outcome != "failed"
 
 
@@ -129,7 +134,7 @@ def _apart() -> Iterator[None]:
 
 def _raised(error: BaseException, subject: Subject) -> str:
     """Say what a loss raised, and where in its own package."""
-    # A compiler ends its errors with pages on itself, among them the line of the loss.
+    # A compiler ends its errors with pages on itself, which include the line of the loss.
     text = " ".join(re.split(r"\n\s*(?:Developer debug context|from user code)", str(error))[0].split())
     if len(text) > _LONGEST_ERROR:
         text = text[:_LONGEST_ERROR].rsplit(" ", 1)[0].rstrip(".") + " [...]"

@@ -17,12 +17,12 @@ from detloss.loss import LossConfig, NestedSpec
 from detloss.registry import find_plugins
 
 Place = tuple[str | int, ...]
-"""Where a value stands: a field, and the keys and indices below it."""
+"""The place of a value: a field, and the keys and indices below it."""
 
 NUMBERS = (1, 0, 2, 10, 0.5, 0.1, 0.9, 100, -1)
-"""Numbers that a parameter may take whatever its present value is."""
+"""Numbers to try for any parameter."""
 FACTORS = (2, 0.5, 10, 0.1, 1000, 0.001, 1.1, 0.9)
-"""Factors on a present value: far enough to matter, and near enough to stay within narrow bounds."""
+"""Factors on the current value: large enough to matter, small enough for narrow bounds."""
 
 
 def places(config: LossConfig) -> Iterator[tuple[Place, Any]]:
@@ -41,7 +41,7 @@ def changed(config: LossConfig, place: Place, value: object) -> dict[str, Any]:
 
 
 def accepts(config: LossConfig, fields: dict[str, Any]) -> bool:
-    """Tell whether a Config takes other fields beside its own."""
+    """Tell whether a Config takes extra fields."""
     return with_fields(config, fields) is not None
 
 
@@ -97,7 +97,7 @@ def with_fields(config: LossConfig, fields: dict[str, Any]) -> LossConfig | None
     own = {name: value for name, value in config if name not in fields}
     try:
         return type(config).model_validate({**own, **fields})
-    except Exception:  # noqa: BLE001 - a validator of the loss's own may refuse it in its own way
+    except Exception:  # noqa: BLE001 - the loss's own validator may raise anything
         return None
 
 
@@ -116,7 +116,7 @@ def choices(annotation: Any) -> Iterator[Any]:
     elif issubclass(annotation, NoneType):
         yield None
     elif issubclass(annotation, NestedSpec):
-        # Of packages that are imported already: no code of another is to run for a check.
+        # Only of imported packages: a check must not run other code.
         plugins = find_plugins()
         packages = {plugin.package for plugin in plugins if plugin.module in sys.modules}
         yield from ({"name": plugin.name} for plugin in plugins if plugin.package in packages)
@@ -125,12 +125,12 @@ def choices(annotation: Any) -> Iterator[Any]:
 
 
 def is_model(value: object) -> bool:
-    """Tell whether a value is a model of the Config's own."""
+    """Tell whether a value is a nested model of the Config."""
     return isinstance(value, BaseModel) and not isinstance(value, NestedSpec)
 
 
 def written(place: Place) -> str:
-    """Return a place as an author writes it: ``limits.low``, ``weights[0]``."""
+    """Return a place in words: ``limits.low``, ``weights[0]``."""
     first, *rest = place
     return str(first) + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in rest)
 

@@ -1,4 +1,4 @@
-"""What a loss comes to under all checks."""
+"""The results of all checks of one loss."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,7 @@ class Report:
         }
 
     def raise_for_failures(self) -> None:
-        """Raise what failed, all of it in one error.
+        """Raise all failures in one error.
 
         Raises:
             ConformanceError: A check failed or did not run.
@@ -90,11 +90,11 @@ def check_loss(loss: SubjectLike, exceptions: Mapping[str, str] = _NONE) -> Repo
     """Run all checks on one loss.
 
     Args:
-        loss: Its name, its spec, its class or an instance. Instances are built anew; a given one is not touched.
-        exceptions: Check -> why this loss cannot pass it. Such a check must fail: one that passes fails the report.
+        loss: Its name, its spec, its class or an instance. A given instance is not used; new ones are built.
+        exceptions: Check -> why this loss cannot pass it. Such a check must fail; if it passes, the report fails.
 
     Raises:
-        PluginError: A name does not stand for one loss that can be loaded.
+        PluginError: A name is unknown, claimed twice, or its loss cannot be loaded.
         ConfigError: A parameter is wrong.
         ValueError: An exception names no check or gives no reason.
     """
@@ -103,7 +103,7 @@ def check_loss(loss: SubjectLike, exceptions: Mapping[str, str] = _NONE) -> Repo
 
 
 def results(subject: Subject, exceptions: Mapping[str, str] = _NONE) -> Iterator[Result]:
-    """Yield each result; what fails many checks is said by the first."""
+    """Yield each result; only the first explains a common failure."""
     check_exceptions(exceptions)
     told: dict[str, str] = {}
     for check in CHECKS:
@@ -127,10 +127,10 @@ def check_exceptions(exceptions: Mapping[str, str]) -> None:
         if name not in names:
             close = near(name, names)
             advice = f"Did you mean {close!r}?" if close else f"The checks are {', '.join(names)}."
-            raise ValueError(f"An exception is declared for {name!r}, which is no check. {advice}")
+            raise ValueError(f"An exception is declared for {name!r}, which is not a check. {advice}")
         if not isinstance(reason, str) or not reason.strip():
             raise ValueError(
-                f"The exception for {name!r} gives no reason, found {reason!r}. Say why this loss cannot pass."
+                f"The exception for {name!r} has no reason (found {reason!r}). Fix: say why this loss cannot pass."
             )
 
 
@@ -138,7 +138,7 @@ def _excepted(result: Result, reason: str) -> Result:
     if result.outcome == "failed":
         return Result(result.check, "excepted", reason, result.comparisons, result.error)
     found = "it passes" if result.outcome == "passed" else "it does not apply"
-    message = f"It is declared an exception ({reason}), but {found}. Remove the exception."
+    message = f"It is declared an exception ({reason}), but {found}. Fix: remove the exception."
     return Result(result.check, "failed", message, result.comparisons)
 
 

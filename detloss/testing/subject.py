@@ -1,4 +1,4 @@
-"""The loss that is checked, however it was named."""
+"""The loss that is checked, from a name, spec, class or instance."""
 
 import sys
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ SubjectLike = str | Mapping[str, Any] | NestedSpec | type[BoxRegressionLoss] | B
 class Subject:
     """The class and the parameters that are checked.
 
-    The checks build instances of their own.
+    The checks build their own instances.
 
     Attributes:
-        who: What messages call it: its name, or its class's, and its parameters.
+        who: Its name in messages: the name of the loss or class, and its parameters.
         cls: Its class.
         config: Its parameters.
         plugin: The installed plugin; None where no package or registered name has this class.
@@ -35,12 +35,12 @@ class Subject:
 
 
 def subject_of(loss: SubjectLike) -> Subject:
-    """Find the loss that is meant.
+    """Find the loss to check.
 
     Raises:
-        PluginError: A name does not stand for one loss that can be loaded.
+        PluginError: A name is unknown, claimed twice, or its loss cannot be loaded.
         ConfigError: A parameter is wrong.
-        TypeError: It is no loss, or a class whose parameters have no defaults.
+        TypeError: It is not a loss, or a class whose parameters have no defaults.
     """
     if isinstance(loss, BoxRegressionLoss):
         return _of_class(type(loss), loss.config)
@@ -48,21 +48,21 @@ def subject_of(loss: SubjectLike) -> Subject:
         if not issubclass(loss, BoxRegressionLoss):
             bases = ", ".join(base.__name__ for base in loss.__bases__)
             raise TypeError(
-                f"Expected a loss, found the class {loss.__qualname__}({bases}). A loss derives from "
-                f"detloss.BoxRegressionLoss: write `class {loss.__name__}(BoxRegressionLoss):`."
+                f"Expected a loss, found the class {loss.__qualname__}({bases}). Fix: derive it from "
+                f"detloss.BoxRegressionLoss: `class {loss.__name__}(BoxRegressionLoss):`."
             )
         try:
             return _of_class(loss, loss.Config())
         except ValidationError as error:
             missing = ", ".join(str(each["loc"][0]) for each in error.errors() if each["loc"]) or "some parameter"
             raise TypeError(
-                f"{loss.__qualname__} has no usable default for {missing}. Check an instance "
+                f"{loss.__qualname__} has no usable default for {missing}. Fix: check an instance "
                 f"({loss.__name__}({missing.partition(',')[0]}=...)) or a spec with parameters."
             ) from error
     if not isinstance(loss, str | Mapping | NestedSpec):
         raise TypeError(
             f"Expected a loss (its name, a spec, a class or an instance), found a {type(loss).__name__}: {loss!r:.60}. "
-            "`detloss list` shows the names."
+            "Fix: choose a name from `detloss list`."
         )
     found = check_spec(loss)
     return Subject(_who(found.plugin.name, found.config), found.cls, found.config, found.plugin)
@@ -75,7 +75,7 @@ def _of_class(cls: type[BoxRegressionLoss], config: LossConfig) -> Subject:
 
 def _target(plugin: Plugin) -> object:
     """Return the plugin's class if its module is imported already."""
-    # A class at hand comes from no other module.
+    # A given class comes from no other module.
     if plugin.cls is not None:
         return plugin.cls
     found: Any = sys.modules.get(plugin.module)

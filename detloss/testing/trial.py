@@ -1,4 +1,4 @@
-"""One try of one check: builds, feeds and compares."""
+"""One run of one check: builds the loss, calls it and compares."""
 
 import math
 import pickle
@@ -14,7 +14,7 @@ from detloss.loss import BoxRegressionLoss
 from detloss.testing.subject import Subject
 
 IMAGE_SIZE = (800.0, 1000.0)
-"""Height and width in pixels of the network input that the pairs are said to lie in."""
+"""Height and width in pixels of the network input of the pairs."""
 SHORTEST, LONGEST = 4.0, 300.0
 """Sides in pixels of the boxes of `pairs`."""
 
@@ -22,19 +22,19 @@ Pair = tuple[Tensor, Tensor]
 Loss = Callable[..., Tensor]
 
 
-class DoesNotApply(Exception):  # noqa: N818 - it is no error: the report shows its reason
-    """A promise has no meaning for this loss; its text says why."""
+class DoesNotApply(Exception):  # noqa: N818 - it is not an error: the report shows its reason
+    """A promise means nothing for this loss; its text says why."""
 
 
 class Trial:
-    """What a check works with.
+    """The tools of a check.
 
     Attributes:
         subject: The loss that is checked.
-        comparisons: How many values were compared with what they must be; a check that compares nothing fails.
-        advice: What to do where the loss raises an error under this check; a whole sentence, or empty.
-        cause: What the loss lacks that many checks need, once one came upon it; else empty.
-        remarks: Whole sentences about what is not promised, which the report shows although the check passed.
+        comparisons: Number of compared values; a check that compares nothing fails.
+        advice: The fix if the loss raises an error in this check; a sentence, or empty.
+        cause: What the loss lacks for many checks, if a check found that; else empty.
+        remarks: Sentences about what is not promised; the report shows them although the check passed.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -49,15 +49,15 @@ class Trial:
         config = self.subject.config
         try:
             loss = self.subject.cls(config)
-            # A module that was not begun holds nothing, and one with another config would be another loss.
-            found = "" if vars(loss).get("config") is config else "one that does not hold that config"
+            # A module without `super().__init__` is empty, and one with another config would be another loss.
+            found = "" if vars(loss).get("config") is config else "one without that config"
         except TypeError as error:
             found = f"TypeError: {error}"
         if found:
             self.cause = "__init__"
             advice = (
-                "Leave __init__ out, or begin it with `def __init__(self, config=None, **params)` and "
-                "`super().__init__(config, **params)`; parameters are fields of `Config`."
+                "Fix: write no __init__, or start it with `def __init__(self, config=None, **params)` and "
+                "`super().__init__(config, **params)`. Parameters are fields of `Config`."
             )
             self.expect(False, f"{self.subject.cls.__name__}(config) to make a loss", found, advice)
         return loss
@@ -72,8 +72,8 @@ class Trial:
     def pairs(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pair:
         """Return N ordinary pairs; every other prediction is near its target.
 
-        Boxes have sides of 4 to 300 px, deltas are normally distributed around 0. In either dtype the numbers are the
-        same, up to rounding.
+        Boxes have sides of 4 to 300 px, deltas are normally distributed around 0. Both dtypes get the same numbers, up
+        to rounding.
         """
         generator = torch.Generator().manual_seed(seed)
         every_other = (torch.arange(n) % 2 == 0).unsqueeze(1)
@@ -106,11 +106,11 @@ class Trial:
         value = loss(pred, target, **(self.extras(target) if extras is None else extras))
         if not isinstance(value, Tensor):
             self.cause = "tensor"
-            self.expect(False, "a tensor from forward", f"{value!r:.80}", "Return the values, one a pair.")
+            self.expect(False, "a tensor from forward", f"{value!r:.80}", "Fix: return the values, one a pair.")
         return value
 
     def values(self, loss: Loss, pred: Tensor, target: Tensor, extras: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Return the values alone, ``(N,)``, computed from copies of the inputs."""
+        """Return only the values, ``(N,)``, from copies of the inputs."""
         value = self.call(loss, pred.detach().clone(), target.detach().clone(), extras)
         return self.one_a_pair(value, pred).detach()
 
@@ -126,13 +126,12 @@ class Trial:
         return torch.autograd.grad(value.sum(), pred)[0]
 
     def expect_connected(self, value: Tensor) -> None:
-        """Refuse values without a gradient: autograd's own message helps no author."""
+        """Refuse values without a gradient; autograd's message is unclear."""
         if not value.requires_grad:
             found = f"{str(value.dtype).removeprefix('torch.')} values without one"
             self.cause = "gradient"
             advice = (
-                "Compute the values from pred with torch, neither under `torch.no_grad()` nor by comparisons alone: a "
-                "loss without a gradient trains nothing."
+                "Fix: compute the values from pred with torch, not under `torch.no_grad()` and not only by comparisons."
             )
             self.expect(False, "values with a gradient into the prediction", found, advice)
 
@@ -160,7 +159,7 @@ class Trial:
 
         The message is about the first wrong row.
 
-        It shows what is found there, ``beside`` what that was compared with, and names the row by ``where``.
+        It shows the value there, the ``beside`` value that it was compared with, and names the row by ``where``.
 
         Raises:
             ConformanceError: The promise does not hold in some row.
@@ -170,20 +169,20 @@ class Trial:
         if rows.all():
             return
         row = int((~rows).nonzero()[0, 0])
-        compared = "" if beside is None else f" beside {shown(beside[row])}"
+        compared = "" if beside is None else f" (compared with {shown(beside[row])})"
         raise ConformanceError(f"Expected {expected}, found {shown(found[row])}{compared} in {where(row)}. {advice}")
 
     def expect_close(self, got: Tensor, wanted: Tensor, tolerance: float, expected: str, advice: str) -> None:
         """Compare two results; ``tolerance`` is relative to the largest, or 1."""
         if got.shape != wanted.shape:
-            self.expect(False, expected, f"shape {tuple(got.shape)} beside {tuple(wanted.shape)}", advice)
+            self.expect(False, expected, f"shape {tuple(got.shape)}, not {tuple(wanted.shape)}", advice)
         got, wanted = got.double(), wanted.double()
         slack = tolerance * scale(wanted)
         ok = same(got, wanted) | ((got - wanted).abs() <= slack)
         self.expect_each(ok, expected, got, advice, beside=wanted)
 
     def one_a_pair(self, value: Tensor, pred: Tensor) -> Tensor:
-        """Return the values as a row; their shape is another check's matter."""
+        """Return the values as a row; another check is about their shape."""
         if value.numel() != pred.shape[:-1].numel():
             self.cause = "shape"
             self.expect(False, f"{len(pred)} values for {len(pred)} pairs", f"shape {tuple(value.shape)}", PAIRWISE)
@@ -191,10 +190,10 @@ class Trial:
 
 
 PAIRWISE = (
-    "Return one value a pair: sum over the last dimension only, drop no pair (`torch.where` instead of a mask), and "
-    "leave the mean to the head (`squeeze()` without a dimension drops the batch of one)."
+    "Fix: return one value a pair: sum only over the last dimension, keep all pairs (`torch.where`, not a mask), and "
+    "take no mean (`squeeze()` without a dimension drops a batch of one)."
 )
-"""What to do about a wrong shape."""
+"""The fix of a wrong shape."""
 
 
 def set_seed(number: int) -> None:
@@ -205,7 +204,7 @@ def set_seed(number: int) -> None:
 
 
 def random_state() -> bytes:
-    """Return where these random numbers stand."""
+    """Return the state of these random numbers."""
     return pickle.dumps((torch.get_rng_state().numpy(), random.getstate(), np.random.get_state()))
 
 
@@ -223,7 +222,7 @@ def same(first: Tensor, second: Tensor) -> Tensor:
 
 
 def scale(values: Tensor) -> float:
-    """Return what a tolerance is relative to: the largest value, or 1."""
+    """Return the scale of a tolerance: the largest value, or 1."""
     finite = torch.where(values.isfinite(), values.detach().abs(), 0.0)
     return float(finite.max().clamp(min=1.0))
 

@@ -1,6 +1,6 @@
-"""Training of torchvision detectors: data, Lightning module, evaluation, reports (the extra ``detloss[train]``).
+"""Training of torchvision detectors (the extra ``detloss[train]``).
 
-The public names stand in ``__init__.pyi``. Each is imported when it is first used.
+The public names are in ``__init__.pyi``. Each is imported at its first use.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""What a run is about to do, in a few lines."""
+"""A short description of a run before it starts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from detloss.training.module import DetectionModule
 from detloss.training.settings import TrainConfig
 
 _CLASSES = 10
-"""So many names of classes are shown at most."""
+"""Most names of classes that are shown."""
 
 
 def banner(

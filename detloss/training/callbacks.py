@@ -30,13 +30,13 @@ class MetricsFile(Callback):
 
     Losses come every `every` steps, COCO's numbers after every evaluation.
 
-    A resumed run first drops the lines that its checkpoint knows nothing of. The checkpoint holds the evaluations too:
-    where the file lost them, they are written again.
+    A resumed run first drops the lines after its checkpoint. The checkpoint holds the evaluations too: if the file lost
+    them, they are written again.
 
     Args:
         path: The file.
         every: Steps between two lines of losses.
-        pace: Tells how many images a second are trained on; None leaves that out.
+        pace: Measures the images per second; None for no such value.
     """
 
     def __init__(self, path: Path, every: int, pace: Pace | None = None) -> None:
@@ -52,17 +52,17 @@ class MetricsFile(Callback):
         self.evaluations = state_dict["evaluations"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go back to where the checkpoint is."""
+        """Go back to the checkpoint's step."""
         if trainer.is_global_zero and self.path.exists():
             self._write([line for line in read_metrics(self.path) if line["step"] <= trainer.global_step])
         self.on_fit_end(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the evaluations again that the file lost."""
+        """Write lost evaluations again."""
         lines = read_metrics(self.path) if trainer.is_global_zero else self.evaluations
         found = [line for line in lines if "val/AP" in line]
         if lost := [line for line in self.evaluations if line not in found]:
-            log.warning("%s lost lines: evaluations come from the checkpoint, training losses are gone.", self.path)
+            log.warning("%s lost lines: evaluations come from the checkpoint, training losses are lost.", self.path)
             self._write(sorted([*lines, *lost], key=lambda line: int(line["step"])))
 
     def on_train_batch_end(
@@ -87,8 +87,8 @@ class MetricsFile(Callback):
         It has the epoch (from 1), step, time and peak memory.
 
         Args:
-            trainer: Knows both.
-            values: What else the line holds; null is written where a value is NaN or infinite.
+            trainer: Knows epoch and step.
+            values: The other values of the line; NaN and infinity are written as null.
         """
         # JSON has no NaN and no infinity.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -112,7 +112,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The objects of a metrics file, in order; empty without a file.
 
     Raises:
-        ConfigError: it holds something else; only the last line may be cut off.
+        ConfigError: it has other content; only the last line may be incomplete.
     """
     lines: list[dict[str, Any]] = []
     text = path.read_bytes().decode(errors="replace") if path.exists() else ""
@@ -125,8 +125,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             if each.startswith("{") and not each.endswith("\n"):
                 break
             raise ConfigError(
-                f"{path}:{number}: is no line of a run's metrics. Move the file away: a resumed run then writes its "
-                "evaluations again, from its checkpoint. Only its training losses are lost."
+                f"{path}:{number}: is not a line of a run's metrics. Fix: move the file away. A resumed run then "
+                "writes its evaluations again from its checkpoint. Only training losses are lost."
             ) from None
     return lines
 
@@ -175,8 +175,7 @@ class PredictionsImage(Callback):
 class Predictions(Callback):
     """Writes the detections of the last epoch's evaluation as COCO results.
 
-    They are on disk before the last checkpoint is: a run that is killed between the two evaluates once more when it is
-    resumed, and one that is killed later has them.
+    They are written before the last checkpoint. A run that is killed between the two evaluates again when it resumes.
 
     Args:
         path: The JSON file.

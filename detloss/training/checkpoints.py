@@ -32,12 +32,12 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"training was interrupted; resume it from {folder}")
+        super().__init__(f"training was interrupted. Fix: resume it from {folder}")
         self.folder = folder
 
 
 _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""What asks a run to stop; Windows has no SIGHUP."""
+"""The signals that ask a run to stop; Windows has no SIGHUP."""
 
 
 class StopRequestedError(Exception):
@@ -50,9 +50,9 @@ class StopRequestedError(Exception):
 class Checkpoints(Checkpoint):
     """Keeps ``last.ckpt`` (to resume) and ``best.ckpt`` (highest val/AP).
 
-    ``last.ckpt`` is written at the end of every epoch, every `every` steps, and after the current step when Ctrl-C,
-    SIGTERM or the end of its terminal (SIGHUP) asks for it. A request during the evaluation is met at its end; a second
-    one stops at once.
+    ``last.ckpt`` is written at the end of every epoch, every `every` steps, and after the current step on Ctrl-C,
+    SIGTERM or SIGHUP (the terminal closes). A signal during an evaluation takes effect at its end; a second signal
+    stops at once.
 
     Args:
         folder: Where the two files are.
@@ -81,16 +81,16 @@ class Checkpoints(Checkpoint):
         """
         self.started = True
         if threading.current_thread() is threading.main_thread():
-            # `nohup` has a signal ignored, and that is left so.
+            # `nohup` ignores a signal, and that must stay.
             heard = [kind for kind in _STOPS if signal.getsignal(kind) is not signal.SIG_IGN]
             self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in heard}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._give_signals_back()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._give_signals_back()
 
     def on_train_batch_end(
@@ -114,7 +114,7 @@ class Checkpoints(Checkpoint):
         is_best = "AP" in metrics and (self.best_score is None or metrics["AP"] > self.best_score)
         if is_best:
             self.best_score, self.best_step = metrics["AP"], trainer.global_step
-        # In this order: what a kill between the two leaves unwritten can be written from the other.
+        # In this order: after a kill between the two, one can be written from the other.
         trainer.save_checkpoint(self.folder / "last.ckpt")
         if is_best:
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
@@ -127,7 +127,7 @@ class Checkpoints(Checkpoint):
         self._handlers = {}
 
     def _must_stop(self, trainer: Trainer) -> bool:
-        # All processes must agree on the step, or the others would wait for this one for ever.
+        # All processes must agree on the step, or the others would wait for this one forever.
         if trainer.world_size == 1:
             return self.stop_requested
         return trainer.strategy.reduce_boolean_decision(self.stop_requested, all=False)
@@ -136,14 +136,14 @@ class Checkpoints(Checkpoint):
         if self.stop_requested:
             raise KeyboardInterrupt
         self.stop_requested = True
-        log.warning("Stopping after this step with a checkpoint; once more (Ctrl-C) stops at once without one.")
+        log.warning("Stopping after this step with a checkpoint. Press Ctrl-C again to stop at once without one.")
 
 
 class StepSeeds(Callback):
     """Seeds torch before every training step from (seed, epoch, batch, process).
 
-    What a model draws in a step (the RoI and RPN samplers' ``torch.randperm``, a random input size, dropout) is then
-    the same whether the run was resumed or not, and whatever evaluation or logging drew before.
+    The random numbers of a step (the RoI and RPN samplers' ``torch.randperm``, a random input size, dropout) are then
+    the same in a resumed run, and do not depend on earlier evaluation or logging.
 
     Args:
         seed: The run's seed.
@@ -153,29 +153,29 @@ class StepSeeds(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed all of torch's generators that the model draws from."""
+        """Seed all of torch's generators that the model uses."""
         seed = derived_seed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
-        # Without a GPU, torch.manual_seed would keep the stack of each of its callers until the process ends.
+        # Without a GPU, torch.manual_seed would keep each caller's stack until the process ends.
         (torch.default_generator if pl_module.device.type == "cpu" else torch).manual_seed(seed)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints atomically, and reads them without running code.
 
-    A kill leaves the old file or the new one, whole.
+    A kill leaves either the old file or the new one, complete.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Save to `path`."""
 
         def write(part: Path) -> None:
-            # Given a path, torch.save does not say why it cannot write.
+            # With a path, torch.save does not say why it cannot write.
             with part.open("wb") as file:
                 torch.save(checkpoint, file)
 
         write_whole(Path(path), write)
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """Read `path` with torch's guard, which Lightning leaves off unless asked."""
+        """Read `path` with torch's guard, which Lightning does not use by default."""
         checkpoint: dict[str, Any] = read_checkpoint(path)
         return checkpoint

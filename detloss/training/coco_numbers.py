@@ -16,11 +16,11 @@ import numpy.typing as npt
 from hotcoco import COCO, COCOeval
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-"""COCO's twelve numbers in their order; -1 where the ground truth has no object to measure on."""
+"""COCO's twelve numbers in their order; -1 if the ground truth has no such object."""
 Rows = npt.NDArray[np.float64]
 """``(N, 7)``: image_id, x, y, width, height, score, label."""
 _TRUTH = ("image_id", "category_id", "bbox", "area", "iscrowd")
-"""What box metrics need of an annotation; a segmentation may hold anything."""
+"""The keys of an annotation that box metrics need; a segmentation is ignored."""
 
 
 def evaluated(coco: Mapping[str, Any], images: Collection[int], rows: Rows) -> COCOeval:
@@ -29,8 +29,8 @@ def evaluated(coco: Mapping[str, Any], images: Collection[int], rows: Rows) -> C
     Args:
         coco: Ground truth as a COCO dictionary with integer ids; crowd boxes are treated as COCO does.
         images: Ids of the images.
-        rows: Detections, with the dictionary's image ids and category ids. Theirs are 1, 2, ...; those of the objects
-            are too, in the order of the dictionary.
+        rows: Detections, with the dictionary's image ids and category ids. Detections and objects are numbered 1, 2,
+            ... in their order.
     """
     evaluation = matched(coco, images, rows)
     evaluation.accumulate()
@@ -46,7 +46,7 @@ def matched(coco: Mapping[str, Any], images: Collection[int], rows: Rows, *, onl
     """
     seen = set(images)
     annotations = [entry for entry in coco["annotations"] if entry["image_id"] in seen]
-    # What else a dictionary of a user's own holds may be anything, and its annotation ids may repeat.
+    # A user's own dictionary may hold anything else, and its annotation ids may repeat.
     truth = COCO(
         {
             "info": {},
@@ -67,9 +67,9 @@ def matched(coco: Mapping[str, Any], images: Collection[int], rows: Rows, *, onl
 
 
 def in_detail(evaluation: COCOeval, coco: Mapping[str, Any]) -> dict[str, Any]:
-    """`METRICS`, each IoU threshold and each class by itself: what `evaluate_in_detail` returns."""
+    """`METRICS`, by IoU threshold and by class: the result of `evaluate_in_detail`."""
     summary = evaluation.get_results()
-    # By IoU threshold, recall, class, size and number of detections; -1 where there is no object.
+    # By IoU threshold, recall, class, size and number of detections; -1 without an object.
     precision = np.asarray((evaluation.eval or {})["precision"])[..., -1]
     counts = Counter(entry["category_id"] for entry in coco["annotations"] if not entry.get("iscrowd"))
     categories = sorted(coco["categories"], key=lambda category: int(category["id"]))

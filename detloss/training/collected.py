@@ -20,9 +20,9 @@ class Collected:
 
     Attributes:
         detections: By image id.
-        targets: What the evaluation needs of each target, by image id.
-        losses: Sums over the images, whose number stands under "".
-        numbered: Whether the targets name no images, so that they are numbered in the order of their coming.
+        targets: The parts of each target that evaluation needs, by image id.
+        losses: Sums over the images; the key "" has their number.
+        numbered: Whether the targets have no ids, so that images are numbered in order.
     """
 
     detections: dict[int, Detections] = field(default_factory=dict)
@@ -51,13 +51,13 @@ class Collected:
             kept: dict[str, Any] = {
                 key: torch.as_tensor(target[key]).cpu() for key in _KEPT if target.get(key) is not None
             }
-            # By what it shows: a data set may make each image anew.
+            # By its content: a data set may make each image again.
             kept |= {"image_id": number, "shows": (*image.shape, float(image.float().mean()))}
             before = self.targets.setdefault(number, kept)
             if before["shows"] != kept["shows"] or not torch.equal(before["boxes"], kept["boxes"]):
                 raise DataError(
-                    f"Two different images of the validation data have the image_id {number}, so that one would be "
-                    "measured by the objects of the other. Fix: give each image an id of its own, or give none."
+                    f"Two different images of the validation data have the image_id {number}. Fix: give each image its "
+                    "own id, or give no ids."
                 )
             self.detections[number] = Detections.from_output(number, output)
 
@@ -80,8 +80,8 @@ class Collected:
     def metrics(self, dataset: Any) -> dict[str, float]:
         """Return COCO's numbers and the mean losses.
 
-        Where a data set has a COCO dictionary, or a pycocotools object, as attribute ``coco`` that holds these images,
-        that is the ground truth; else the targets are.
+        If the data set's attribute ``coco`` is a COCO dictionary or pycocotools object with these images, it is the
+        ground truth; else the targets are.
         """
         truth = getattr(dataset, "coco", None)
         truth = getattr(truth, "dataset", truth)
@@ -95,7 +95,7 @@ _KEPT = ("boxes", "labels", "area", "iscrowd")
 
 
 def _image_id(target: Mapping[str, Any]) -> int | None:
-    """Return the number of a target's image, None where it has none."""
+    """Return the number of a target's image, or None."""
     given = target.get("image_id")
     if given is None:
         return None

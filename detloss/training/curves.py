@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 _POINTS = 200
-"""Points of a curve at most: each is the mean of the steps around it."""
+"""Most points of a curve: each is the mean of the steps around it."""
 _NO_LOSSES = frozenset({"train/lr", "train/skipped"})
 _SCORES = ("val/AP", "val/AP50", "val/AP75")
 
@@ -40,7 +40,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         plot(scores, key, len(lines), wide=key == "val/AP")
     scores.set_ylim(0, 1.02)
     for axes, title in ((losses, "losses"), (scores, "average precision")):
-        axes.set(title=title, xlabel="epoch", xlim=(0, 1.02 * max(epochs[-1], 1)))  # the last points whole
+        axes.set(title=title, xlabel="epoch", xlim=(0, 1.02 * max(epochs[-1], 1)))  # shows the last points completely
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if axes.lines:

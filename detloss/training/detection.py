@@ -31,7 +31,7 @@ from detloss.training.trained import Trained
 
 T = TypeVar("T")
 Bar = Callable[[Collection[T]], Iterable[T]]
-"""Shows how far a loop is."""
+"""Shows the progress of a loop."""
 
 RESULTS = "predictions.json"
 _JPEG = {".jpeg", ".jpg"}
@@ -40,10 +40,10 @@ _JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class Predicted:
-    """What `predict` found and wrote."""
+    """The result of `predict`."""
 
     folder: Path
-    """Holds the images with boxes drawn, and ``predictions.json``."""
+    """The folder of the images with boxes, and of ``predictions.json``."""
     files: tuple[str, ...]
     """The images that were read."""
     results: tuple[dict[str, Any], ...]
@@ -66,12 +66,12 @@ def predict(
         trained: The detector.
         paths: Image files and folders of such, searched with all folders within.
         output: A new or empty folder; by default ``predict-<time>`` in the run's folder.
-        score: Detections of a lower score are dropped; what the detector itself drops it never tells.
-        bar: Shows how far it is.
+        score: Detections with a lower score are dropped, in addition to those that the detector drops.
+        bar: Shows the progress.
 
     Raises:
         ConfigError: `output` cannot be written to, or holds files.
-        DataError: no image can be read. Where some can, the others are skipped.
+        DataError: no image can be read. If some can, the others are skipped.
     """
     files = _image_files(paths)
     folder = _empty_folder(output or trained.checkpoint.parent / f"predict-{datetime.now():%Y%m%d-%H%M%S}")
@@ -118,11 +118,10 @@ def evaluate(
         trained: The detector.
         data: The images; their categories are those of the detector, by name.
         output: File to which the detections are written as COCO results, with the data set's own ids.
-        bar: Shows how far it is.
+        bar: Shows the progress.
 
     Returns:
-        What `evaluate_in_detail` returns, and which checkpoint it is of: ``checkpoint``, ``sha256``; ``images``,
-        ``objects``.
+        The result of `evaluate_in_detail`, the checkpoint (``checkpoint``, ``sha256``), ``images`` and ``objects``.
 
     Raises:
         DataError: the categories differ from those of the detector, or an image cannot be read.
@@ -166,14 +165,14 @@ def split_of(trained: Trained, split: str | None) -> tuple[str, DetectionDataset
     split = split or ("test" if data.has_test else "val")
     if split == "test" and not data.has_test:
         raise ConfigError(
-            f"{trained.checkpoint.parent}: this run has no test data. Fix: choose the split val or train, or name "
+            f"{trained.checkpoint.parent}: this run has no test data. Fix: choose the split val or train, or give "
             "images and annotations."
         )
     return split, open_split(trained.config, split)
 
 
 def foreign_data(trained: Trained, images: Path, annotations: Path) -> DetectionDataset:
-    """Annotated images that the run knows nothing of.
+    """Annotated images that are not of the run.
 
     Raises:
         DataError: they cannot be read.
@@ -195,14 +194,14 @@ def _labels_in(trained: Trained, data: DetectionDataset) -> np.ndarray[Any, np.d
             f"\n  {what}: {printable(', '.join(found))}"
             for what, found in (
                 ("only the detector has", missing),
-                ("only the data have", unknown),
+                ("only the data has", unknown),
                 ("twice in the detector", [name for name in {*ours} if ours.count(name) > 1]),
             )
             if found
         ]
         raise DataError(
-            f"The categories of the data are not those of {trained.checkpoint}, by their names:{''.join(lines)}\n"
-            "Fix: name the categories in the annotation file as in training; each must be listed, with objects or not."
+            f"The categories of the data differ from those of {trained.checkpoint}:{''.join(lines)}\n"
+            "Fix: name the categories in the annotation file as in training. List all of them, even without objects."
         )
     return np.array([0, *(theirs.index(name) + 1 for name in ours)])
 
@@ -219,13 +218,13 @@ def _device() -> torch.device:
 
 
 def _image_files(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Each image file, and where below the output it is drawn."""
+    """Each image file, and its place below the output."""
     files: list[tuple[Path, Path]] = []
     for path in paths:
         files += _in_folder(path) if path.is_dir() else [(path, Path(path.name))]
     if not files:
         raise DataError(
-            f"There is no image in {', '.join(map(str, paths))}. Fix: name image files, or folders with files that end "
+            f"There is no image in {', '.join(map(str, paths))}. Fix: give image files, or folders with files that end "
             f"in {', '.join(sorted(SUFFIXES))}."
         )
     return files

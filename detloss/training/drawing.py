@@ -13,17 +13,17 @@ from detloss.text import one_line
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _SIDE = 480
-"""Least longer side of a drawn image in pixels: small objects stay apart from their labels."""
+"""Least longer side of an output image in pixels, so that labels do not hide small objects."""
 _TEXT = 100
-"""Characters of a label or title that are drawn at most."""
+"""Most characters of a label or title."""
 _MARGIN = 8
 """White pixels around the images of a sheet."""
 _CELL = 4
-"""Pixels; where labels may stand is computed on a grid of such squares."""
+"""Pixels; places of labels are computed on a grid of such squares."""
 _ON_LABEL = 20.0
 """Cost of a label that hides another one; hiding a whole object costs 1."""
 _AWAY = 0.05
-"""Cost of a label that is as far from its box as it is high."""
+"""Cost of a label whose distance from its box is its own height."""
 
 
 def draw_boxes(
@@ -35,17 +35,17 @@ def draw_boxes(
     dashed: Sequence[bool] = (),
     side: int | None = None,
 ) -> Image.Image:
-    """Draw boxes around objects, with labels that stay apart.
+    """Draw boxes around objects, with separate labels.
 
     torchvision's `draw_bounding_boxes` writes over the object, over other labels and over the edge.
 
     Args:
         image: ``(3, H, W)`` uint8, or float in [0, 1].
         boxes: x1, y1, x2, y2 of each, in pixels of `image`.
-        texts: Label of each; "" draws none. A label stands beside its box, where it hides least of all objects.
+        texts: Label of each; "" draws none. A label is next to its box, where it hides least of all objects.
         colors: Color of each, as CSS writes it.
-        dashed: Whether the line of each is thin and dashed; by default no one is.
-        side: Longer side of what is returned, in pixels; by default the image's own, and at least 480.
+        dashed: Whether the line of each is thin and dashed; by default none is.
+        side: Longer side of the result in pixels; by default that of the image, and at least 480.
     """
     pil: Image.Image = functional.to_pil_image(image.detach().cpu())
     scale = (side or max(_SIDE, *pil.size)) / max(pil.size)
@@ -82,7 +82,7 @@ def label_color(label: int) -> str:
     Args:
         label: From 1.
     """
-    # Steps of the golden ratio leave no two hues close; lightness sets apart those that come around again.
+    # Steps of the golden ratio keep hues apart; lightness separates those of the next rounds.
     hue, lightness = label * 0.618034 % 1, (0.4, 0.62, 0.28)[label % 3]
     red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, (0.95, 0.7)[label // 3 % 2]))
     return f"#{red:02x}{green:02x}{blue:02x}"
@@ -93,7 +93,7 @@ def contact_sheet(images: Sequence[Image.Image], titles: Sequence[str], columns:
 
     Args:
         images: At least one.
-        titles: One an image; cut where it is wider than its image.
+        titles: One an image; cut to the width of its image.
         columns: Most images in a row.
     """
     columns = min(columns, len(images))
@@ -117,7 +117,7 @@ def add_legend(image: Image.Image, entries: Sequence[tuple[str, str, bool]], not
 
     Args:
         image: Any.
-        entries: What a color means, the color, and whether its line is dashed.
+        entries: The meaning of a color, the color, and whether its line is dashed.
         notes: Sentences after the entries.
     """
     size = 14
@@ -136,7 +136,7 @@ def add_legend(image: Image.Image, entries: Sequence[tuple[str, str, bool]], not
     for (text, color, thin), (left, below) in zip(entries, placed, strict=False):
         top = image.height + below
         swatch = (left + 2, top + 2, left + 2 * size, top + size)
-        pen.rectangle(swatch, "#bbbbbb" if thin else None)  # white dashes are seen on gray
+        pen.rectangle(swatch, "#bbbbbb" if thin else None)  # white dashes are visible on gray
         (_dashed if thin else _outline)(pen, swatch, color, 1)
         pen.text((left + 3 * size, top), text, "black", font)
     for note, (left, below) in zip(notes, placed[len(entries) :], strict=True):
@@ -145,7 +145,7 @@ def add_legend(image: Image.Image, entries: Sequence[tuple[str, str, bool]], not
 
 
 def fitting(text: str, font: Font, width: float) -> str:
-    """Cut a text where it is wider than `width` pixels."""
+    """Cut a text to `width` pixels."""
     text = cut = one_line(text, _TEXT)
     while cut and font.getlength(text) > width:
         cut = cut[:-1]
@@ -157,13 +157,13 @@ def _outline(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: i
     width, height = pen.im.size
     x1, y1 = (max(0, low - 2 * unit) for low in box[:2])
     x2, y2 = (min(end - 1, high + 2 * unit) for end, high in zip((width, height), box[2:], strict=True))
-    # Around the box, where there is room: a small object stays visible.
+    # Around the box, if there is room: a small object stays visible.
     pen.rectangle((x1, y1, x2, y2), outline=color, width=2 * unit)
 
 
 def _dashed(pen: ImageDraw.ImageDraw, box: Sequence[float], color: str, unit: int) -> None:
     x1, y1, x2, y2 = box
-    # Under light dashes a dark line and the other way round: seen on any ground.
+    # A dark line under light dashes, and the reverse: visible on any background.
     pen.rectangle((x1, y1, x2, y2), outline=_text_color(color), width=unit)
     for start, end, y, x in ((x1, x2, (y1, y2), None), (y1, y2, None, (x1, x2))):
         for low in np.arange(start, end, 8 * unit).tolist():
@@ -196,7 +196,7 @@ def _label(
         across = np.maximum(0, np.maximum(left - x2, x1 - left - width))
         along = np.maximum(0, np.maximum(top - y2, y1 - top - height))
         gap = np.hypot(across, along[:, None])
-        # Of places as good as each other, the one above the upper left corner.
+        # Of equally good places, the one above the upper left corner.
         tie = np.hypot(left - x1, (top + height - y1)[:, None])
         row, column = np.unravel_index(np.argmin(hidden + _AWAY * (gap + 0.1 * tie) / height), hidden.shape)
         place = (float(left[column]), float(top[row]))
@@ -211,7 +211,7 @@ def _label(
 
 
 def _add(cost: npt.NDArray[np.float64], box: npt.NDArray[np.float64], weight: float) -> None:
-    """Spread `weight` over the cells that a box lies on."""
+    """Spread `weight` over the cells of a box."""
     x1, y1 = np.floor(box[:2]).astype(int)
     x2, y2 = np.maximum(np.ceil(box[2:]).astype(int), (x1 + 1, y1 + 1))
     part = cost[y1:y2, x1:x2]

@@ -18,12 +18,12 @@ from torch import Tensor
 from detloss.training.coco_numbers import METRICS, Rows, evaluated, in_detail
 
 _DECIMALS = {"bbox": 2, "score": 5}
-"""Digits after the point of what is written and measured."""
+"""Decimals of written and measured values."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What a model found in one image, on the CPU."""
+    """The detections in one image, on the CPU."""
 
     image_id: int
     boxes: npt.NDArray[np.float32]
@@ -79,22 +79,22 @@ def evaluate_boxes(coco: Mapping[str, Any], detections: Iterable[Detections]) ->
 
     Args:
         coco: Ground truth as a COCO dictionary with integer ids; crowd boxes are treated as COCO does.
-        detections: One entry an image, with the dictionary's image ids and category ids; it may hold no box.
+        detections: One entry an image, with the dictionary's image ids and category ids; it may be empty.
 
     Returns:
-        `METRICS` and ``AP/<category>`` for each category; -1 where there is nothing to measure on.
+        `METRICS` and ``AP/<category>`` for each category; -1 without an object.
     """
     results = {key: float(value) for key, value in _evaluated(coco, detections).get_results(per_class=True).items()}
     return {key: results[key] for key in (*METRICS, *sorted(results.keys() - set(METRICS)))}
 
 
 def evaluate_in_detail(coco: Mapping[str, Any], detections: Iterable[Detections]) -> dict[str, Any]:
-    """Measure as `evaluate_boxes` does, each class and each IoU threshold by itself.
+    """Measure as `evaluate_boxes` does, also by class and IoU threshold.
 
     Returns:
         `METRICS`; ``objects``, their number without crowds; ``by_iou``, the AP at each threshold from "0.50" to "0.95";
         ``classes``, for each its ``name``, ``objects``, ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` and
-        ``by_iou``. -1 where there is no object to measure on.
+        ``by_iou``. -1 without an object.
     """
     return in_detail(_evaluated(coco, detections), coco)
 

@@ -28,11 +28,11 @@ Format = Literal["state_dict", "onnx"]
 _SUFFIX = {"state_dict": ".pth", "onnx": ".onnx"}
 _OPSET = 18
 _TRIED = 50
-"""Images that are searched for one with a detection."""
+"""Most images that are searched for one with a detection."""
 _COMPARED = 50
-"""Best detections of an image that must be the same: far down the list, rounding decides which ones there are."""
+"""Best detections of an image that must be equal: further down the list, rounding decides."""
 _PIXELS, _SCORE = 0.1, 1e-3
-"""How far boxes and scores may be off."""
+"""Largest differences of boxes and scores."""
 
 Run = Callable[[Tensor], Mapping[str, Any]]
 """From an image, float32 in [0, 1], to its detections."""
@@ -40,18 +40,18 @@ Run = Callable[[Tensor], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote, and how it was checked."""
+    """The files of `export`, and their check."""
 
     files: tuple[Path, ...]
-    """The weights, or the whole model; of a state dict also the code that loads it."""
+    """The weights or the model; for a state dict also the code that loads it."""
     image: str
-    """What it was run on."""
+    """The image of the check."""
     detections: int
-    """How many were found there, by the trained detector and by what was exported."""
+    """Number of its detections, by the trained detector and by the export."""
     pixels: float
-    """By how much the two differ at most, in the coordinates of boxes."""
+    """Largest difference of the two in the coordinates of boxes."""
     score: float
-    """And in scores."""
+    """Largest difference in scores."""
 
 
 def export(trained: Trained, kind: Format, output: Path | None = None, image: Path | None = None) -> Exported:
@@ -61,21 +61,21 @@ def export(trained: Trained, kind: Format, output: Path | None = None, image: Pa
         trained: The detector.
         kind: ``state_dict`` of torchvision's own class, with a Python file that loads it; or ``onnx``.
         output: The file, by default ``model.pth`` or ``model.onnx`` in the run's folder; it is replaced.
-        image: To compare on; by default the first one of the run's data in which something is found.
+        image: The image of the check; by default the first of the run's data with a detection.
 
     Raises:
-        DetlossError: the detector finds nothing, the two differ (the files are removed then), or a file cannot be
+        DetlossError: the detector finds nothing, the two differ (then the files are removed), or a file cannot be
             written.
     """
     path = output or trained.checkpoint.with_name(f"model{_SUFFIX[kind]}")
     if path.suffix != _SUFFIX[kind]:
-        raise ConfigError(f"{path}: such a file ends in {_SUFFIX[kind]}. Fix: choose another output.")
+        raise ConfigError(f"{path}: wrong suffix (expected {_SUFFIX[kind]}). Fix: choose another output.")
     model = trained.model
     name, pixels, found = _image_with_detections(trained, image)
     with write_errors():
         files = _state_dict(trained, path) if kind == "state_dict" else _onnx(trained, path, pixels, list(found))
     run = _plain(files[1]) if kind == "state_dict" else _runtime(files[0], list(found))
-    # Another size too: what was exported must not hold for one alone.
+    # Another size too: the export must not depend on one size.
     tried = [pixels, functional.resize(pixels, [pixels.shape[-2] * 3 // 4, pixels.shape[-1]], antialias=True)]
     differences = [_difference(_detect(model, one), run(one)) for one in tried]
     box, score = map(max, zip(*differences, strict=True))
@@ -83,8 +83,8 @@ def export(trained: Trained, kind: Format, output: Path | None = None, image: Pa
         for file in files:
             file.unlink()
         raise DetlossError(
-            f"{path} finds something else than {trained.checkpoint} in {name} (boxes differ by up to {box:.3g} pixels, "
-            f"scores by {score:.3g}). It was removed. Please report it, with the versions that `detloss doctor` prints."
+            f"{path} does not find the same as {trained.checkpoint} in {name} (boxes differ by up to {box:.3g} pixels, "
+            f"scores by {score:.3g}). It was removed. Fix: report it with the versions that `detloss doctor` prints."
         )
     return Exported(tuple(files), name, len(found["boxes"]), box, score)
 
@@ -104,14 +104,14 @@ def _state_dict(trained: Trained, path: Path) -> list[Path]:
     return [path, code]
 
 
-_CODE = '''"""A trained detector in plain torchvision; {weights} lies beside this file.
+_CODE = '''"""A trained detector in plain torchvision; {weights} is next to this file.
 
     from {module} import CLASS_NAMES, model
 
     (found,) = model([image])  # RGB, (3, H, W), float32 in [0, 1], upright
     found["boxes"], found["scores"], [CLASS_NAMES[label] for label in found["labels"].tolist()]
 
-Values in image files that are 0 and 1 there: {range}.
+Values in image files that become 0 and 1: {range}.
 """
 
 from pathlib import Path
@@ -139,7 +139,7 @@ def _onnx(trained: Trained, path: Path, image: Tensor, names: Sequence[str]) -> 
 
     def write(part: Path) -> None:
         with warnings.catch_warnings():
-            # Tracing tells of every Python number that it makes a constant; torchvision is written for that.
+            # Tracing warns of every Python number that becomes a constant; torchvision is made for that.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 copy.deepcopy(trained.model),
@@ -204,7 +204,7 @@ def _image_with_detections(trained: Trained, image: Path | None) -> tuple[str, T
             return name, scaled, found
     where = image or f"{tried} images of the run's data"
     raise DetlossError(
-        f"{trained.checkpoint} finds nothing in {where}, so that an export could not be checked. Fix: name an image in "
+        f"{trained.checkpoint} finds nothing in {where}, so the export cannot be checked. Fix: name an image in "
         "which it finds something (--image)."
     )
 

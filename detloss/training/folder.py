@@ -40,23 +40,22 @@ FILES: Mapping[str, str] = {
     PREDICTIONS["test"]: "COCO results: the selected checkpoint on the test images",
     _SKIPPED: "annotations that are skipped, and why",
 }
-"""What a run writes into its folder, with a word on each."""
+"""The files of a run's folder, with their descriptions."""
 LOGGERS = ("csv", "mlflow", "tensorboard", "wandb")
-"""Folders in a run's folder, into which Lightning's loggers write."""
+"""Folders of Lightning's loggers in a run's folder."""
 _PARTS = "*.part.*"
-"""The files that `write_whole` writes before it puts them in their places."""
+"""The temporary files of `write_whole`."""
 _LOCK = ".lock"
 IN_USE = "Another process is training into"
-"""With these words a run ends whose folder another process has."""
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
-"""Some network drives have no locks: nothing is locked there."""
+"""Start of the error of a run whose folder another process uses."""
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # some network drives have no locks: there nothing is locked
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then move it to `path`.
 
     Raises:
-        OSError: it cannot be written; `path` is as it was, and nothing is left beside it.
+        OSError: it cannot be written; `path` is unchanged, and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part{path.suffix}")
@@ -68,12 +67,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
                 os.fsync(file.fileno())
             part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)  # on a full disk it is in the way
+        part.unlink(missing_ok=True)  # it takes space on a full disk
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file completely or not at all."""
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -90,14 +89,11 @@ def write_errors() -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Add the file name to an `OSError` of this block.
-
-    A full disk's error has none.
-    """
+    """Add the file name to an `OSError`: a full disk's has none."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # torch.save goes on to close its archive, which fails with an error of its own.
+        # torch.save then closes its archive, which raises another error.
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
@@ -106,9 +102,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training into a folder.
-
-    A killed process blocks no other.
+    """Keep other processes from training into a folder; killed ones block nothing.
 
     Raises:
         ConfigError: another process is training into it.
@@ -116,12 +110,12 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _LOCK
-    # It is let go with this process: data loaders, which may outlive a killed run by some seconds, do not keep it.
+    # Released with this process: data loaders, which may outlive a killed run by some seconds, do not hold it.
     lock = FileLock(file, blocking=False)
     try:
         lock.acquire()
     except Timeout:
-        raise ConfigError(f"{IN_USE} {folder}. Wait until it has ended, or choose another output folder.") from None
+        raise ConfigError(f"{IN_USE} {folder}. Fix: wait until it ends, or choose another output folder.") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -152,46 +146,46 @@ def check_places(folder: Path) -> None:
     """Refuse a folder with a link or folder in a file's place.
 
     Raises:
-        ConfigError: names it.
+        ConfigError: it names the link or folder.
     """
     for path in folder.iterdir():
         if path.name in FILES or path.name == _LOCK or path.match(_PARTS):
             if path.is_symlink() or (path.name == _LOCK and path.stat().st_nlink > 1):
                 raise _misplaced(path, "is a link", "a file")
             if not path.is_file():
-                raise _misplaced(path, "is no file", "a file")
+                raise _misplaced(path, "is not a file", "a file")
         elif path.name in LOGGERS:
             if path.is_symlink() or not path.is_dir():
-                raise _misplaced(path, "is a link" if path.is_symlink() else "is no folder", "a folder")
+                raise _misplaced(path, "is a link" if path.is_symlink() else "is not a folder", "a folder")
             for inner in path.rglob("*"):
-                # wandb names its latest run by a link.
+                # wandb links to its latest run.
                 if inner.is_symlink() and not (path.name == "wandb" and inner.resolve().is_relative_to(path)):
                     raise _misplaced(inner, "is a link", "a file")
                 if not (inner.is_file() or inner.is_dir()):
-                    raise _misplaced(inner, "is no file", "a file")
+                    raise _misplaced(inner, "is not a file", "a file")
 
 
 def config_of(folder: Path) -> Path:
     """The config in a run's folder.
 
     Raises:
-        ConfigError: it is lost, or the folder is not a run's.
+        ConfigError: it is missing, or the folder is not a run's.
     """
     file = folder / "config.yaml"
     if not folder.is_dir():
-        what = "it is a file" if folder.is_file() else "there is no such folder"
+        what = "it is a file" if folder.is_file() else "it does not exist"
     elif file.exists():
         return file
     elif any((folder / name).exists() for name in ("best.ckpt", "last.ckpt", "metrics.jsonl")):
         raise ConfigError(
-            f"{file} is missing. Lost with it: which model, losses and data the run has. Everything else in the folder "
-            "is as it was. Put the config that the run was started with in its place."
+            f"{file} is missing. Lost with it: the run's model, losses and data settings. All other files are intact. "
+            "Fix: put the run's original config in its place."
         )
     else:
-        what = "it holds no config.yaml"
+        what = "it has no config.yaml"
     raise ConfigError(
-        f"{folder} is no folder of a run: {what}. Name the one that `detloss train` printed, runs/NAME-TIME where no "
-        "--output was given."
+        f"{folder} is not the folder of a run: {what}. Fix: give the folder that `detloss train` printed (by default "
+        "runs/NAME-TIME)."
     )
 
 
@@ -207,7 +201,7 @@ def is_whole(path: Path) -> bool:
 
 
 def write_config(folder: Path, config: TrainConfig, within: Path | None = None) -> None:
-    """Write a run's config, resolved; paths within `within`, by default the run's folder, are relative."""
+    """Write a run's resolved config, with relative paths within `within`."""
     plain = plain_config(config, folder, within)
     write_text(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
@@ -216,7 +210,7 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
     """Write the resolved config and data reports; clear half-written files."""
     for part in folder.glob(_PARTS):
         part.unlink()
-    if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts anew
+    if not (folder / "last.ckpt").exists():  # killed before its first checkpoint: it starts again
         (folder / "metrics.jsonl").unlink(missing_ok=True)
     write_config(folder, config)
     for warning in (warning for data in datasets.values() for warning in data.annotations.warnings):
@@ -231,8 +225,8 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
 def plain_config(config: TrainConfig, folder: Path, within: Path | None = None) -> dict[str, Any]:
     """The config as plain values for the run's folder.
 
-    A path within `within`, by default that folder, is relative, so that both can be moved together. A path that the
-    folder's config has as a relative one stays relative.
+    A path within `within`, by default that folder, is relative, so that both can be moved together. A relative path in
+    the folder's config stays relative.
     """
     file = folder / "config.yaml"
     before = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -256,7 +250,7 @@ def relative(
 
 
 def _paths(plain: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Where a config as plain values holds a path or the name of weights."""
+    """Yield where a config holds a path or the name of weights."""
     data = plain.get("data", {})
     for section in (plain, *(data.get(name) for name in ("train", "val", "test"))):
         for key in ("weights", "weights_backbone", "images", "annotations"):
@@ -272,10 +266,7 @@ def write_predictions(path: Path, detections: Iterable[Detections], known: Annot
 
 
 def origins(folder: Path, test: str | None) -> dict[str, Any]:
-    """The checkpoint of each number and file of predictions, with SHA-256.
-
-    `test` names the checkpoint of the test data.
-    """
+    """The checkpoint of each number and file of predictions, with SHA-256."""
     of = {"best": "best.ckpt", "last": "last.ckpt", PREDICTIONS["val"]: "last.ckpt"}
     of |= {"test": test, PREDICTIONS["test"]: test} if test else {}
     return {"checkpoint": of, "sha256": {name: sha256(folder / name) for name in ("best.ckpt", "last.ckpt")}}
@@ -304,6 +295,5 @@ def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _misplaced(path: Path, what: str, wanted: str) -> ConfigError:
     return ConfigError(
-        f"{path} {what}. A run has {wanted} of its own there, and writes nowhere else. Move it away; what the run can "
-        "derive again, it does."
+        f"{path} {what} (expected {wanted} of the run). Fix: move it away. The run writes again what it can derive."
     )

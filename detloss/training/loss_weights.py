@@ -31,7 +31,7 @@ def model_and_batches(
 ) -> tuple[nn.Module, Iterator[Batch]]:
     """Build the detector and batches for `detloss.calibrate` from a config.
 
-    Both are on the device that the config trains on, the first one where it names several.
+    Both are on the config's device, the first one if there are several.
 
     Args:
         config: A file, a mapping or a `TrainConfig`; None is the embedded default.
@@ -39,7 +39,7 @@ def model_and_batches(
         batches: How many.
 
     Raises:
-        ConfigError: the config, or what it asks for, is wrong, or it names no loss.
+        ConfigError: the config or its request is wrong, or it names no loss.
         DataError: the data cannot be read.
     """
     settings = read_config(config, overrides)
@@ -47,12 +47,12 @@ def model_and_batches(
 
 
 def model_on(settings: TrainConfig, data: DetectionDataset, batches: int) -> tuple[nn.Module, Iterator[Batch]]:
-    """`model_and_batches` for training data that are open already."""
+    """`model_and_batches` for open training data."""
     settings = with_classes(settings, data)
     torch.manual_seed(settings.train.seed)
     model = build_model(settings)
     if not injected(model):
-        raise ConfigError("The config names no loss, so there is no weight to measure: fill its section `losses`.")
+        raise ConfigError("The config names no loss, so there is no weight to measure. Fix: fill its section `losses`.")
     device = "cuda" if settings.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     return model.to(device), itertools.islice(_batches(settings, data, device), batches)
 
@@ -62,7 +62,7 @@ class FarWeightWarning(Callback):
 
     Only weights that you set are measured.
 
-    The first steps of the first epoch are measured, up to the one by which every such loss has had a match.
+    The first steps of the first epoch are measured, until every such loss has had a match.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class FarWeightWarning(Callback):
             self._seen = self._measuring.enter_context(measuring(pl_module))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
-        """Stop where everything wanted has been measured."""
+        """Stop when everything is measured."""
         if self._wanted and self._wanted <= self._seen.keys():
             self._end()
 
@@ -91,7 +91,7 @@ class FarWeightWarning(Callback):
         self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop without a word."""
+        """Stop silently."""
         self._seen = {}
         self._end()
 

@@ -29,21 +29,21 @@ class DetectionModule(pl.LightningModule):
 
     Training sums the detector's loss dictionary and logs each part as ``train/<name>``. Validation and testing gather
     the detections of all processes and log COCO's numbers as ``val/AP``, ``val/AP50``, ...; validation logs the losses
-    too, as ``val/loss`` and ``val/<name>``, where the model is a torchvision detector. Of several loaders each has
-    numbers of its own, ``val/0/AP``, or by its key in a dictionary of loaders.
+    too, as ``val/loss`` and ``val/<name>``, for a torchvision detector. Each of several loaders has its own numbers:
+    ``val/0/AP``, or by its key in a dictionary of loaders.
 
     A batch is what `detloss.training.collate` makes, or the collate function of torchvision's fine-tuning tutorial:
     images, and targets as torchvision's detectors take them (``boxes`` ``(N, 4)`` in pixels, ``labels`` ``(N,)``).
     Evaluation reads three more keys: ``image_id`` (a whole number or a tensor of one; without it images are numbered),
-    ``area`` and ``iscrowd``, each ``(N,)``; others may hold anything. Where the data set has a COCO dictionary or a
-    pycocotools object as attribute ``coco``, and the ids are its own, it is the ground truth; else the targets are.
+    ``area`` and ``iscrowd``, each ``(N,)``; other keys are ignored. If the data set's attribute ``coco`` is a COCO
+    dictionary or pycocotools object with the same ids, it is the ground truth; else the targets are.
 
     A loss with a buffer named ``progress`` gets the done fraction of the run, in [0, 1], before every step.
 
     Args:
         model: A torchvision detector, with or without injected losses.
-        config: Optimizer and learning rate; the other fields are the trainer's.
-        card: Plain values that each checkpoint holds under ``detloss``: what the labels mean, say.
+        config: Optimizer and learning rate; the trainer uses the other fields.
+        card: Plain values that each checkpoint holds under ``detloss``, such as class names.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class DetectionModule(pl.LightningModule):
         return {"loss": total, "losses": parts}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
-        """Tell the losses how far the run is."""
+        """Tell the losses the progress of the run."""
         for buffer in self._progress_buffers():
             buffer.fill_(self._fraction(self.trainer.global_step))
 
@@ -89,7 +89,7 @@ class DetectionModule(pl.LightningModule):
         return self._collected[0].detections
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the detections of the evaluation before."""
+        """Forget the detections of the last evaluation."""
         self._collected.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -110,7 +110,7 @@ class DetectionModule(pl.LightningModule):
         self._evaluate("val", self.trainer.val_dataloaders)
 
     def on_test_epoch_start(self) -> None:
-        """Forget the detections of the evaluation before."""
+        """Forget the detections of the last evaluation."""
         self.on_validation_epoch_start()
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
@@ -124,8 +124,8 @@ class DetectionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The config's optimizer and learning-rate schedule, which moves every step."""
-        # One kernel for all parameters, which skips a step on the device where the guard tells it to. Between gradient
-        # and step of a fused optimizer no scaler can unscale, and nothing be clipped.
+        # One kernel for all parameters, which skips a step on the device if the guard tells it to. With a fused
+        # optimizer, gradients cannot be unscaled or clipped before the step.
         fused = gradient_scaler(self.trainer) is None
         optimizer = build_optimizer(self.model, self.config, fused=fused)
         schedule = Schedule(optimizer, lambda step: learning_rate_factor(self.config, self._fraction(step)))
@@ -137,7 +137,7 @@ class DetectionModule(pl.LightningModule):
         """Clip as the trainer says, in bfloat16 too."""
         plugin = self.trainer.precision_plugin
         if gradient_clip_val and isinstance(plugin, MixedPrecision) and gradient_scaler(self.trainer) is None:
-            # Lightning refuses any fused optimizer here, though without a scaler there is nothing that it unscales.
+            # Lightning refuses any fused optimizer here, although it unscales nothing without a scaler.
             algorithm = gradient_clip_algorithm or GradClipAlgorithmType.NORM
             Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
         else:
@@ -173,7 +173,7 @@ class DetectionModule(pl.LightningModule):
         }
 
     def _fraction(self, step: int) -> float:
-        # Step 0 must not ask Lightning for the number of steps: it would make the loader before progress is restored.
+        # Step 0 must not ask Lightning for the number of steps: it would build the loader before progress is restored.
         return min(step / max(self.trainer.estimated_stepping_batches, 1), 1.0) if step else 0.0
 
     def _progress_buffers(self) -> Iterator[Tensor]:
@@ -198,7 +198,7 @@ class DetectionModule(pl.LightningModule):
                 numbers = collected.metrics(getattr(loader, "dataset", None))
                 metrics |= {f"{name}/{key}" if len(named) > 1 else key: value for key, value in numbers.items()}
         self.metrics = self.trainer.strategy.broadcast(metrics)
-        # Every process has the same numbers; their mean is what Lightning wants to see.
+        # Every process has the same numbers; Lightning wants their mean.
         several = self.trainer.world_size > 1
         self.log_dict({f"{stage}/{name}": value for name, value in self.metrics.items()}, sync_dist=several)
 

@@ -61,7 +61,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 def learning_rate_factor(config: FitConfig, done: float) -> float:
     """Factor on `FitConfig.lr` after the fraction `done` of all steps."""
     if config.schedule == "onecycle":
-        # Smith & Topin 2019 (arXiv 1708.07120) as torch's OneCycleLR anneals it, with cosines; momentum stays.
+        # Smith & Topin 2019 (arXiv 1708.07120), with cosines as in torch's OneCycleLR; momentum is constant.
         if done < config.warmup:
             return _cosine(_START, 1.0, done / config.warmup)
         return _cosine(1.0, _START * _END, (done - config.warmup) / (1 - config.warmup))
@@ -74,7 +74,7 @@ def learning_rate_factor(config: FitConfig, done: float) -> float:
 
 
 def _with_own_settings(optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-    # A saved `fused`, say, would bring a kernel that nobody asked the loading optimizer for.
+    # A saved setting such as `fused` would change the kernel of the loading optimizer.
     groups = [
         {**own, "params": group["params"]}
         for own, group in zip(optimizer.param_groups, saved["param_groups"], strict=True)
@@ -85,10 +85,8 @@ def _with_own_settings(optimizer: Optimizer, saved: dict[str, Any]) -> dict[str,
 def _start_momentum(optimizer: torch.optim.SGD) -> None:
     """Give every parameter zero momentum: the first step stays torch's.
 
-    It is 0 * momentum + gradient.
-
-    Left to itself, fused SGD allocates the momentum in its first step and does not fill it where it skips that step,
-    and it cannot take a parameter whose first gradient comes later than that of others.
+    It is 0 * momentum + gradient. Without this, fused SGD allocates the momentum in its first step, does not fill it if
+    it skips that step, and refuses a parameter whose first gradient comes later than that of others.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():

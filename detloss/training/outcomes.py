@@ -13,14 +13,14 @@ Boxes = npt.NDArray[np.floating]
 
 
 class Outcome(Enum):
-    """What a detection is, measured against the ground truth."""
+    """The outcome of a detection, compared with the ground truth."""
 
     RIGHT = "right"
     WRONG_PLACE = "wrong place"
     WRONG_CLASS = "wrong class"
     DUPLICATE = "duplicate"
     CROWD = "in a crowd"
-    """Neither right nor wrong: COCO does not count what lies in a crowd."""
+    """Neither right nor wrong: COCO does not count detections in a crowd."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,12 @@ class Truth:
 
 @dataclass(frozen=True)
 class Judged:
-    """The detections of one image, measured against its ground truth."""
+    """The detections of one image, compared with its ground truth."""
 
     outcomes: tuple[Outcome, ...]
-    """One a detection."""
+    """One per detection."""
     ious: tuple[float, ...]
-    """IoU of each detection with the object that it was compared with; 0 where it overlaps none."""
+    """IoU of each detection with its object; 0 without an overlap."""
     missed: tuple[int, ...]
     """Numbers of the objects that no detection found, from 0."""
 
@@ -63,9 +63,8 @@ def judge(boxes: Boxes, scores: Boxes, labels: npt.NDArray[np.int64], truth: Tru
 
     The highest score comes first.
 
-    Each takes the object of its class that is still free and overlaps it most, by 0.5 at least. A detection that finds
-    none is in a crowd of its class by half, a duplicate on an object of its class, of a wrong class on any other
-    object, or in a wrong place.
+    Each takes the free object of its class with the largest overlap, at least 0.5. Any other detection is half in a
+    crowd of its class, a duplicate on an object of its class, of a wrong class on another object, or in a wrong place.
 
     Args:
         boxes: ``(N, 4)`` x1, y1, x2, y2 of the detections.

@@ -19,11 +19,11 @@ from detloss.training.outcomes import Judged, Outcome, Truth, judge
 _LEAST_SCORE = 0.5
 """Detections below this score are not drawn."""
 _FEW = 3
-"""So many detections are drawn at most of an image with objects where none reaches that score."""
+"""Most detections of an image with objects, if none reaches that score."""
 _SIDE = 480
 """Longer side of each image in pixels."""
 _COLUMNS = 3
-# The palette of Okabe and Ito, which is told apart with any kind of color vision.
+# The palette of Okabe and Ito, distinct with any kind of color vision.
 _COLORS = {
     Outcome.RIGHT: "#009e73",
     Outcome.WRONG_PLACE: "#e69f00",
@@ -40,12 +40,12 @@ def draw_predictions(dataset: DetectionDataset, detections: Iterable[Detections]
 
     Args:
         dataset: The images and their ground truth.
-        detections: What was found in them; one entry an image, at least one.
-        number: How many images are drawn, at least one: evenly spread over all, in the order of their quality.
+        detections: Their detections; one entry an image, at least one.
+        number: Number of images, at least one: evenly spread over all, ordered by quality.
     """
     truths = _truths(dataset)
     scenes = [_scene(found, truths[found.image_id]) for found in detections]
-    # An image without objects in which nothing is found is right, and shows nothing.
+    # An image without objects and detections is right, and shows nothing.
     telling = [scene for scene in scenes if len(scene.found.boxes) or len(scene.truth.boxes)]
     ordered = sorted(
         telling if len(telling) >= number else scenes, key=lambda scene: (scene.judged.quality, scene.found.image_id)
@@ -70,7 +70,7 @@ def draw_each(
 
     Args:
         dataset: The images and their ground truth.
-        detections: What was found in the images that are drawn.
+        detections: The detections in these images.
         side: Longer side of each in pixels.
 
     Raises:
@@ -102,7 +102,7 @@ class _Scene:
     truth: Truth
     judged: Judged
     reached: bool
-    """Whether any score, if there are objects, reached the least one."""
+    """Whether any score reached the least one, or there are no objects."""
 
 
 def _truths(dataset: DetectionDataset) -> defaultdict[int, Truth]:

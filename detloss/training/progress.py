@@ -14,9 +14,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 log = logging.getLogger(__name__)
 
 _RECENT = 50
-"""Speed is that of the last so many steps."""
+"""Number of last steps for the speed."""
 _BETWEEN = 0.2
-"""Least seconds between two positions that are shown."""
+"""Least seconds between two shown positions."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Position:
     seconds_a_step: float
     images_a_second: float
     seconds_left: float
-    """Until the end of the whole run, evaluations included as soon as one was timed."""
+    """Until the end of the whole run, including evaluations after the first."""
     evaluated: tuple[int, int] | None = None
-    """Batches of the evaluation that goes on, done and in all; None while training."""
+    """Done and total batches of the current evaluation; None while training."""
 
 
 class Pace(Callback):
@@ -51,7 +51,7 @@ class Pace(Callback):
         self._steps: deque[tuple[float, int]] = deque(maxlen=_RECENT)  # seconds and images of each
         self._taken = 0
         self._since = 0.0
-        self._images = 0  # of the step that goes on
+        self._images = 0  # of the current step
         self._paused: float | None = None
         self._between = 0.0
 
@@ -82,7 +82,7 @@ class Pace(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the time of a step."""
+        """Measure the time of a step."""
         self._images += len(batch[0]) * trainer.world_size
         if is_step(trainer, batch_idx):
             now = time.monotonic()
@@ -103,9 +103,9 @@ class Progress(Callback):
     It logs the main numbers of every evaluation.
 
     Args:
-        pace: How fast it is.
+        pace: The speed.
         every: Steps between two lines.
-        show: Is given the position a few times a second; None where the log gets lines.
+        show: Gets the position a few times a second; None to log lines.
     """
 
     def __init__(self, pace: Pace, every: int, show: Callable[[Position], None] | None = None) -> None:
@@ -113,7 +113,7 @@ class Progress(Callback):
         self._next = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where a resumed run goes on."""
+        """Say where a resumed run continues."""
         if trainer.is_global_zero and trainer.global_step:
             done = f"step {trainer.global_step}/{trainer.estimated_stepping_batches}"
             log.info("Resumed after %s, in %s.", done, _epoch(trainer))
@@ -135,11 +135,11 @@ class Progress(Callback):
             )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the first batch of an evaluation be shown."""
+        """Show the first batch of an evaluation."""
         self._next = 0.0
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Show how far the evaluation is."""
+        """Show the progress of the evaluation."""
         if self.show and trainer.is_global_zero and trains(trainer) and self._due():
             done = trainer.fit_loop.epoch_loop.val_loop.batch_progress.current.ready
             self.show(self._position(trainer, None, (done, sum(map(int, trainer.num_val_batches)))))

@@ -1,4 +1,4 @@
-"""`Provenance`: what a run was made with, which is what ``provenance.json`` holds."""
+"""`Provenance`: versions, device, data and config of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from detloss.training.module import DetectionModule
 from detloss.training.settings import TrainConfig
 
 _PACKAGES = ("hotcoco", "numpy", "pillow", "pytorch-lightning", "torch", "torchvision")
-"""What else decides the numbers of a run."""
+"""Other packages that decide the numbers of a run."""
 
 
 class _Part(BaseModel):
@@ -32,7 +32,7 @@ class _Part(BaseModel):
 
 
 class SplitDigest(_Part):
-    """What tells the data of one split from other data."""
+    """Hashes that identify the data of one split."""
 
     annotations: str
     """SHA-256 of the annotation file; of synthetic images, of their COCO dictionary as JSON with sorted keys."""
@@ -51,7 +51,7 @@ class Provenance(_Part):
     config: dict[str, Any]
     """As in ``config.yaml``."""
     earlier: tuple[Provenance, ...] = ()
-    """Where the run was resumed with anything else: what was there before, in order, each once."""
+    """Earlier values, if the run was resumed with others: in order, each once."""
 
 
 def write_provenance(

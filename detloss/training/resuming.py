@@ -23,12 +23,12 @@ def resumed_folder(path: Path) -> Path:
     """The run folder of `path`: itself, or the parent of ``last.ckpt``.
 
     Raises:
-        ConfigError: it is a ``best.ckpt``, which holds weights alone; says what to do.
+        ConfigError: it is a ``best.ckpt``, which holds only weights; the message has the fix.
     """
     if path.name == "best.ckpt" and path.is_file():
         folder = path.parent
         raise ConfigError(
-            f"{path} holds the weights of the best epoch, and nothing else that training goes on from. "
+            f"{path} holds only the weights of the best epoch; training cannot resume from it. "
             "Fix: continue from the last checkpoint with\n"
             f"  detloss train --resume {_quoted(folder)}\n"
             "or start a new run from these weights with\n"
@@ -40,10 +40,10 @@ def resumed_folder(path: Path) -> Path:
 def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
     """Read the checkpoint to resume from; None before the first one.
 
-    The losses may be others than the config's, and so may the optimizer's settings.
+    Losses and optimizer settings may differ from the config.
 
     Raises:
-        ConfigError: it is lost or damaged, or does not fit the model and the optimizer; says what to do.
+        ConfigError: it is lost or damaged, or does not fit model and optimizer; the message has the fix.
     """
     path = folder / "last.ckpt"
     lines = read_metrics(folder / "metrics.jsonl")
@@ -52,7 +52,7 @@ def read_last(folder: Path, module: DetectionModule) -> dict[str, Any] | None:
         later += ["metrics.jsonl"] * any(line["epoch"] > 1 for line in lines)
         if not later:
             return None
-        raise broken(path, f"is missing, though {later[0]} comes after it")
+        raise broken(path, f"is missing, although {later[0]} was written after it")
     saved = read_weights(path, module, _Resumable)
     groups = saved["optimizer_states"][0]["param_groups"]
     own = parameter_groups(module.model, module.config.weight_decay)
@@ -71,7 +71,7 @@ def restore_best(folder: Path, last: Mapping[str, Any], module: DetectionModule)
     They are copied only if they are the best ones.
 
     Raises:
-        ConfigError: it is lost; says what to do.
+        ConfigError: it is lost; the message has the fix.
     """
     path, step = folder / "best.ckpt", last["callbacks"]["Checkpoints"]["best_step"]
     if step is None:
@@ -91,7 +91,7 @@ def read_weights(path: Path, module: DetectionModule, content: type[_Weights] | 
     """Read a checkpoint with `content` whose weights fit a model.
 
     Raises:
-        ConfigError: it is lost or damaged, or does not fit; says what to do.
+        ConfigError: it is lost or damaged, or does not fit; the message has the fix.
     """
     saved = read_saved(path, content)
     check_fits(saved, path, module)
@@ -99,10 +99,10 @@ def read_weights(path: Path, module: DetectionModule, content: type[_Weights] | 
 
 
 def read_saved(path: Path, content: type[_Weights] | None = None) -> dict[str, Any]:
-    """Read a checkpoint that holds weights, and `content` besides.
+    """Read a checkpoint with weights and `content`.
 
     Raises:
-        ConfigError: it is lost or damaged; says what to do.
+        ConfigError: it is lost or damaged; the message has the fix.
     """
     try:
         saved: dict[str, Any] = read_checkpoint(path)
@@ -110,17 +110,17 @@ def read_saved(path: Path, content: type[_Weights] | None = None) -> dict[str, A
     except ValidationError as error:
         first = error.errors()[0]
         place = clipped(".".join(map(str, first["loc"])) or "all of it")
-        raise broken(path, f"is not what a run writes there ({place}: {first['msg']})") from error
+        raise broken(path, f"is not a file of a run ({place}: {first['msg']})") from error
     except ConfigError as error:
         raise broken(path, str(error).removeprefix(f"{path} ").removesuffix(".")) from error
     return saved
 
 
 def check_fits(saved: Mapping[str, Any], path: Path, module: DetectionModule) -> None:
-    """Check that the weights that were read from `path` fit a model.
+    """Check that the weights from `path` fit a model.
 
     Raises:
-        ConfigError: they do not; names the first difference.
+        ConfigError: they do not fit; it names the first difference.
     """
     found, expected = _shapes(saved["state_dict"]), _shapes(module.state_dict())
     differing = sorted(name for name in found | expected if found.get(name) != expected.get(name))
@@ -128,8 +128,8 @@ def check_fits(saved: Mapping[str, Any], path: Path, module: DetectionModule) ->
         name = differing[0]
         raise _of_another_run(
             path,
-            f"the weights of another model: {clipped(name)} is {_there(found, name)}, and here it would be "
-            f"{_there(expected, name)}",
+            f"the weights of another model: {clipped(name)} is {_there(found, name)} (expected "
+            f"{_there(expected, name)})",
         )
 
 
@@ -137,15 +137,15 @@ def broken(path: Path, what: str) -> ConfigError:
     """The error of an unusable checkpoint: what is lost, and fixes."""
     folder, best, last = path.parent, path.with_name("best.ckpt"), path.with_name("last.ckpt")
     if path == best:
-        lost = "the weights of the best epoch. To go on with those of the last epoch in their place:"
+        lost = "the weights of the best epoch. Fix: to continue with those of the last epoch:"
         aside = [f"mv {_quoted(best)} {_quoted(best.with_suffix('.damaged'))}"] if best.exists() else []
         commands = [*aside, f"cp {_quoted(last)} {_quoted(best)}"]
     else:
         lost = "the state that training resumes from. "
         if best.exists():
-            lost += f"The weights of the best epoch are in {best}. To start a new run from them:"
+            lost += f"The weights of the best epoch are in {best}. Fix: start a new run from them:"
         else:
-            lost += "To start a new run:"
+            lost += "Fix: start a new run:"
         commands = [_new_run(folder, best if best.exists() else None)]
     return ConfigError("\n  ".join([f"{path} {what}. Lost with it: {lost}", *commands]))
 
@@ -189,18 +189,18 @@ class _Resumable(_Weights):
 
 
 _STATES = frozenset({"callbacks", "lr_schedulers", "optimizer_states"})
-"""What ``best.ckpt`` is without."""
+"""Parts that ``best.ckpt`` does not have."""
 
 
 def _of_another_run(path: Path, what: str) -> ConfigError:
     return ConfigError(
-        f"{path} holds {what}. A resumed run may get other losses, data and numbers, but keeps its model and its "
-        f"optimizer. Leave those as they are in {path.parent / 'config.yaml'}, or start a new run in another folder."
+        f"{path} holds {what}. A resumed run may change losses, data and numbers, but not model and optimizer. "
+        f"Fix: keep those as in {path.parent / 'config.yaml'}, or start a new run in another folder."
     )
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shapes in a state dict, but for the state of injected losses."""
+    """Shapes in a state dict, without the state of injected losses."""
     return {name: tuple(value.shape) for name, value in state.items() if "detloss" not in name.split(".")}
 
 

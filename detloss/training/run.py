@@ -53,11 +53,11 @@ class TrainResult:
     """A finished run."""
 
     folder: Path
-    """Holds config.yaml, best.ckpt, last.ckpt, metrics.json and more: `detloss.training.folder.FILES`."""
+    """The folder with config.yaml, best.ckpt, last.ckpt, metrics.json and more: `detloss.training.folder.FILES`."""
     metrics: dict[str, Any]
-    """COCO's numbers: ``best`` and ``last`` of validation, with epoch and losses; ``test`` where it is given.
+    """COCO's numbers: ``best`` and ``last`` of validation, with epoch and losses; ``test`` if there is test data.
 
-    ``checkpoint`` says of which file each is, ``sha256`` which file that was.
+    ``checkpoint`` names the checkpoint of each, ``sha256`` its hash.
     """
     is_main: bool = True
     """False in the further processes of a distributed run."""
@@ -75,23 +75,23 @@ def train(
 
     Args:
         config: A file, a mapping or a `TrainConfig`; None is the embedded default, or with `resume` the run's own.
-        output: Folder of the run, new or empty; by default ``runs/<name>-<time>``. Relative paths in a mapping or
-            in `overrides` mean the current folder, in a file the file's folder.
+        output: Folder of the run, new or empty; by default ``runs/<name>-<time>``. Paths in a mapping or in
+            `overrides` are relative to the current folder, in a file to the file's folder.
         resume: Folder of an interrupted run, or its last.ckpt, to continue to the same weights as if it had not been
             interrupted.
         overrides: ``key.path=value`` settings on top of the config.
-        progress: Lines in the log (logger ``detloss.training``), nothing, or a function that is given a `Position`
-            a few times a second, to draw a bar.
+        progress: Lines in the log (logger ``detloss.training``), nothing, or a function that gets a `Position` a few
+            times a second, to draw a bar.
 
     Returns:
         Where the run is, and its final metrics.
 
     Raises:
-        ConfigError: the config, or what it asks for, is wrong.
+        ConfigError: the config or its request is wrong.
         DataError: the data cannot be read.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; `resume` continues.
         NonFiniteError: a loss or a gradient became NaN or infinite (`guard` in the section `train`).
-        DetlossError: a file of the run cannot be written: the disk is full, say.
+        DetlossError: a file of the run cannot be written, for example to a full disk.
     """
     folder, settings = _prepared(config, output, resume, overrides)
     settings, datasets, module = _built(settings)
@@ -102,7 +102,7 @@ def train(
             torch.set_num_threads(settings.train.threads)
         checkpoints = Checkpoints(folder, settings.train.checkpoint_every)
         trainer = build_trainer(settings.train, folder, data.val, checkpoints, progress)
-        # In every process: some of Lightning's strategies read it without asking torch's guard.
+        # In every process: some of Lightning's strategies read it without torch's guard.
         last = read_last(folder, module)
         if trainer.is_global_zero:
             try:
@@ -112,7 +112,7 @@ def train(
                 write_start(folder, settings, datasets)
                 write_provenance(folder, settings, datasets, module, trainer)
             except OSError as error:
-                way_out = "Choose another output folder." if resume is None else "Fix that first."
+                way_out = "Fix: choose another output folder." if resume is None else "Fix: free the folder."
                 raise ConfigError(
                     f"{error.filename or folder} cannot be written: {error.strerror}. {way_out}"
                 ) from error
@@ -130,7 +130,7 @@ def train(
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}\n{_ways_on(folder)}") from None
         except Exception as error:
-            way_on = f"go on from {_start(folder)}:\n  {_again(folder)}"
+            way_on = f"resume from {_start(folder)}:\n  {_again(folder)}"
             if failure := loading_failure(error):
                 raise DataError(f"{failure}\nThen {way_on}") from None
             if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(folder):
@@ -143,10 +143,10 @@ def train(
 
 
 def check_run(config: Source, overrides: Sequence[str] = ()) -> None:
-    """Try what `train` needs before its first step, and write nothing.
+    """Try the start of `train` without writing anything.
 
     Raises:
-        ConfigError: the config, or what it asks for, is wrong; weights are missing, or Lightning refuses a value.
+        ConfigError: the config or its request is wrong, weights are missing, or Lightning refuses a value.
         DataError: the data cannot be read.
     """
     settings, datasets, _ = _built(read_config(config, overrides))
@@ -174,7 +174,7 @@ def _prepared(
     if resume is not None:
         folder = resumed_folder(Path(absolute(str(resume))))
         if source is not None or output is not None:
-            raise ConfigError("A resumed run keeps its config and its folder: give `resume` without config and output.")
+            raise ConfigError("A resumed run keeps its config and folder. Fix: remove config and output.")
         file = config_of(folder)
         check_places(folder)
         return folder, read_config(file, overrides)
@@ -182,13 +182,13 @@ def _prepared(
     config = read_config(source, overrides)
     folder = Path(absolute(str(output or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")))
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file. Choose another output folder.")
-    # Lightning starts the other processes of this machine after the first has begun to write.
+        raise ConfigError(f"{folder} is a file. Fix: choose another output folder.")
+    # Lightning starts the other processes of this machine after the first one starts to write.
     if int(os.environ.get("LOCAL_RANK", "0")) == 0 and folder.exists():
         check_places(folder)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0 and folder.exists() and holds_files(folder):
         raise ConfigError(
-            f"{folder} is not empty. Choose another output folder, or continue the run in it: `resume` in Python, "
+            f"{folder} is not empty. Fix: choose another output folder, or continue the run in it: `resume` in Python, "
             "--resume on the command line."
         )
     return folder, config
@@ -204,23 +204,23 @@ def _fit(
     except (*REFUSALS, AttributeError) as error:
         if last is None or checkpoints.started:
             raise
-        raise broken(last, f"is not what a run writes there ({type(error).__name__}: {one_line(error)})") from error
+        raise broken(last, f"is not a file of a run ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _ways_on(folder: Path) -> str:
     again = _again(folder)
     return (
-        f"To go on from {_start(folder)}:\n"
-        f"  {again} --set train.guard=skip       leaves such steps out\n"
-        f"  {again} --set losses.HEAD=LOSS       takes another loss in a head that is named above\n"
-        f"  {again} --set train.lr=...           takes smaller steps, where the predictions themselves ran away"
+        f"Fix: resume from {_start(folder)} with one of:\n"
+        f"  {again} --set train.guard=skip       skips such steps\n"
+        f"  {again} --set losses.HEAD=LOSS       uses another loss in a head named above\n"
+        f"  {again} --set train.lr=...           takes smaller steps, if the predictions are not finite"
     )
 
 
 def _finished(folder: Path, epochs: int) -> str:
     return (
-        f"This run is finished: it has trained all of its epochs, {epochs}. Files that it lost are written again. "
-        f"To train on:\n  {_again(folder)} --set train.epochs={2 * epochs}"
+        f"This run is finished: it has trained all {epochs} epochs. Lost files are written again. "
+        f"To train longer:\n  {_again(folder)} --set train.epochs={2 * epochs}"
     )
 
 
@@ -235,7 +235,7 @@ def _again(folder: Path) -> str:
 def _final_metrics(folder: Path, trainer: pl.Trainer, module: DetectionModule, data: DetectionData) -> dict[str, Any]:
     """Evaluate on the test data, and write the final numbers."""
     wanted = [PREDICTIONS["val"], *["predictions.png"] * bool(module.config.pictures)]
-    # A finished run may have lost them since.
+    # A finished run may have lost them.
     if trainer.strategy.broadcast(not all(is_whole(folder / name) for name in wanted)):
         trainer.validate(module, data, verbose=False)
     if trainer.is_global_zero and not is_whole(folder / "curves.png"):

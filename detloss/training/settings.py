@@ -1,7 +1,7 @@
 """`TrainConfig`: a `ModelConfig` plus `data` and `train`.
 
-One flat file holds all of it. Every model is frozen, strict and without extra keys, so a mistyped key is an error.
-A relative path is relative to the config file; given on the command line (``--set``), to the current folder.
+One flat file holds all of it. Every model is frozen, strict and without extra keys, so a mistyped key is an error. A
+relative path in a file is relative to that file; on the command line (``--set``), to the current folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SplitConfig(_Section):
     """COCO JSON file (instances)."""
 
     def under(self, folder: Path) -> SplitConfig:
-        """The same split with absolute paths, relative ones taken from `folder`."""
+        """The split with absolute paths, relative ones from `folder`."""
         return SplitConfig(images=absolute(self.images, folder), annotations=absolute(self.annotations, folder))
 
 
@@ -64,32 +64,32 @@ class AugmentConfig(_Section):
     scale_jitter: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)] | None = None
     """Least and greatest factor on the content's size; the image keeps its own size (cropped or padded)."""
     photometric: bool = False
-    """Random brightness, contrast, saturation and hue (the SSD paper's distortion)."""
+    """Random brightness, contrast, saturation and hue (as in the SSD paper)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.scale_jitter is not None and self.scale_jitter[0] > self.scale_jitter[1]:
-            raise ValueError(f"scale_jitter is [least, greatest]; {self.scale_jitter} is the other way round")
+            raise ValueError(f"scale_jitter must be [least, greatest] (found {self.scale_jitter})")
         return self
 
 
 class DataConfig(_Section):
-    """What is trained on: COCO splits, or synthetic images."""
+    """The training data: COCO splits, or synthetic images."""
 
     train: SplitConfig | None = None
     """Images and annotations to train on."""
     val: SplitConfig | None = None
-    """Images and annotations to evaluate on; the highest AP on them chooses the best checkpoint."""
+    """Images and annotations to evaluate on; their highest AP decides the best checkpoint."""
     test: SplitConfig | None = None
-    """Images and annotations to evaluate on at the end, with the checkpoint that `train.select` names."""
+    """Images and annotations to evaluate on at the end, with the checkpoint of `train.select`."""
     shapes: ShapesConfig | None = None
     """Synthetic images; instead of `train` and `val`."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes of the training images."""
     bbox_check: Literal["on", "off"] = "on"
-    """Whether a file is refused whose boxes look normalized (all in [0, 1]), or like corners x1, y1, x2, y2."""
+    """Refuse a file whose boxes look normalized (all in [0, 1]), or like corners x1, y1, x2, y2."""
     pixel_range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    """Pixel values that become 0 and 1, [low, high], in all images; null knows 8 bits, 16 bits and float in [0, 1]."""
+    """Pixel values that become 0 and 1, [low, high], in all images; null is for 8 bits, 16 bits and float in [0, 1]."""
     workers: int = Field(0, ge=0)
     """Processes that load images; 0 loads them in the training process."""
 
@@ -97,11 +97,13 @@ class DataConfig(_Section):
     def _one_source(self) -> Self:
         files = (self.train, self.val, self.test)
         if self.shapes is not None and any(files):
-            raise ValueError("give either `shapes` or the splits `train`, `val` and `test`, not both")
+            raise ValueError("both `shapes` and splits are given. Fix: remove either `shapes` or the splits")
         if self.shapes is None and (self.train is None or self.val is None):
-            raise ValueError("give `train` and `val`, each with `images` and `annotations`, or `shapes`")
+            raise ValueError(
+                "training data is missing. Fix: give `shapes`, or `train` and `val` with `images` and `annotations`"
+            )
         if self.pixel_range is not None and not self.pixel_range[0] < self.pixel_range[1]:
-            raise ValueError(f"pixel_range is [low, high] with low < high; found {self.pixel_range}")
+            raise ValueError(f"pixel_range must be [low, high] with low < high (found {self.pixel_range})")
         return self
 
     @property
@@ -110,7 +112,7 @@ class DataConfig(_Section):
         return self.test is not None or (self.shapes is not None and self.shapes.test > 0)
 
     def under(self, folder: Path) -> DataConfig:
-        """The same data with absolute paths, relative ones taken from `folder`."""
+        """The data with absolute paths, relative ones from `folder`."""
         splits = {name: getattr(self, name) for name in ("train", "val", "test")}
         return self.model_copy(update={name: split.under(folder) for name, split in splits.items() if split})
 
@@ -124,7 +126,7 @@ class FitConfig(_Section):
     epochs: int = Field(12, ge=1)
     """Passes over the training images."""
     batch_size: int = Field(8, ge=1)
-    """Images a batch, in each process."""
+    """Images per batch, in each process."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """torch.optim's AdamW, or SGD with `momentum`."""
     lr: float = Field(5e-4, gt=0)
@@ -142,7 +144,7 @@ class FitConfig(_Section):
     clip: float | None = Field(None, gt=0)
     """Greatest norm of the gradient; null does not clip."""
     guard: Literal["raise", "skip", "off"] = "raise"
-    """A step whose loss or gradient is NaN or infinite is an error, skipped, or (`off`) taken as it is."""
+    """A step whose loss or gradient is NaN or infinite is an error, skipped, or (`off`) taken."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are averaged into one step."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] = "32-true"
@@ -150,7 +152,7 @@ class FitConfig(_Section):
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, mps, ..."""
     devices: Literal["auto"] | Annotated[int, Field(ge=-1)] | list[int] = "auto"
-    """Number of devices (on a CPU: of processes), or their indices; -1 takes all there are."""
+    """Number of devices (on a CPU: of processes), or their indices; -1 for all."""
     num_nodes: int = Field(1, ge=1)
     """Number of machines."""
     strategy: str = "auto"
@@ -158,30 +160,30 @@ class FitConfig(_Section):
     deterministic: bool = False
     """Refuse operations that have no deterministic implementation (on a GPU)."""
     seed: int = Field(0, ge=0)
-    """Decides initial weights, order, augmentation and the heads' sampling."""
+    """Seed of initial weights, order, augmentation and the heads' sampling."""
     validate_every: int = Field(1, ge=1)
     """Epochs between two evaluations; the last epoch is always evaluated."""
     select: Literal["best", "last"] = "best"
-    """Checkpoint to evaluate on the test data and to use later: that of the highest validation AP, or the last one."""
+    """Checkpoint for the test data and for later use: that of the highest validation AP, or the last one."""
     checkpoint_every: int | None = Field(None, ge=1)
-    """Steps between two checkpoints within an epoch, besides the one at its end."""
+    """Steps between two checkpoints within an epoch, in addition to that at its end."""
     log_every: int = Field(10, ge=1)
     """Steps between two lines of training losses in metrics.jsonl."""
     pictures: int = Field(6, ge=0)
-    """Validation images drawn with predictions over ground truth."""
+    """Number of validation images with predictions in predictions.png."""
     threads: int | None = Field(None, ge=1)
-    """Threads of torch on a CPU; null leaves it to torch. The last bits of the results depend on it."""
+    """Threads of torch on a CPU; null lets torch decide. The last bits of the results depend on it."""
     loggers: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = []
-    """Further loggers of Lightning, each with a package of its own; metrics.jsonl is always written."""
+    """Further loggers of Lightning, each in its own package; metrics.jsonl is always written."""
 
 
 class TrainConfig(ModelConfig):
     """The file that `detloss train` takes: model, losses, data, training."""
 
     data: DataConfig
-    """What is trained on."""
+    """The training data."""
     train: FitConfig = FitConfig()
-    """How it is trained."""
+    """The settings of training."""
 
     def under(self, folder: Path) -> TrainConfig:
         """The config with absolute data paths, relative ones from `folder`."""
@@ -189,10 +191,10 @@ class TrainConfig(ModelConfig):
 
 
 def absolute(path: str, folder: Path = Path()) -> str:
-    """A path without ``~``, taken from `folder` where it is relative.
+    """A path without ``~``; a relative one is relative to `folder`.
 
     Raises:
-        ConfigError: it holds a NUL, which no path can.
+        ConfigError: it holds a NUL.
     """
     if "\0" in path:
         raise ConfigError(f"The path {path!r} holds a NUL. Fix: remove it.")
@@ -218,5 +220,5 @@ def _absolute(override: str, folder: Path) -> str:
 
 
 def as_plain(config: TrainConfig) -> dict[str, Any]:
-    """The config as plain values, to be written as YAML or JSON."""
+    """The config as plain values for YAML or JSON."""
     return config.model_dump(mode="json")

@@ -34,7 +34,7 @@ class Category(_Plain):
     """A class that a detector finds."""
 
     label: int
-    """What the detector calls it, from 1."""
+    """Its label, from 1."""
     id: Any
     """Its id in the annotation file."""
     name: str
@@ -53,9 +53,9 @@ class Preprocessing(_Plain):
     exif: Literal["upright"] = "upright"
     """An image is turned as its EXIF orientation says."""
     min_size: list[int] | None = None
-    """The detector resizes the shorter side to this (to the last one, where there are several) ..."""
+    """The detector resizes the shorter side to this (the last one of several) ..."""
     max_size: int | None = None
-    """... but the longer one to no more than this."""
+    """... but the longer side to at most this."""
     fixed_size: list[int] | None = None
     """Or both to this (SSD): width and height."""
     mean: list[float] | None = None
@@ -77,7 +77,7 @@ class Card(_Plain):
     preprocessing: Preprocessing
     """From the image file to the detector."""
     frozen_norm_eps: float | None = None
-    """Of frozen batch norms, which a state dict does not tell: 0 in some of torchvision's trained detectors."""
+    """The eps of frozen batch norms, which a state dict does not hold: 0 in some of torchvision's detectors."""
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -109,7 +109,7 @@ def card_of(model: nn.Module, data: DetectionDataset, pixel_range: list[float] |
 
 @dataclass(frozen=True)
 class Trained:
-    """A detector that a run trained, and what goes with it."""
+    """A detector that a run trained, with its config and card."""
 
     model: nn.Module
     """In evaluation mode, on the CPU; its ``class_names`` are those of the card."""
@@ -117,7 +117,7 @@ class Trained:
     config: TrainConfig
     """The run's config, with absolute paths."""
     checkpoint: Path
-    """The file that the weights are from."""
+    """The file of the weights."""
 
     @property
     def pixel_range(self) -> tuple[float, float] | None:
@@ -129,13 +129,12 @@ class Trained:
 def load_trained(folder: str | Path, checkpoint: CheckpointName | None = None) -> nn.Module:
     """The detector that a run trained, in evaluation mode.
 
-    Its ``class_names`` say what its labels mean: ``{1: "ellipse", ...}``. It takes a list of RGB images ``(3, H, W)``,
-    float32 in [0, 1].
+    Its ``class_names`` are the names of its labels: ``{1: "ellipse", ...}``. It takes a list of RGB images
+    ``(3, H, W)``, float32 in [0, 1].
 
     Args:
-        folder: The run's folder, wherever it was moved.
-        checkpoint: The weights of the highest validation AP, or the last ones; None takes what the run's
-            `train.select` says.
+        folder: The run's folder; it may have been moved.
+        checkpoint: The weights of the highest validation AP, or the last ones; None uses the run's `train.select`.
 
     Raises:
         ConfigError: the config or the checkpoint is lost or damaged; no other file is needed.
@@ -148,11 +147,11 @@ def open_trained(folder: str | Path, checkpoint: CheckpointName | None = None, *
 
     Args:
         folder: The run's folder.
-        checkpoint: Which one; None takes what the run's `train.select` says.
-        losses: Inject the run's losses, too; without them, their packages need not be installed.
+        checkpoint: The checkpoint; None uses the run's `train.select`.
+        losses: Inject the run's losses too. If not, their packages are not needed.
 
     Raises:
-        ConfigError: the config or the checkpoint is lost or damaged, or is of an old version and lacks its data.
+        ConfigError: the config or the checkpoint is lost, damaged or too old.
     """
     folder = Path(expanded(str(folder)))
     overrides = () if losses else ("losses={}",)
@@ -183,14 +182,14 @@ def _read_card(saved: object, path: Path) -> Card | None:
         first = error.errors()[0]
         place = clipped(".".join(map(str, ("detloss", *first["loc"]))))
         raise ConfigError(
-            f"{path} does not say what its labels mean ({place}: {first['msg']}). Fix: use the file that the run wrote."
+            f"{path} has no names of its labels ({place}: {first['msg']}). Fix: use the file that the run wrote."
         ) from error
 
 
 def _from_checkpoint(config: TrainConfig, path: Path) -> TrainConfig:
     """The model with its trained weights, without the initial ones' files.
 
-    Given weights, torchvision's builders freeze layers and norms; without, they do not.
+    With weights, torchvision's builders freeze layers and norms.
     """
     begun = config.weights is not None or config.weights_backbone is not None
     return config.model_copy(update={"weights": str(path.resolve()) if begun else None, "weights_backbone": None})
@@ -201,6 +200,6 @@ def _training_data(config: TrainConfig, path: Path) -> DetectionDataset:
         return open_datasets(config)["train"]
     except DataError as error:
         raise ConfigError(
-            f"{path} was written by an older detloss, without the names of its classes, and the run's data cannot be "
-            f"read: {error}\nFix: put the data back where {path.with_name('config.yaml')} says."
+            f"{path} was written by an older detloss without class names, and the run's data cannot be read: {error}\n"
+            f"Fix: put the data back to its place in {path.with_name('config.yaml')}."
         ) from error

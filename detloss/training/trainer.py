@@ -22,7 +22,7 @@ from detloss.training.progress import Pace, Position, Progress
 from detloss.training.settings import FitConfig
 
 Shown = Literal["lines", "off"] | Callable[[Position], None]
-"""How a run shows where it is: lines in the log, nothing, or a function that is given it, of which a bar is made."""
+"""How a run shows its progress: lines in the log, nothing, or a function that draws a bar."""
 
 
 def build_trainer(
@@ -33,9 +33,9 @@ def build_trainer(
     Args:
         fit: The section `train` of the config.
         folder: Where the run writes.
-        val: Validation data, of which images are drawn.
+        val: Validation data; some of its images are drawn.
         checkpoints: Writes the checkpoints.
-        progress: How it shows where it is.
+        progress: How it shows its progress.
 
     Raises:
         ConfigError: Lightning refuses a value, or a logger's package is not installed.
@@ -76,7 +76,7 @@ def build_trainer(
             logger=[_LOGGERS[name](folder) for name in fit.loggers] or False,
             log_every_n_steps=1,
             default_root_dir=folder,
-            # The samplers of detloss.training.data.datamodule share out the images themselves.
+            # The samplers of detloss.training.data.datamodule distribute the images themselves.
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
@@ -88,7 +88,7 @@ def build_trainer(
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning says about choices that were made on purpose."""
+    """Silence Lightning's warnings about intended choices."""
     lightning = logging.getLogger("pytorch_lightning")
     level = lightning.level
     lightning.setLevel(logging.WARNING)
@@ -99,7 +99,7 @@ def quiet_lightning() -> Iterator[None]:
             ".*in eval mode at the start of training.*",
             ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
             ".*GPU available but not used.*",
-            # Where a gradient scaler skips the very first step, as it often does while it looks for its scale.
+            # A gradient scaler often skips the very first step while it searches its scale.
             ".*lr_scheduler.step\\(\\)` before `optimizer.step.*",
         ):
             warnings.filterwarnings("ignore", message=message)
@@ -118,7 +118,7 @@ _LOGGERS: Mapping[str, Any] = {
 
 
 class _LastEpochEvaluated(pl.Callback):
-    """Evaluates after the last epoch whatever the interval."""
+    """Evaluates after the last epoch, with any interval."""
 
     def __init__(self, every: int) -> None:
         self.every = every

@@ -28,7 +28,7 @@ SMALL = [
 
 @pytest.mark.slow
 def test_the_stock_loss_has_ratio_one(run_detloss: Run) -> None:
-    """Torchvision's own loss, named explicitly, has the stock's value and gradient and the equalising weight 1."""
+    """Torchvision's own loss, named explicitly, has the stock's value and gradient and the equalizing weight 1."""
     stock = ["--set", "losses.roi_heads={name: smooth_l1, beta: 0.1111111111111111}"]
     code, out, err = run_detloss("calibrate", "--batches", "2", "--json", *SMALL, *stock)
     assert code == 0, err
@@ -40,7 +40,7 @@ def test_the_stock_loss_has_ratio_one(run_detloss: Run) -> None:
     assert measured["value"] == pytest.approx(measured["stock_value"], rel=1e-5)
     assert measured["gradient"] == pytest.approx(measured["stock_gradient"], rel=1e-5)
     assert measured["ratio"] == pytest.approx(1, rel=1e-5)
-    assert measured["equalising_weight"] == pytest.approx(1, rel=1e-5)
+    assert measured["equalizing_weight"] == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_the_table_and_the_warning(run_detloss: Run) -> None:
     code, out, err = run_detloss("calibrate", "--batches", "3", *SMALL, *losses)
     assert code == 0, err
     lines = out.splitlines()
-    heading = "head loss value stock value gradient stock gradient ratio equalising weight weight in use recommended"
+    heading = "head loss value stock value gradient stock gradient ratio equalizing weight weight in use recommended"
     assert lines[0].split() == heading.split()
     rows = [line.split() for line in lines[2:5]]
     assert [row[:2] for row in rows] == [["rpn", "l1"], ["roi_heads", "giou"], ["roi_heads", "diou"]]

@@ -56,5 +56,5 @@ def test_an_error_is_one_sentence(run_detloss: Run, source: Path, tmp_path: Path
     """Read as another format, a data set is an error that says what was looked for, and nothing is written."""
     code, out, err = run_detloss("convert", str(source), str(tmp_path / "out"), "--format", "voc")
     assert (code, out) == (1, "")
-    assert "holds no XML file of Pascal VOC. Fix: give the folder that holds `Annotations`" in err
+    assert "has no XML file of Pascal VOC. Fix: give the folder that holds `Annotations`" in err
     assert not (tmp_path / "out").exists()

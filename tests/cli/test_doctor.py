@@ -33,16 +33,16 @@ def test_text(packages: Any, run_python: Callable[..., Any]) -> None:
     ]  # fmt: skip
     assert (
         "wrong: torn (metadata)\n"
-        "  has a line that is no `name = module:Class`. The package offers nothing until this is fixed: tell its "
-        "authors, or reinstall torn.\n"
+        "  has a line that is not `name = module:Class`. The package offers nothing until this is fixed. Fix: "
+        "reinstall torn, or tell its authors.\n"
         f"  {info / 'entry_points.txt'}:2"
     ) in findings
     file = packages.folder / "torch" / "__init__.py"
     (torch,) = [one for one in findings if one.startswith("wrong: torch (library)")]
     assert torch == (
         "wrong: torch (library)\n"
-        f"  cannot be imported: ImportError: no torch today. {file} is imported in place of the installed package: "
-        "rename it or take its folder off the path. Until then no plugin can be loaded.\n"
+        f"  cannot be imported: ImportError: no torch today. {file} hides the installed package. "
+        "Fix: rename it or remove its folder from the path. Until then no plugin can be loaded.\n"
         f"  {file}:1"
     )
     last = findings[-1].splitlines()
@@ -139,7 +139,7 @@ def test_row_25_the_doctor_says_so(packages: Any, run_python: Callable[..., Any]
     packages.add("far-losses", losses={"far": "m:C"}, modules=NO_TORCH)
     done = run_python("-m", "detloss", "doctor", PYTHONPATH=str(packages.folder), DETLOSS_PLUGINS="far-loses")
     assert done.returncode == 1
-    assert "wrong: DETLOSS_PLUGINS (allow-list)\n  names what is not there: 'far-loses'" in done.stdout
+    assert "wrong: DETLOSS_PLUGINS (allow-list)\n  has unknown entries: 'far-loses'" in done.stdout
 
 
 @pytest.mark.slow

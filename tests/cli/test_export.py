@@ -129,7 +129,7 @@ def test_an_output_of_another_kind(run_detloss: Run, run: Path) -> None:
     """A name that does not end as such a file does is refused, before anything is overwritten."""
     code, _, err = run_detloss("export", str(run), "--output", str(run / "config.yaml"))
     assert code == 1
-    assert "config.yaml: such a file ends in .pth. Fix: choose another output." in err
+    assert "config.yaml: wrong suffix (expected .pth). Fix: choose another output." in err
 
 
 def test_a_file_that_cannot_be_written(run_detloss: Run, run: Path) -> None:

@@ -10,5 +10,5 @@ def test_a_terminal_shows_that_libraries_are_loading(tmp_path: Path) -> None:
     done = in_terminal("evaluate", str(tmp_path / "none"), columns=300)
     before, _, after = done.stdout.rpartition("Loading libraries")
     assert before
-    assert "there is no such folder" in after
+    assert "it does not exist" in after
     assert done.returncode == 1

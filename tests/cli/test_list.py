@@ -72,7 +72,7 @@ def test_row_05_listed_with_both_packages(packages: Any, run_detloss: Run) -> No
         "aa:same",
         "bb:same",
     ]
-    assert f"Conflict: 'same' is claimed by aa 1.0 ({aa}) and bb 1.0 ({bb}). Write 'aa:same' or 'bb:same', or" in out
+    assert f"Conflict: 'same' is claimed by aa 1.0 ({aa}) and bb 1.0 ({bb}). Fix: write 'aa:same' or 'bb:same'" in out
 
 
 def test_row_07_listed_with_file_and_line(packages: Any, run_detloss: Run) -> None:
@@ -81,7 +81,7 @@ def test_row_07_listed_with_file_and_line(packages: Any, run_detloss: Run) -> No
     packages.add("plug", losses={"whole": "m:C"})
     code, out, _ = run_detloss("list")
     assert code == 0
-    assert f"Problem: {info / 'entry_points.txt'}:2: has a line that is no `name = module:Class`." in out
+    assert f"Problem: {info / 'entry_points.txt'}:2: has a line that is not `name = module:Class`." in out
     assert "whole" in out
 
 
@@ -91,7 +91,7 @@ def test_row_18_listed_with_the_pip_line(packages: Any, run_detloss: Run) -> Non
     code, out, _ = run_detloss("list")
     assert code == 0
     assert any(line.split()[:1] == ["needy"] for line in out.splitlines())
-    assert "plug 1.0 requires absent-thing>=2, and it is not installed" in out
+    assert "plug 1.0 requires absent-thing>=2, but it is not installed" in out
     assert "`python -m pip install 'absent-thing>=2'`" in out
 
 
@@ -200,7 +200,7 @@ def test_a_reader_that_stops() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("", "No loss is installed. `python -m pip install 'detloss[losses]'` brings a first set.\n"),
+        ("", "No loss is installed. Fix: `python -m pip install 'detloss[losses]'`.\n"),
         (", '--heads'", "No head is installed: the metadata of detloss is missing. Install detloss again.\n"),
     ],
 )

@@ -115,7 +115,7 @@ def test_nothing_to_detect_in(run_detloss: Run, trained_run: Path, tmp_path: Pat
     output = tmp_path / "out"
     code, _, err = run_detloss("predict", str(trained_run), str(tmp_path / "empty"), "--output", str(output))
     assert code == 1
-    assert f"There is no image in {tmp_path / 'empty'}. Fix: name image files" in err
+    assert f"There is no image in {tmp_path / 'empty'}. Fix: give image files" in err
     code, _, err = run_detloss("predict", str(trained_run), str(tmp_path / "gone.png"), "--output", str(output))
     assert code == 1
     assert "None of 1 images can be read." in err
@@ -140,4 +140,4 @@ def test_a_folder_that_is_no_run(run_detloss: Run, tmp_path: Path) -> None:
     """Without a run in it, the folder is named, and what is missing."""
     code, _, err = run_detloss("predict", str(tmp_path), "a.png")
     assert code == 1
-    assert f"{tmp_path} is no folder of a run: it holds no config.yaml." in err
+    assert f"{tmp_path} is not the folder of a run: it has no config.yaml." in err

@@ -77,7 +77,7 @@ def test_invalid(validate: Run, write: Callable[[str], Path]) -> None:
     file = write(BAD)
     code, out, err = validate(file)
     assert (code, out) == (1, "")
-    model = "'fasterrcnn_resnet50_fnp' is no detector of torchvision; did you mean 'fasterrcnn_resnet50_fpn'?"
+    model = "'fasterrcnn_resnet50_fnp' is not a detector of torchvision; did you mean 'fasterrcnn_resnet50_fpn'?"
     for line in (
         f"{file}:1:8: model: {model}",
         f"{file}:2:1: num_clases: unknown key; did you mean 'num_classes'?",
@@ -118,10 +118,10 @@ NEEDS = {
         GOOD + "data: {train: {images: a, annotations: a.json}, val: {images: b, annotations: b.json}}\n",
         "a.json does not exist",
     ),
-    "weights": (GOOD + "weights_backbone: DEFAULT\n", "nothing is downloaded while a model is built"),
+    "weights": (GOOD + "weights_backbone: DEFAULT\n", "building a model downloads nothing"),
     "weights of a run": (
         GOOD + "weights_backbone: DEFAULT\ndata: {shapes: {train: 8, val: 4}}\n",
-        "nothing is downloaded while a model is built",
+        "building a model downloads nothing",
     ),
     "classes": (
         GOOD.replace("num_classes: 4", "num_classes: 9") + "data: {shapes: {train: 8, val: 4}}\n",

@@ -124,7 +124,7 @@ def lose_runs(folder: Path) -> None:
         (lose_images, "all.json"),
         (lose_predictions, "has no predictions for the split test"),
         (change_data, "is no longer"),
-        (lose_runs, "there is no such folder"),
+        (lose_runs, "it does not exist"),
     ],
 )
 def test_without_images_it_says_why(compared: Comparison, tmp_path: Path, lose: Any, why: str) -> None:

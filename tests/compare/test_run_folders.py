@@ -99,7 +99,7 @@ def test_an_unfinished_run_is_refused_and_a_failed_one_is_not(tmp_path):
 
 def test_no_run(tmp_path):
     """A folder that is not a run's is named, and so is a config that is none."""
-    with pytest.raises(ConfigError, match="is no folder of a run"):
+    with pytest.raises(ConfigError, match="is not the folder of a run"):
         read_records([tmp_path])
     folder = made_run(tmp_path / "a")
     (folder / "config.yaml").write_text("model: 3\n")

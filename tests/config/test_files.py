@@ -38,21 +38,27 @@ pytestmark = pytest.mark.usefixtures("power_losses")
         ("m.yaml", b"model: x\nweights: \xff\n", 2, 10, "UTF-8"),
         ("m.yaml", "\ufeffé: ".encode() + b"\xff", 1, 4, "byte 0xff"),  # the mark is no character of the text
         ("m.yaml", "model: x\nlosses: 'y\n\nz: 1\n", 5, 1, r"quoted scalar \(line 2\); found unexpected end"),
-        ("m.yaml", "model: x: y\n", 1, 9, "not allowed here; put text with `: ` in it in quotes, or fix the indent"),
-        ("m.yaml", "model: @x\n", 1, 8, "cannot start any token; put text that begins with it in quotes"),
-        ("m.yaml", "model:\tx\n", 1, 7, "cannot start any token; use spaces, not a tab"),
+        (
+            "m.yaml",
+            "model: x: y\n",
+            1,
+            9,
+            "not allowed here. Fix: put text with `: ` in it in quotes, or fix",
+        ),
+        ("m.yaml", "model: @x\n", 1, 8, "cannot start any token. Fix: put text that begins with it in quotes"),
+        ("m.yaml", "model:\tx\n", 1, 7, "cannot start any token. Fix: use spaces, not a tab"),
         ("m.yaml", "a: " + "[" * 5000, 1, 36, "deep"),
         ("m.yaml", "a: &a [*a]\n", 1, 4, "deep"),
         ("m.json", '{"model": "x",\n "losses": }', 2, 12, "Expecting value"),
-        ("m.json", '{\n // x\n "model": "x"}', 2, 2, "JSON has no comments"),
-        ("m.json", '{"model": "x" # y\n}', 1, 15, "JSON has no comments"),
-        ("m.json", '{"model": "x",\n}', 2, 1, "JSON has no comma after the last item"),
-        ("m.json", '{"model": ["x", ]}', 1, 17, "JSON has no comma after the last item"),
-        ("m.json", "{'model': 'x'}", 1, 2, "JSON has text in double quotes"),
+        ("m.json", '{\n // x\n "model": "x"}', 2, 2, "Fix: remove the comment"),
+        ("m.json", '{"model": "x" # y\n}', 1, 15, "Fix: remove the comment"),
+        ("m.json", '{"model": "x",\n}', 2, 1, "Fix: remove the comma after the last item"),
+        ("m.json", '{"model": ["x", ]}', 1, 17, "Fix: remove the comma after the last item"),
+        ("m.json", "{'model': 'x'}", 1, 2, "Fix: put text in double quotes"),
         ("m.json", '{"model": "a\nb"}', 1, 13, "Invalid control character here"),
         ("m.json", "[" * 100_000, None, None, "deep"),
         ("m.toml", 'model = "x"\nlosses = \n', 2, 10, "Invalid value"),
-        ("m.toml", "model = x\n", 1, 9, "Invalid value; text stands in quotes"),
+        ("m.toml", "model = x\n", 1, 9, "Invalid value. Fix: put text in quotes"),
         ("m.toml", "[losses.rpn]\n[losses.rpn]\n", 2, 12, "Cannot declare losses.rpn twice"),
         ("m.toml", '["\\u001b[2J"]\n["\\u001b[2J"]\n', 2, 13, r"Cannot declare \\x1b\[2J twice"),
         ("m.toml", "a = " + "[" * 100_000, None, None, "deep"),
@@ -137,10 +143,10 @@ def test_row_21_duplicate_keys(write: Callable[..., Path]) -> None:
     """A key that stands twice is refused, in YAML with the line of the first and beside all other errors."""
     yaml_file = write("model: x\nlosses: {}\nmodel: y\nlosses: 3\nnum_classes: 0\n")
     assert places(yaml_file) == [(3, 1, "model"), (4, 1, "losses"), (5, 14, "num_classes")]
-    assert "stands at line 1 already" in findings(yaml_file)[0].message
+    assert "is already at line 1" in findings(yaml_file)[0].message
     assert places(write('{"model": "x",\n "model": "y"}', "m.json")) == [(2, 2, "model")]
     far = findings(write(f'{{"model": "x",\n "model": "y", "options": {{"{LONG}": 1}}}}', "m.json"))
-    assert [each.message for each in far] == ["the key 'model' stands in one mapping twice; remove one"]
+    assert [each.message for each in far] == ["the key 'model' appears twice in one mapping. Fix: remove one"]
 
 
 def test_places_in_json(write: Callable[..., Path]) -> None:
@@ -245,7 +251,7 @@ def test_row_21_a_number_in_a_spec(write: Callable[..., Path]) -> None:
 def test_row_21_a_boolean_is_written_true_or_false(write: Callable[..., Path], written: str, advice: str) -> None:
     """Where true or false is expected, the error of `yes` and `off` says what to write."""
     (finding,) = findings(write(f"model: x\nlosses: {{rpn: {{name: power, compile: {written}}}}}\n"))
-    assert finding.message == f"should be true or false, found '{written}'; write {advice}"
+    assert finding.message == f"should be true or false, found '{written}'. Fix: write {advice}"
 
 
 def test_row_21_a_number_that_is_text(write: Callable[..., Path]) -> None:
@@ -253,7 +259,7 @@ def test_row_21_a_number_that_is_text(write: Callable[..., Path]) -> None:
     file = write("model: x\nnum_classes: 1:30\nlosses: {rpn: {name: power, power: 1_0e3}}\n")
     first, second = findings(file)
     assert first.message == "should be a valid integer, found '1:30'"
-    assert second.message == "should be a valid number, found '1_0e3'; write the number without underscores"
+    assert second.message == "should be a valid number, found '1_0e3'. Fix: write the number without underscores"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +273,7 @@ def test_row_21_a_number_that_is_text(write: Callable[..., Path]) -> None:
 def test_row_21_numbers_in_quotes(write: Callable[..., Path], name: str, text: str) -> None:
     """A number in quotes is text in every format, and the error says to take them off."""
     (finding,) = findings(write(text, name))
-    assert finding.message.endswith("; write the number without quotes")
+    assert finding.message.endswith(". Fix: write the number without quotes")
 
 
 def test_row_21_huge_integer(write: Callable[..., Path]) -> None:

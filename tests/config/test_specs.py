@@ -85,7 +85,7 @@ def test_row_22_nested_losses(write: Callable[..., Path]) -> None:
         5,
         48,
     )
-    assert "not to a loss within a loss" in noted["losses.roi_heads.more.2.weight"].message
+    assert "out of the inner loss" in noted["losses.roi_heads.more.2.weight"].message
 
 
 def test_nested_default_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_nested_default_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"inner: There is no loss 'power'|inner\.name: There is no loss 'power'"):
         build_loss("around")
     register(AroundLoss, name="power")
-    with pytest.raises(ConfigError, match="losses within losses"):
+    with pytest.raises(ConfigError, match="nested deeper"):
         build_loss("around")
 
 
@@ -190,7 +190,7 @@ def test_row_22_mistyped_name(write: Callable[..., Path]) -> None:
 def test_row_22_a_boolean_is_true_or_false(write: Callable[..., Path]) -> None:
     """Where true or false is expected, the error says so in a config's words."""
     (finding,) = findings(write("model: x\nlosses: {rpn: {name: power, compile: 'yes'}}\n"))
-    assert finding.message == "should be true or false, found 'yes'; write true"
+    assert finding.message == "should be true or false, found 'yes'. Fix: write true"
 
 
 @pytest.mark.parametrize("name", ["m.json", "m.yaml"])

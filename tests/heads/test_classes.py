@@ -106,7 +106,7 @@ def test_a_class_on_top_that_calls_super_is_refused_before_anything_changes() ->
             return super().forward(*args, **kwargs)
 
     below, model.roi_heads.__class__ = type(model.roi_heads), Timed
-    with pytest.raises(InjectionError, match=r"Timed was put on top of the injected RoIHeads.*Fix: give the instance"):
+    with pytest.raises(InjectionError, match=r"Timed was put on top of the injected RoIHeads.*Fix: restore the class"):
         eject(model)
     assert list(injected(model)) == ["rpn", "roi_heads"]
     assert box_loss(inject(model, {"roi_heads": "diou"}), "roi_heads") == expected("roi_heads", "diou")

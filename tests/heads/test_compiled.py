@@ -295,7 +295,7 @@ def test_without_a_compiler_the_message_says_what_to_do(
     assert done.stdout.startswith("GIoULoss has compile: true, but torch.compile failed on cpu with")
     assert "No working C++ compiler found" in done.stdout
     assert "g++ or clang++" in done.stdout
-    assert done.stdout.endswith("Install what is missing, or set compile: false.\n")
+    assert done.stdout.endswith("Fix: install what is missing, or set compile: false.\n")
 
 
 def test_nothing_is_compiled_unless_asked_for() -> None:

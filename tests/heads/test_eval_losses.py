@@ -118,10 +118,10 @@ def test_an_error_inside_restores_the_model() -> None:
 
 def test_training_mode_and_other_modules_are_refused() -> None:
     """A model in training mode, and one that is no detector, are told what to do."""
-    with pytest.raises(InjectionError, match=r"Call model\.eval\(\) first"), validation_losses(detector("rpn")):
+    with pytest.raises(InjectionError, match=r"Fix: model\.eval\(\)"), validation_losses(detector("rpn")):
         pass
     with (
-        pytest.raises(InjectionError, match="this Linear holds no torchvision detector"),
+        pytest.raises(InjectionError, match="this Linear has no torchvision detector"),
         validation_losses(nn.Linear(1, 1)),
     ):
         pass

@@ -293,7 +293,7 @@ def test_an_instance_method_patch_is_reported(head: str) -> None:
     module = head_module(model, head)
     name = "select_training_samples" if head == "roi_heads" else "compute_loss"
     setattr(module, name, getattr(module, name))
-    with pytest.raises(AlreadyPatchedError, match=f"'{name}' of its own"):
+    with pytest.raises(AlreadyPatchedError, match=f"its own '{name}'"):
         inject(model, {head: "giou"})
 
 
@@ -305,13 +305,13 @@ def test_a_loss_that_reduces_is_refused(head: str) -> None:
         def forward(self, pred: Tensor, target: Tensor) -> Tensor:
             return (pred - target).abs().sum()
 
-    with pytest.raises(InjectionError, match=rf"{head}: the loss Reduced returned shape \(\)"):
+    with pytest.raises(InjectionError, match=rf"{head}: the loss Reduced returned a wrong shape \(found \(\)"):
         step(inject(detector(head), {head: Reduced()}), batch())
 
 
 def test_the_wrong_head_names_those_that_the_model_has() -> None:
     """A head that the model does not have is refused, and the heads that it has are named."""
-    with pytest.raises(HeadNotFoundError, match=r"ssd: this FasterRCNN has no SSD\. Heads that it has: roi_heads, rpn"):
+    with pytest.raises(HeadNotFoundError, match=r"ssd: this FasterRCNN has no SSD\. Its heads: roi_heads, rpn"):
         inject(detector("rpn"), {"ssd": "giou"})
 
 

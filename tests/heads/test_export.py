@@ -64,7 +64,7 @@ def test_scripting_an_injected_model_says_what_to_do(head: str) -> None:
     """`torch.jit.script` of a model with losses in it is refused with the way to go on, and changes nothing."""
     model = trained(head)
     expected = detections(model, batch()[0][0])
-    with pytest.raises(InjectionError, match=rf"^{head}: TorchScript cannot compile injected losses.*Eject them first"):
+    with pytest.raises(InjectionError, match=rf"^{head}: TorchScript cannot compile injected losses.*eject them first"):
         scripted(model)
     assert all(torch.equal(value, expected[key]) for key, value in detections(model, batch()[0][0]).items())
 

@@ -231,4 +231,4 @@ def test_a_head_that_the_model_lacks(installed: Any) -> None:
     )
     support = Path(__file__).resolve().parent.parent / "support"
     done = installed.run("python", "-c", program, PYTHONPATH=str(support))
-    assert done.stdout == "yolo_like: this FCOS has no YoloLike. Heads that it has: fcos.\n", done.stderr
+    assert done.stdout == "yolo_like: this FCOS has no YoloLike. Its heads: fcos.\n", done.stderr

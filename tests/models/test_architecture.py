@@ -42,7 +42,7 @@ def test_the_backbone_tiny(model: str, weights: float, tmp_path: Path) -> None:
 
 def test_the_backbone_tiny_has_no_weights_of_a_classifier() -> None:
     """`weights_backbone` on `tiny` is an error that says what there is instead."""
-    with pytest.raises(ConfigError, match="no weights for the backbone tiny alone; give `weights` of a whole"):
+    with pytest.raises(ConfigError, match=r"no weights for the backbone tiny\. Fix: give `weights` of a whole"):
         build_model({**SMALL, "backbone": "tiny", "num_classes": 4, "weights_backbone": str(IMAGENET)})
 
 

@@ -19,14 +19,14 @@ def findings(config: Any) -> list[Finding]:
 @pytest.mark.parametrize(
     ("changed", "key", "near", "message"),
     [
-        ({"model": "fasterrcnn_resnet50_fnp", "backbone": None}, "model", "fasterrcnn_resnet50_fpn", "no detector"),
+        ({"model": "fasterrcnn_resnet50_fnp", "backbone": None}, "model", "fasterrcnn_resnet50_fpn", "not a detector"),
         ({"backbone": None}, "model", None, "needs a backbone. There are: tiny, mobilenet_v2"),
-        ({"backbone": "mobilnet_v2"}, "backbone", "mobilenet_v2", "no backbone with FPN"),
-        ({"backbone": "vit_b_16"}, "backbone", None, "no backbone with FPN"),
+        ({"backbone": "mobilnet_v2"}, "backbone", "mobilenet_v2", "not a backbone with FPN"),
+        ({"backbone": "vit_b_16"}, "backbone", None, "not a backbone with FPN"),
         ({"model": "ssd300_vgg16"}, "backbone", None, "has its own backbone"),
         ({"weights": "DEFAULT"}, "weights", None, "give a path"),
-        ({"weights": "nowhere/a.pth"}, "weights", None, "there is no file 'nowhere/a.pth'"),
-        ({"weights_backbone": "IMAGENET1K_V3"}, "weights_backbone", "IMAGENET1K_V2", "no such weights"),
+        ({"weights": "nowhere/a.pth"}, "weights", None, "the file 'nowhere/a.pth' does not exist"),
+        ({"weights_backbone": "IMAGENET1K_V3"}, "weights_backbone", "IMAGENET1K_V2", "unknown weights"),
         ({"options": {"min_sise": 3}}, "options.min_sise", "min_size", "unknown option"),
         (
             {"options": {"box_score_thresh": "1e-3"}},
@@ -38,7 +38,7 @@ def findings(config: Any) -> list[Finding]:
         ({"options": {"box_nms_thresh": None}}, "options.box_nms_thresh", None, "should be a number"),
         ({"options": {"min_size": []}}, "options.min_size", None, "should be a number or a list of numbers"),
         ({"options": {"min_size": float("nan")}}, "options.min_size", None, "should be a finite number, found nan"),
-        ({"options": {"num_classes": 3}}, "options.num_classes", None, "at the top of the config"),
+        ({"options": {"num_classes": 3}}, "options.num_classes", None, "at the top level of the config"),
         ({"options": {"box_head": 3}}, "options.box_head", None, "build the model yourself"),
         ({"options": {"trainable_backbone_layers": 3}}, "options.trainable_backbone_layers", None, "no effect"),
         ({"losses": {"retinanet": "giou"}}, "losses.retinanet", None, "has no head 'retinanet'"),
@@ -75,7 +75,7 @@ def test_options_that_no_model_can_be_built_with(model: str, options: Any, messa
     """Whatever torchvision raises for its options is a finding of the config, beside the others."""
     noted = {f.key: f.message for f in findings({"model": model, "options": options, "losses": {"fcos": "giou"}})}
     assert noted.keys() == {"options", "losses.fcos"}
-    assert noted["options"].startswith(f"{model} cannot be built with these: ")
+    assert noted["options"].startswith(f"{model} cannot be built with these options: ")
     assert message in noted["options"]
 
 

@@ -20,7 +20,7 @@ def test_classes_of_a_pretrained_model(tmp_path: Path, caplog: pytest.LogCapture
         assert caplog.messages == []
         fewer = build_model({**SMALL, "num_classes": 3, "weights": weights})
     (message,) = caplog.messages
-    assert message.startswith("roi_heads.box_predictor begins untrained: ")
+    assert message.startswith("roi_heads.box_predictor starts untrained: ")
     assert message.endswith(f" the weights {weights} have num_classes 5, the model has num_classes 3.")
     # 3 scores and 3 boxes of 4 numbers.
     assert fewer.roi_heads.box_predictor.cls_score.out_features == 3
@@ -98,7 +98,7 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         build_model({**SMALL, "weights": tmp_path / "other.pth"})
     message = str(caught.value)
-    assert "does not fit FasterRCNN" in message
+    assert "does not match FasterRCNN" in message
     assert "1 keys are missing: rpn.head.bbox_pred.weight" in message
     assert "1 keys are unexpected: rpn.head.extra" in message
     assert "rpn.head.bbox_pred.bias (5,), not (12,)" in message  # 3 anchors of 4 numbers
@@ -123,5 +123,5 @@ def test_files_that_hold_no_state(content: Any, tmp_path: Path, capsys: pytest.C
 def test_text_file_as_weights(tmp_path: Path) -> None:
     """A file that torch cannot read is a config error."""
     (tmp_path / "x.pth").write_text("hello")
-    with pytest.raises(ConfigError, match="is no checkpoint of torch"):
+    with pytest.raises(ConfigError, match="is not a checkpoint of torch"):
         build_model({**SMALL, "weights": tmp_path / "x.pth"})

@@ -76,9 +76,8 @@ def test_what_is_left_out_is_never_imported(allow: Callable[[str], None]) -> Non
         with pytest.raises(PluginNotAllowedError) as caught:
             get_plugin(name)
         assert str(caught.value) == (
-            "The loss 'other' of other-losses 1.0 is installed, and DETLOSS_PLUGINS='far-losses' leaves it out; "
-            "nothing of it was imported. To allow it, add other-losses:other (or other-losses, for all of it) to "
-            "DETLOSS_PLUGINS."
+            "The loss 'other' of other-losses 1.0 is installed, but DETLOSS_PLUGINS='far-losses' does not allow it. It "
+            "was not imported. Fix: add other-losses:other (or other-losses, for all of it) to DETLOSS_PLUGINS."
         )
         assert (caught.value.name, caught.value.package) == ("other", "other-losses")
     assert "other_al" not in sys.modules
@@ -90,7 +89,7 @@ def test_a_config_says_where(allow: Callable[[str], None], tmp_path: Any) -> Non
     allow("far-losses")
     config = tmp_path / "model.yaml"
     config.write_text("model: fcos_resnet50_fpn\nlosses:\n  fcos: other\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"model\.yaml:3:9.*DETLOSS_PLUGINS='far-losses' leaves it out"):
+    with pytest.raises(ConfigError, match=r"model\.yaml:3:9.*DETLOSS_PLUGINS='far-losses' does not allow it"):
         load_config(config)
 
 
@@ -119,20 +118,20 @@ def test_what_is_registered_is_allowed(allow: Callable[[str], None], monkeypatch
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "is set and empty. Unset it to allow every plugin, or write 'none' to allow none."),
+        ("", "is set and empty. Fix: unset it to allow every plugin, or write 'none' to allow none."),
         (" , ", "is set and empty."),
-        ("none far-losses", "says 'none' and more: 'none far-losses'. Leave out one of them."),
+        ("none far-losses", "has 'none' and other entries: 'none far-losses'. Fix: remove one of them."),
         ("far-loses", "'far-loses' is not installed: did you mean far-losses?"),
         ("far-loses:far", "'far-loses:far' is not installed: did you mean far-losses?"),
-        ("far-losses:farthr", "'far-losses:farthr' is nothing that far-losses offers: did you mean far-losses:farther"),
-        ("far-losses:zzz", "'far-losses:zzz' is nothing that far-losses offers: it has far, farther."),
-        ("far-losses:", "'far-losses:' is nothing that far-losses offers: it has far, farther."),
-        ("far-losses:FAR", "'far-losses:FAR' is nothing that far-losses offers: it has far, farther."),
-        ("farther", "'farther' is a plugin's name, not a package's: write far-losses:farther."),
-        ("other_head", "'other_head' is a plugin's name, not a package's: write other-heads:other_head."),
-        ("packaging", "'packaging' is installed and offers no loss or head: leave it out."),
-        ("zzz-zzz", "'zzz-zzz' is not installed: leave it out, or install it."),
-        ("detloss:rpm", "'detloss:rpm' is nothing that detloss offers: did you mean detloss:rpn?"),
+        ("far-losses:farthr", "'far-losses:farthr' is not a plugin of far-losses: did you mean far-losses:farther"),
+        ("far-losses:zzz", "'far-losses:zzz' is not a plugin of far-losses: it has far, farther."),
+        ("far-losses:", "'far-losses:' is not a plugin of far-losses: it has far, farther."),
+        ("far-losses:FAR", "'far-losses:FAR' is not a plugin of far-losses: it has far, farther."),
+        ("farther", "'farther' is a plugin, not a package: write far-losses:farther."),
+        ("other_head", "'other_head' is a plugin, not a package: write other-heads:other_head."),
+        ("packaging", "'packaging' is installed, but has no loss or head: remove it."),
+        ("zzz-zzz", "'zzz-zzz' is not installed: remove it, or install it."),
+        ("detloss:rpm", "'detloss:rpm' is not a plugin of detloss: did you mean detloss:rpn?"),
         ("\x1b[31m", r"'\x1b[31m' is not installed"),
     ],
 )
@@ -153,7 +152,7 @@ def test_row_25_a_slip_is_an_error(allow: Callable[[str], None], text: str, says
 def test_row_25_all_slips_at_once(allow: Callable[[str], None]) -> None:
     """Every wrong entry is named in one error."""
     allow("far-loses far-losses:far other-losses:othr")
-    with pytest.raises(AllowListError, match=r"'far-loses' is not .*'other-losses:othr' is nothing") as caught:
+    with pytest.raises(AllowListError, match=r"'far-loses' is not .*'other-losses:othr' is not a plugin") as caught:
         find_plugins()
     assert "'far-losses:far'" not in str(caught.value)
 
@@ -178,7 +177,7 @@ def test_the_list_says_so(allow: Callable[[str], None], run_detloss: Callable[..
     allow("far-loses")
     code, out, _ = run_detloss("list")
     assert code == 0
-    assert f"Problem: {VARIABLE}: names what is not there: 'far-loses'" in out
+    assert f"Problem: {VARIABLE}: has unknown entries: 'far-loses'" in out
     assert "excludes" not in out
     assert "No loss is installed" not in out
 
@@ -192,7 +191,7 @@ def test_all_left_out_is_not_none_installed(
     assert run_detloss("list") == (0, f"{VARIABLE} excludes {count} installed losses.\n", "")
     with pytest.raises(UnknownPluginError) as caught:
         get_plugin("zzz")
-    assert f"{VARIABLE} leaves out all that are installed" in str(caught.value)
+    assert f"{VARIABLE} excludes all that are installed" in str(caught.value)
     assert "pip install" not in str(caught.value)
 
 

@@ -25,7 +25,7 @@ def names(found: Scan) -> list[str]:
         (b"a = b:C\n", 1, "before its first [section]"),
         (b"[x]\na = b:C\n\n[x]\n", 4, "section [x] twice"),
         (b"[x]\na = b:C\na = b:D\n", 3, "name 'a' twice"),
-        (b"[x]\nbare\n", 2, "no `name = module:Class`"),
+        (b"[x]\nbare\n", 2, "not `name = module:Class`"),
     ],
     ids=["no section", "section twice", "name twice", "bare name"],
 )
@@ -165,8 +165,8 @@ def test_row_18_unmet_requirement(new_folder: Callable[..., Any]) -> None:
     )
     problems = [problem.message for problem in scan(path=[str(folder.folder)]).problems]
     assert len(problems) == 2
-    assert "requires absent, and it is not installed: `python -m pip install 'absent'`" in problems[0]
-    assert "requires numbers-pkg<2.0,>=2, and 1.26.4 is installed" in problems[1]
+    assert "requires absent, but it is not installed. Fix: `python -m pip install 'absent'`" in problems[0]
+    assert "requires numbers-pkg<2.0,>=2, but 1.26.4 is installed" in problems[1]
 
 
 def test_row_17_listed_with_both_versions(new_folder: Callable[..., Any]) -> None:
@@ -175,7 +175,7 @@ def test_row_17_listed_with_both_versions(new_folder: Callable[..., Any]) -> Non
     folder.add("plug", losses={"one": "m:C"}, requires=("detloss>=99",))
     found = scan(path=[str(folder.folder)])
     assert names(found) == ["one"]
-    assert "requires detloss>=99, and 0.1.0 is installed" in found.problems[0].message
+    assert "requires detloss>=99, but 0.1.0 is installed" in found.problems[0].message
 
 
 def test_row_27_a_thousand_packages(new_folder: Callable[..., Any], run_python: Callable[..., Any]) -> None:

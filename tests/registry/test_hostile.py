@@ -58,9 +58,9 @@ def test_row_31_unreadable_requirement(new_folder: Callable[..., Any], requireme
     assert [plugin.name for plugin in found.plugins] == ["bad", "good"]
     unreadable, absent = sorted(found.problems, key=lambda problem: "absent-thing" in problem.message)
     assert (unreadable.who, unreadable.path) == ("bad", str(info))
-    assert "which cannot be read" in unreadable.message
+    assert "which is unreadable" in unreadable.message
     assert re.search(says, unreadable.message)
-    assert "requires absent-thing, and it is not installed" in absent.message
+    assert "requires absent-thing, but it is not installed" in absent.message
 
 
 def test_row_31_version_of_5000_digits(new_folder: Callable[..., Any]) -> None:
@@ -71,7 +71,7 @@ def test_row_31_version_of_5000_digits(new_folder: Callable[..., Any]) -> None:
     (info / "METADATA").write_text(text, encoding="utf-8")
     found = with_good(folder)
     assert len(found.plugins[0].version) < 100
-    assert sorted("which cannot be read" in problem.message for problem in found.problems) == [False, True]
+    assert sorted("which is unreadable" in problem.message for problem in found.problems) == [False, True]
 
 
 @pytest.mark.parametrize("member", ["p-1.dist-info/entry_points.txt", "p-1.dist-info/METADATA"])
@@ -243,8 +243,8 @@ def test_row_34_metadata_that_names_another_package(
     for number, name in enumerate(("detloss", "far-losses")):
         packages.add(name, losses={"evil": "evil_m:Evil"}, dist_info=f"evil{number}-1.0.dist-info")
     assert [str(problem) for problem in scan().problems if problem.who.startswith("evil")] == [
-        f"{packages.folder}/evil{number}-1.0.dist-info: names the package {name}, and its folder evil{number}. The "
-        f"package offers nothing until this is fixed: tell its authors, or reinstall evil{number}."
+        f"{packages.folder}/evil{number}-1.0.dist-info: names the package {name}, but its folder is evil{number}. "
+        f"The package offers nothing until this is fixed. Fix: reinstall evil{number}, or tell its authors."
         for number, name in enumerate(("detloss", "far-losses"))
     ]
     assert "evil" not in [plugin.name for plugin in find_plugins()]

@@ -79,7 +79,7 @@ def test_row_19_package_name_for_a_loss_name(packages: Any) -> None:
 def test_row_19_unknown_package_or_loss_of_it(packages: Any) -> None:
     """``package:name`` with an unknown package names near packages; with an unknown loss, the package's own."""
     packages.add("quantum-losses", losses={"qa": "m:C"})
-    with pytest.raises(UnknownPluginError, match="near names are quantum-losses"):
+    with pytest.raises(UnknownPluginError, match="similar names: quantum-losses"):
         get_plugin("quantum-looses:qa")
     with pytest.raises(UnknownPluginError, match="The package quantum-losses offers qa"):
         get_plugin("quantum-losses:qb")

@@ -83,7 +83,7 @@ def test_only_what_does_not_compile_or_train_fails_the_check_of_it(name: str):
 @pytest.mark.parametrize("name", [name for name in BAD if name.startswith("config_")])
 def test_row_23_a_lax_config_is_rejected(name: str):
     """A Config that converts, drops unknown keys, takes NaN or can be changed is rejected, with what it lets pass."""
-    with pytest.raises(ConformanceError, match=r"Expected an error for .*, found (that it is accepted|none)\. "):
+    with pytest.raises(ConformanceError, match=r"Expected an error for .*, found (no error|none)\. "):
         BY_NAME[name].run(BAD[name])
 
 
@@ -128,7 +128,7 @@ def test_an_ignored_parameter_of_any_type_is_found(annotation: Any, value: Any):
             return giou(pred, target) ** self.config.mode
 
     build_loss("giou")  # packages that are imported already are those whose losses are tried
-    with pytest.raises(ConformanceError, match="Expected ignored to make a difference"):
+    with pytest.raises(ConformanceError, match="Expected ignored to change some value"):
         BY_NAME["parameters_used"].run(Ignoring)
 
 
@@ -238,7 +238,7 @@ def test_a_promise_that_does_not_apply_is_shown():
     """A promise without a meaning for a loss is neither a pass nor a failure, and the reason is in the report."""
     result = BY_NAME["inverted_boxes"].apply(subject_of("l1"))
     assert (result.outcome, result.comparisons, result.ok) == ("not_applicable", 0, True)
-    assert result.message == "It works on deltas, and deltas cannot be inverted."
+    assert result.message == "It works on deltas, which cannot be inverted."
     Check(impossible).run(Sound)
 
 
@@ -311,11 +311,11 @@ class Ordinary(BoxRegressionLoss):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (Mute, "Expected a tensor from forward, found None. Return the values, one a pair."),
-        (Averaging, "Expected 9 values for 9 pairs, found shape (). Return one value a pair: "),
+        (Mute, "Expected a tensor from forward, found None. Fix: return the values, one a pair."),
+        (Averaging, "Expected 9 values for 9 pairs, found shape (). Fix: return one value a pair: "),
         (Unbuildable, "Expected Unbuildable(config) to make a loss, found TypeError: "),
-        (Unbegun, "Expected Unbegun(config) to make a loss, found one that does not hold that config. "),
-        (Ordinary, "Expected Ordinary(config) to make a loss, found one that does not hold that config. "),
+        (Unbegun, "Expected Unbegun(config) to make a loss, found one without that config. "),
+        (Ordinary, "Expected Ordinary(config) to make a loss, found one without that config. "),
     ],
 )
 def test_what_all_checks_need_is_said_by_all(loss: Any, message: str):
@@ -342,7 +342,7 @@ class Single(BoxRegressionLoss):
 def test_a_fault_is_not_blamed_on_something_else():
     """Infinite values are none of the empty batch, and lost precision is no error of the kit."""
     BY_NAME["empty"].run(Logarithmic)
-    with pytest.raises(ConformanceError, match=r"Expected the gradient of finite .* If `dtype` .* fix that first"):
+    with pytest.raises(ConformanceError, match=r"Expected the gradient of finite .* if `dtype` .* start there"):
         BY_NAME["gradient"].run(Single)
 
 
@@ -365,14 +365,14 @@ def test_an_interrupt_passes():
 
 def test_a_class_without_defaults_asks_for_an_instance():
     """A class whose parameters have no defaults cannot be checked as such, and the error says what can."""
-    with pytest.raises(TypeError, match=r"no usable default for error\. Check an instance \(Raising\(error=\.\.\.\)\)"):
+    with pytest.raises(TypeError, match=r"no usable default for error\. Fix: check an instance \(Raising\(error="):
         check_loss(Raising)
 
 
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (nn.L1Loss, r"found the class L1Loss\(_Loss\).*write `class L1Loss\(BoxRegressionLoss\):`"),
+        (nn.L1Loss, r"found the class L1Loss\(_Loss\).*`class L1Loss\(BoxRegressionLoss\):`"),
         (nn.L1Loss(), "found a L1Loss"),
         (3, "found a int: 3"),
     ],
@@ -454,7 +454,7 @@ def test_a_declaration_of_another_type_is_explained(name: str, found: str):
     """What a class declares must have the right type; the message has what to write."""
     with pytest.raises(ConformanceError) as failure:
         BY_NAME[name].run(Misdeclared)
-    assert f", found {found}. Write " in str(failure.value)
+    assert f", found {found}. Fix: write " in str(failure.value)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode], ids=["no_grad", "inference_mode"])
@@ -509,7 +509,7 @@ def test_a_requirement_without_both_bounds_is_refused(packages: Any, requires: t
     with pytest.raises(ConformanceError) as failure:
         BY_NAME["requirement"].run("undemanding")
     assert f", found {found}. " in str(failure.value)
-    assert 'Write "detloss>=0.1,<0.2" among the dependencies of bad-losses.' in str(failure.value)
+    assert 'Fix: write "detloss>=0.1,<0.2" in the dependencies of bad-losses.' in str(failure.value)
 
 
 @pytest.mark.parametrize("line", ["detloss>=0.1,<0.2", "detloss~=0.1.0", "DetLoss ==0.1.*", "detloss<0.1.9,>=0.0.5"])

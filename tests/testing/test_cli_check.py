@@ -160,14 +160,14 @@ def test_an_exception_needs_a_reason_and_a_failure(run_detloss: Run, infinite: N
     assert "The paper has it so." in line
     code, out, _ = run_detloss("check", "giou", "--except", "finite_value=The paper has it so.")
     assert code == 1
-    assert "but it passes. Remove the exception." in out
+    assert "but it passes. Fix: remove the exception." in out
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
         ("finite_value", "An exception is CHECK=REASON, found 'finite_value'"),
-        ("finite_value=", "gives no reason"),
+        ("finite_value=", "has no reason"),
         ("finite_valeu=why", "Did you mean 'finite_value'?"),
     ],
 )

@@ -129,17 +129,17 @@ def test_row_28_an_exception_that_is_not_needed_fails(check: str, found: str):
     assert not report.passed
     (failure,) = report.failures
     assert failure.check.name == check
-    assert failure.message == f"It is declared an exception (It used to fail.), but {found}. Remove the exception."
+    assert failure.message == f"It is declared an exception (It used to fail.), but {found}. Fix: remove the exception."
 
 
 @pytest.mark.parametrize(
     ("exceptions", "message"),
     [
-        ({"shap": "why"}, "'shap', which is no check. Did you mean 'shape'?"),
-        ({"xyz": "why"}, "'xyz', which is no check. The checks are docstring, "),
-        ({"shape": ""}, "'shape' gives no reason"),
-        ({"shape": "  "}, "'shape' gives no reason"),
-        ({"shape": None}, "'shape' gives no reason, found None"),
+        ({"shap": "why"}, "'shap', which is not a check. Did you mean 'shape'?"),
+        ({"xyz": "why"}, "'xyz', which is not a check. The checks are docstring, "),
+        ({"shape": ""}, "'shape' has no reason"),
+        ({"shape": "  "}, "'shape' has no reason"),
+        ({"shape": None}, "'shape' has no reason (found None)"),
     ],
     ids=["near", "far", "empty", "blank", "None"],
 )
@@ -168,7 +168,7 @@ def test_a_loss_may_be_given_in_any_way(loss: Any, who: str):
     for check in CHECKS[:12]:
         assert check.apply(subject).message in (
             "",
-            "No installed package has this class, so nothing states a requirement.",
+            "No installed package has this class, so there are no requirements.",
         )
 
 

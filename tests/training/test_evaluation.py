@@ -96,7 +96,7 @@ def test_numbers_equal_pycocotools(seed):
     assert 0.05 < ours["AP"] < 0.95
 
 
-@pytest.mark.skipif(not BCCD.is_dir(), reason="the photographs of blood cells are not beside the repository")
+@pytest.mark.skipif(not BCCD.is_dir(), reason="the images of blood cells are not next to the repository")
 def test_numbers_equal_pycocotools_on_real_annotations():
     """On the real annotations of 87 photographs the twelve numbers equal pycocotools' on the same file."""
     truth = CocoDataset(BCCD / "images", BCCD / "val.json").coco

@@ -52,7 +52,7 @@ def test_row_45_a_truncated_image(coco_run: Callable[..., dict[str, Any]], tmp_p
         train(coco_run(workers), output=tmp_path / "run", progress="off")
     line, then, command = str(caught.value).splitlines()
     assert line.startswith(f"The image {file} cannot be read: ")
-    assert then == "Then go on from the start (there is no checkpoint yet):"
+    assert then == "Then resume from the start (there is no checkpoint yet):"
     assert command == f"  detloss train --resume {tmp_path / 'run'}"
 
 

@@ -43,11 +43,11 @@ def test_a_weight_far_off_is_warned_of_once(caplog: pytest.LogCaptureFixture) ->
     fit({"roi_heads": {"name": "smooth_l1", "beta": 1 / 9, "weight": 1000}, "rpn": {"name": "huber", "weight": 1}})
     (sentence,) = [text for text in warned(caplog) if text.startswith("roi_heads")]
     assert "with weight 1000 the gradient of smooth_l1 is 1e+03 times that of torchvision's own loss" in sentence
-    assert "weight 1 would equalise them" in sentence
+    assert "weight 1 would equalize them" in sentence
 
 
 def test_fitting_and_default_weights_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """The equalising weight, and a weight that nobody chose, give no warning."""
+    """The equalizing weight, and a weight that nobody chose, give no warning."""
     fit({"roi_heads": {"name": "smooth_l1", "beta": 1 / 9, "weight": 1.0}, "rpn": "nwd"})
     assert warned(caplog) == []
 

@@ -217,7 +217,7 @@ def test_schedules(schedule, at, factor):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "give `train` and `val`"),
+        ({}, "`train` and `val`"),
         ({"shapes": {}, "train": {"images": "a", "annotations": "b"}}, "not both"),
     ],
 )
@@ -229,7 +229,7 @@ def test_data_has_one_source(values, message):
 
 def test_scale_jitter_is_ordered():
     """A scale jitter whose least factor is above its greatest is refused."""
-    with pytest.raises(ValidationError, match="other way round"):
+    with pytest.raises(ValidationError, match="must be \\[least, greatest\\]"):
         AugmentConfig(scale_jitter=[2.0, 0.5])
 
 

@@ -137,7 +137,7 @@ def test_row_41_a_last_checkpoint_with_wrong_states(changes, run):
     """A checkpoint whose other states than its weights are wrong is named as one, and nothing is overwritten."""
     saved(run / "last.ckpt", **changes)
     before = contents(run)
-    with pytest.raises(ConfigError, match=r"last\.ckpt is not what a run writes there \(.*Lost with it: the state"):
+    with pytest.raises(ConfigError, match=r"last\.ckpt is not a file of a run \(.*Lost with it: the state"):
         train(resume=run, progress="off")
     assert contents(run) == before
 
@@ -200,7 +200,7 @@ def test_row_41_metrics_that_are_none(run):
     """A metrics file that holds something else is named with its line, and with what happens when it is moved away."""
     replace(run / "metrics.jsonl", (run / "metrics.jsonl").read_bytes() + b"hello\n")
     before = contents(run)
-    with pytest.raises(ConfigError, match=r"metrics\.jsonl:15: .* Move the file away"):  # 2 x (6 steps, 1 evaluation)
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl:15: .* Fix: move the file"):  # 2 x (6 steps, 1 evaluation)
         train(resume=run, progress="off")
     assert contents(run) == before
 
@@ -291,7 +291,7 @@ def test_row_41_a_run_that_lost_everything_but_its_metrics_is_not_begun_anew(run
         (run / name).unlink()
     for name in ("metrics.json", "metrics.jsonl"):
         before = contents(run)
-        with pytest.raises(ConfigError, match=rf"last\.ckpt is missing, though {name} comes after it"):
+        with pytest.raises(ConfigError, match=rf"last\.ckpt is missing, although {name} was written after it"):
             train(resume=run, progress="off")
         assert contents(run) == before
         (run / name).unlink()

@@ -93,7 +93,7 @@ def test_an_old_checkpoint_takes_the_names_from_its_data(run):
 def test_a_checkpoint_with_other_names_is_a_named_error(run):
     """Where something else stands in the place of the names, the error says where and what."""
     change(run / "best.ckpt", detloss={"categories": [{"label": "\x1b[2J"}], "preprocessing": {}})
-    with pytest.raises(ConfigError, match=r"best\.ckpt does not say what its labels mean \(detloss\.categories\.0\."):
+    with pytest.raises(ConfigError, match=r"best\.ckpt has no names of its labels \(detloss\.categories\.0\."):
         load_trained(run)
 
 

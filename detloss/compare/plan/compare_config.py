@@ -33,7 +33,7 @@ class SlurmEngine(_Section):
     gpus: int = Field(0, ge=0)
     """GPUs of a run."""
     minutes: int = Field(24 * 60, ge=1)
-    """Most minutes of a job; a run that needs more goes on in another job."""
+    """Most minutes of a job; a run that needs more continues in another job."""
     parameters: dict[str, Any] = {}
     """What else submitit's executor takes: `mem_gb`, `slurm_partition`, ..."""
 

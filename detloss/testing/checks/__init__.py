@@ -18,4 +18,4 @@ __all__ = ["CHECKS"]
 _FILES = (definition, values, degenerate, gradients, parameters, bounds, state, transforms, in_heads)
 
 CHECKS: tuple[Check, ...] = tuple(check for file in _FILES for check in vars(file).values() if isinstance(check, Check))
-"""What every loss promises, as it stands in these files; ``docs/contract.md`` has the table."""
+"""The promises of every loss, in the order of these files; ``docs/contract.md`` has the table."""

@@ -20,11 +20,11 @@ from detloss.testing.trial import DoesNotApply, Trial, pair_at
 SETTINGS = 300
 """How many settings are tried: each parameter at its bounds, and two at a time."""
 FARTHEST = 100
-"""Where a bound is open, the parameter is tried at this many times its value, and at one of so many parts of it."""
+"""At an open bound, the parameter is tried at its value times and divided by this."""
 
 
 class _Limits(NamedTuple):
-    """What the schema of a parameter says of its ends."""
+    """The bounds in a parameter's schema."""
 
     closed: Sequence[Any] = ()
     """Its values at closed bounds; of a mode, all values."""
@@ -61,15 +61,15 @@ def _settings(config: LossConfig, limits: Mapping[Place, _Limits]) -> Iterator[L
 
 
 def _expect_sound(trial: Trial, setting: LossConfig) -> None:
-    """Expect finite results in the range, of ordinary and degenerate pairs."""
+    """Expect finite results in the range for ordinary and degenerate pairs."""
     tried = Trial(replace(trial.subject, config=setting))
     own = ", ".join(f"{name}={value!r:.40}" for name, value in setting if value != getattr(trial.subject.config, name))
-    trial.advice = f"It was tried with {own}: narrow the bounds, or correct the formula."
+    trial.advice = f"It was tried with {own}. Fix: narrow the bounds, or correct the formula."
     try:
         losses = list(tried.stages())
     except ConformanceError:
         raise
-    except Exception:  # noqa: BLE001 - a value that the loss itself refuses is as good as one that its Config refuses
+    except Exception:  # noqa: BLE001 - the loss may refuse a value instead of its Config
         return
     ordinary = tried.pairs(64, dtype=torch.float32)
     batches = (ordinary, *unlike_pairs(*ordinary), degenerate_pairs(torch.float32))
@@ -85,7 +85,7 @@ def _expect_sound(trial: Trial, setting: LossConfig) -> None:
 
 
 def _tried(trial: Trial, place: Place, value: float) -> str:
-    """Return what became of a value beyond what is promised."""
+    """Return the result of a value beyond the promise."""
     config = trial.subject.config
     setting = with_fields(config, changed(config, place, value))
     if setting is None:
@@ -96,7 +96,7 @@ def _tried(trial: Trial, place: Place, value: float) -> str:
     except ConformanceError as error:
         expected = str(error).removeprefix("Expected ").partition(" with ")[0]
         found = f"not {expected}"
-    except Exception as error:  # noqa: BLE001 - as above: nothing is promised here
+    except Exception as error:  # noqa: BLE001 - nothing is promised here
         found = type(error).__name__
     else:
         found = "sound"
@@ -105,7 +105,7 @@ def _tried(trial: Trial, place: Place, value: float) -> str:
 
 
 def _beyond(value: Any, limit: _Limits) -> list[float]:
-    """Return a hundredth and a hundredfold of a number, where unbounded."""
+    """Return a hundredth and a hundred times a number, at open bounds."""
     if not is_number(value) or not value:
         return []
     near, far = (value // FARTHEST if isinstance(value, int) else value / FARTHEST), value * FARTHEST
@@ -118,7 +118,7 @@ def _limits(config: LossConfig, place: Place) -> _Limits:
     modes = [each for each in choices(owner.model_fields[name].annotation) if not isinstance(each, dict)]
     try:
         schema = owner.model_json_schema()["properties"][name]
-    except Exception:  # noqa: BLE001 - not every type has a schema, and then its bounds are nobody's to know
+    except Exception:  # noqa: BLE001 - some types have no schema, and then no known bounds
         return _Limits(modes)
     numbers = _of_schema(schema)
     return numbers._replace(closed=[*modes, *numbers.closed])

@@ -19,9 +19,9 @@ from detloss.testing.config_values import Place, accepts, changed, declares, is_
 from detloss.testing.trial import DoesNotApply, Trial
 
 LONGEST_SUMMARY = 120
-"""Characters of a first line: `detloss list` shows it beside the name."""
+"""Characters of a first line: `detloss list` shows it next to the name."""
 LEAST_WEIGHT, GREATEST_WEIGHT = 1e-3, 1e3
-"""Published weights lie between 0.05 (GIoU in YOLOv5) and 12 (DIoU in an R-CNN): beyond these bounds it is a slip."""
+"""Published weights are between 0.05 (GIoU in YOLOv5) and 12 (DIoU in an R-CNN): beyond these it is a mistake."""
 
 
 @Check
@@ -32,13 +32,13 @@ def docstring(trial: Trial) -> None:
         bool(first),
         "a docstring on the class",
         "none",
-        'Write `"""Name: the formula."""`, and the source in a section References.',
+        'Fix: write `"""Name: the formula."""`, and the source in a section References.',
     )
     trial.expect(
         first.endswith(".") and len(first) <= LONGEST_SUMMARY and len(first.split()) > 2,
         f"a first line that is a sentence of at most {LONGEST_SUMMARY} characters and ends with a full stop",
         repr(first),
-        "`detloss list` shows this line and no other: what is computed, in one line.",
+        "Fix: say in one line what is computed; `detloss list` shows only this line.",
     )
 
 
@@ -50,8 +50,8 @@ def citation(trial: Trial) -> None:
         _SOURCE.search(text) is not None,
         "a source in the class docstring",
         "none",
-        "Write `arXiv 1902.09630`, `doi:10.1109/...` or `(Author et al., Venue 2024)`, in a section References for "
-        "instance; where the formula is your own, name yourself and the year.",
+        "Fix: write `arXiv 1902.09630`, `doi:10.1109/...` or `(Author et al., Venue 2024)`, best in a section "
+        "References. For a formula of yours, write your name and the year.",
     )
 
 
@@ -61,14 +61,14 @@ def config_strict(trial: Trial) -> None:
     config = trial.subject.config
     trial.expect(bool(config.model_config.get("strict")), "a strict Config", "strict=False", _LEAVE)
     for place, value in places(config):
-        # Text where a number stands, a number where anything else stands, unless the field is declared for both.
+        # Text instead of a number, a number instead of anything else, unless the field is declared for both.
         wrong: object = "1" if isinstance(value, bool | int | float) else 1
         fields = changed(config, place, wrong)
         trial.expect(
             declares(config, fields) or not accepts(config, fields),
             f"an error for {written(place)}={wrong!r}",
-            "that it is accepted",
-            f"{written(place)} takes {value!r}, and a value of another type is a mistake. {_LEAVE}",
+            "no error",
+            f"{written(place)} takes {value!r}; another type is a mistake. {_LEAVE}",
         )
 
 
@@ -81,8 +81,8 @@ def config_extra(trial: Trial) -> None:
         trial.expect(
             not accepts(config, changed(config, unknown, 1)),
             f"an error for the unknown parameter '{written(unknown)}'",
-            "that it is accepted",
-            f"A typing error would pass unseen: {type(model).__qualname__} is lax. {_LEAVE}",
+            "no error",
+            f"{type(model).__qualname__} would hide a typo. {_LEAVE}",
         )
 
 
@@ -97,8 +97,8 @@ def config_finite(trial: Trial) -> None:
             trial.expect(
                 not accepts(config, changed(config, place, value)),
                 f"an error for {written(place)}={value}",
-                "that it is accepted",
-                f"Every box would get a loss of NaN or infinity. {_LEAVE}",
+                "no error",
+                f"Every loss would be NaN or infinite. {_LEAVE}",
             )
 
 
@@ -119,7 +119,7 @@ def config_frozen(trial: Trial) -> None:
                 found == "an error",
                 f"an error for setting {written((*place, name))}",
                 found,
-                f"A loss is what its config says, for as long as it lives. {_LEAVE}",
+                f"A loss must always match its config. {_LEAVE}",
             )
 
 
@@ -128,16 +128,19 @@ def recommended_weights(trial: Trial) -> None:
     """Recommended weights are sensible numbers for heads that exist."""
     weights: Any = trial.subject.cls.recommended_weights
     heads = sorted({plugin.name for plugin in find_plugins(HEAD_GROUP)})
-    trial.expect(hasattr(weights, "items"), "a mapping of head names to weights", repr(weights), "Write a dict.")
+    trial.expect(hasattr(weights, "items"), "a mapping of head names to weights", repr(weights), "Fix: write a dict.")
     for head, weight in weights.items():
         trial.expect(
-            head in heads, f"head names among {', '.join(heads)}", repr(head), "`detloss list --heads` shows them."
+            head in heads,
+            f"head names among {', '.join(heads)}",
+            repr(head),
+            "Fix: use names that `detloss list --heads` shows.",
         )
         trial.expect(
             is_number(weight) and LEAST_WEIGHT <= weight <= GREATEST_WEIGHT,
             f"a weight between {LEAST_WEIGHT:g} and {GREATEST_WEIGHT:g} for {head}",
             repr(weight),
-            "`detloss calibrate` measures which weight pulls as hard as the head's own loss.",
+            "Fix: measure it with `detloss calibrate`.",
         )
 
 
@@ -146,9 +149,9 @@ def requirement(trial: Trial) -> None:
     """The package requires this detloss, and none with breaking changes."""
     plugin = trial.subject.plugin
     if plugin is None or plugin.distribution is None:
-        raise DoesNotApply("No installed package has this class, so nothing states a requirement.")
+        raise DoesNotApply("No installed package has this class, so there are no requirements.")
     line = requirement_line()
-    advice = f'Write "{line}" among the dependencies of {plugin.package}.'
+    advice = f'Fix: write "{line}" in the dependencies of {plugin.package}.'
     lines = [(text, parsed) for text in plugin.distribution.requires if (parsed := _of_detloss(text)) is not None]
     trial.expect(bool(lines), f"{plugin.package} to require detloss", "no requirement", advice)
     release = Version(__version__)
@@ -165,7 +168,7 @@ def requirement(trial: Trial) -> None:
             not any(parsed.specifier.contains(one, prereleases=True) for one in later),
             f"an upper bound on detloss, below {breaking}",
             repr(text),
-            f"{advice} The version after may change what a loss must do.",
+            f"{advice} The next version may change the contract.",
         )
 
 
@@ -194,8 +197,8 @@ def _models(config: LossConfig) -> list[tuple[Place, BaseModel]]:
 
 
 _LEAVE = (
-    "Derive Config, and any model within it, from detloss.LossConfig, give every field a type (not `Any`), and leave "
-    "the settings of both as they are: a validator of your own may refuse, not repair."
+    "Fix: derive Config, and any model in it, from detloss.LossConfig, give every field a type (not `Any`), and keep "
+    "their settings. A validator may refuse a value, but not change it."
 )
 _SOURCE = re.compile(
     r"arXiv(?:[:\s]\s*|\.org/\w+/)\d{4}\.\d{4,5}|\b10\.\d{4,9}/\S+"

@@ -35,11 +35,11 @@ DEGENERATE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "both enormous": ((-1e19, -1e19, 1e19, 1e19), (-1e19, -1e19, 1e19, 1e19)),
     "pred inverted at 1e19": ((1e19, 1e19, -1e19, -1e19), (10, 10, 20, 20)),
 }
-"""Kind -> prediction and target; of a loss on deltas, the same numbers are merely large deltas."""
+"""Kind -> prediction and target. For a loss on deltas, the same numbers are large deltas."""
 
 DTYPES = (torch.float32, torch.float64)
 ROWS, PLACE = 9, 4
-"""How many ordinary pairs a degenerate one stands among, and where."""
+"""Number of ordinary pairs around a degenerate one, and its place."""
 
 
 @Check
@@ -48,8 +48,8 @@ def finite_value(trial: Trial) -> None:
     _expect_finite(
         trial,
         "value",
-        "Add an eps to denominators and to the arguments of logarithms, and bound coordinates before they are squared: "
-        "`detloss.boxes.pair_boxes` does.",
+        "Fix: add an eps to denominators and to the arguments of logarithms, and limit coordinates before squaring "
+        "them, or use `detloss.boxes.pair_boxes`.",
     )
 
 
@@ -59,8 +59,8 @@ def finite_gradient(trial: Trial) -> None:
     _expect_finite(
         trial,
         "gradient",
-        "A root has an infinite slope at 0, and a `where` does not stop the NaN of the branch that it leaves out: add "
-        "an eps inside the root or the denominator, or use `detloss.boxes.distance`.",
+        "A root has an infinite slope at 0, and `where` passes the NaN of its unused branch. Fix: add an eps inside "
+        "the root or the denominator, or use `detloss.boxes.distance`.",
     )
 
 
@@ -80,9 +80,9 @@ def rows_unchanged(trial: Trial) -> None:
                 for what, got, wanted in zip(("value", "gradient"), found, expected, strict=True):
                     trial.expect_each(
                         same(got, wanted)[others],
-                        f"the {what} of a pair beside one that is degenerate ({kind}) to stay as it is",
+                        f"the same {what} of a pair next to a degenerate one ({kind})",
                         got[others],
-                        "One bad box must not spoil a batch: compute every pair by itself.",
+                        "Fix: compute every pair separately; one bad box must not affect the batch.",
                         beside=wanted[others],
                     )
 
@@ -101,10 +101,10 @@ def nan(trial: Trial) -> None:
         broken = (pred + target).isnan().any(dim=1)
         trial.expect_each(
             torch.where(broken, value.isnan(), same(value, expected)),
-            "NaN for a pair that is NaN, and the same value as without it for any other",
+            "NaN for a pair that is NaN, and an unchanged value for any other",
             value,
-            "A comparison with NaN is false, and `torch.where` then takes its other branch: ask for what makes it 0, "
-            "`torch.where(x == 0, 0, ...)`, so that NaN stays NaN and a fault in training is seen.",
+            "A comparison with NaN is false, and `torch.where` then takes its other branch. Fix: test for the case "
+            "of value 0, as in `torch.where(x == 0, 0, ...)`, so that NaN stays NaN.",
             where=partial(pair_at, pred, target),
         )
 
@@ -113,7 +113,7 @@ def nan(trial: Trial) -> None:
 def inverted_boxes(trial: Trial) -> None:
     """An inverted prediction scores no better than one that misses."""
     if trial.subject.cls.space == "deltas":
-        raise DoesNotApply("It works on deltas, and deltas cannot be inverted.")
+        raise DoesNotApply("It works on deltas, which cannot be inverted.")
     target = torch.tensor([300.0, 300, 400, 400])
     near = torch.tensor([[400.0, 400, 300, 300], [400, 300, 300, 400], [300, 400, 400, 300], [351, 351, 349, 349]])
     valid = 3 * trial.pairs(64, dtype=torch.float32)[0]
@@ -127,10 +127,10 @@ def inverted_boxes(trial: Trial) -> None:
         value = trial.values(loss, inverted, target.repeat(len(inverted), 1))
         trial.expect_each(
             ~(value < worst),
-            f"at least {shown(worst)}, the most of some boxes that miss the target",
+            f"at least {shown(worst)}, the largest of some boxes that miss the target",
             value,
-            "An inverted box has no area, but its center or corners may lie well: add the largest value where "
-            "`detloss.boxes.inverted(pred)`. A loss that is meant for the head's encoded regression says `space = "
+            "An inverted box has no area, but its center or corners may be close. Fix: add the largest value where "
+            "`detloss.boxes.inverted(pred)`. For a loss on the head's encoded regression, write `space = "
             '"deltas"`.',
             where=partial(pair_at, inverted, target.expand_as(inverted)),
         )
@@ -144,23 +144,23 @@ def mismatched_shapes(trial: Trial) -> None:
         for n, m in ((3, 2), (2, 3), (5, 4)):
             found = "no error"
             with warnings.catch_warnings():
-                # Torch's own losses warn of the shapes before they fail on them.
+                # Torch's own losses warn about the shapes before they fail.
                 warnings.simplefilter("ignore")
                 try:
                     value = trial.call(loss, pred[:n].clone(), target[:m].clone(), trial.extras(target[:m]))
                     found = f"a result of shape {tuple(value.shape)}"
-                except Exception:  # noqa: BLE001 - any error will do
+                except Exception:  # noqa: BLE001 - any error is right
                     found = ""
             trial.expect(
                 not found,
                 f"an error for {n} predictions and {m} targets",
                 found,
-                "Do not cut or repeat either to fit; the operations of torch refuse them by themselves.",
+                "Fix: do not cut or repeat either; torch's operations refuse them.",
             )
 
 
 def degenerate_pairs(dtype: torch.dtype) -> Pair:
-    """Return all degenerate pairs, as a batch."""
+    """Return all degenerate pairs as a batch."""
     pred, target = torch.tensor(list(DEGENERATE.values()), dtype=dtype).unbind(1)
     return pred, target
 
@@ -183,4 +183,4 @@ def _degenerate_pair(pred: Tensor, target: Tensor, row: int) -> str:
     return f"{list(DEGENERATE)[row]!r} ({pair_at(pred, target, row)}, {dtype})"
 
 
-_ANYTHING = "A prediction may be without area, inverted or far away at any time: give it a value instead of an error."
+_ANYTHING = "Fix: return a value, not an error: predictions may be without area, inverted or far away."

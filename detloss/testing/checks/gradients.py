@@ -1,4 +1,4 @@
-"""Checks of the gradient, and of what is done to the inputs."""
+"""Checks of the gradient, and of the inputs after a call."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from detloss.testing.check import Check
 from detloss.testing.trial import Trial, pair_at, scale
 
 STEP = 1e-6
-"""Step of the differences, in px or without unit; rounding of float64 then costs about 1e-10 of the value."""
+"""Step of the differences, in px or without unit; float64 rounding is then about 1e-10 of the value."""
 OUTSIDE = 150.0
-"""How far in px the boxes are moved up and to the left where some are to begin outside of the image."""
+"""Offset in px that moves some boxes out of the image, up and to the left."""
 RELATIVE, ABSOLUTE = 1e-4, 1e-7
-"""How far gradient and difference may lie apart; the second is relative to the largest value."""
+"""Largest distance of gradient and difference; the second is relative to the largest value."""
 
 
 @Check
@@ -47,9 +47,9 @@ def gradient(trial: Trial) -> None:
                 torch.isclose(got, difference, rtol=RELATIVE, atol=slack) | ~difference.isfinite(),
                 f"the gradient of finite differences in {coordinate}",
                 got,
-                "A backward written by hand is wrong, or a step hides from autograd (`item()`, numpy). NaN comes from "
-                "a `where` whose branch left out divides by 0 or takes a root of 0. If `dtype` or `batch_size` fails "
-                "too, fix that first.",
+                "A hand-written backward is wrong, or autograd misses a step (`item()`, numpy). NaN comes from a "
+                "`where` whose unused branch divides by 0 or takes a root of 0. Fix: correct that; if `dtype` or "
+                "`batch_size` fails too, start there.",
                 beside=difference,
                 where=partial(pair_at, pred, target),
             )
@@ -59,7 +59,7 @@ def gradient(trial: Trial) -> None:
 def inputs_unchanged(trial: Trial) -> None:
     """Neither the boxes nor what the head supplies besides is written to."""
     for loss in (trial.fresh(), *trial.stages()):
-        # Some coordinates are negative, as for boxes that reach out of the image: those are clamped in place.
+        # Some coordinates are negative, as of boxes that reach out of the image: a loss might clamp them in place.
         pred, target = (numbers - OUTSIDE for numbers in trial.pairs(8))
         extras = trial.extras(target)
         given = {"pred": pred.requires_grad_(), "target": target, **extras}
@@ -70,9 +70,9 @@ def inputs_unchanged(trial: Trial) -> None:
         for name, tensor in given.items():
             trial.expect(
                 tensor._version == versions[name] and torch.equal(tensor, before[name]),
-                f"{name} to be left as it is",
-                "that forward wrote to it",
-                "Another loss of the head reads the same tensors: use operations without a trailing `_`.",
+                f"{name} unchanged",
+                "changes by forward",
+                "Other losses of the head read the same tensors. Fix: use operations without a trailing `_`.",
             )
 
 
@@ -93,12 +93,12 @@ def target_gradient(trial: Trial) -> None:
                 tensor.requires_grad is asks and tensor.grad is None,
                 f"a {name} without gradient",
                 f"that {name}.requires_grad is {tensor.requires_grad}" if tensor.grad is None else "one",
-                f"Take `{name}` as a constant: do not call `requires_grad_()` on it, and leave `__call__` to the base.",
+                f"Fix: treat `{name}` as a constant: no `requires_grad_()`, and no `__call__` of your own.",
             )
 
 
 class _Constants(TorchFunctionMode):
-    """Keeps what a loss detaches, and gives it back beside the point."""
+    """Keeps what a loss detaches, and returns it near the point."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _Constants(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch._C._set_grad_enabled:
-            # The forward of an autograd.Function runs without gradients too, and does not call this.
+            # The forward of an autograd.Function also runs without gradients, but does not call this.
             self.without_gradients = not args[0]
         is_constant = func is Tensor.detach or func == _DATA or (self.without_gradients and not _sets(func))
         if is_constant and self.replay is not None:

@@ -15,12 +15,12 @@ from detloss.testing.check import Check
 from detloss.testing.trial import IMAGE_SIZE, Trial, set_seed, shown
 
 SIDE = 600.0
-"""Side in pixels of the largest box in half precision, whose area (360 000) no float16 holds."""
+"""Side in pixels of the largest box in half precision; its area (360,000) overflows float16."""
 CLOSE = 1e-3
-"""Relative difference between a loss of half-precision deltas and of the same numbers in float32."""
+"""Relative difference between a loss of half-precision deltas and of the same float32 numbers."""
 STEPS, RATE, KEPT = 24, 0.01, 0.98
-"""Steps of the tiny training, its learning rate, and the share of the first loss that may be left at its end: so small
-a detector gets 4 to 90 % off, by the published losses."""
+"""Steps of the tiny training, its learning rate, and the share of the first loss that may remain. With the published
+losses, this small detector loses 4 to 90 % of it."""
 SIZE = 64
 """Side in pixels of the images that the tiny detector sees."""
 
@@ -33,15 +33,18 @@ def half_precision(trial: Trial) -> None:
             matches, deltas = _matches(dtype)
             found = _in_head(trial, loss, matches)
             trial.expect(
-                bool(torch.isfinite(found)), f"a finite loss in {dtype}", shown(found), "Its values overflow float32."
+                bool(torch.isfinite(found)),
+                f"a finite loss in {dtype}",
+                shown(found),
+                "Fix: keep its values within float32.",
             )
             (gradient,) = torch.autograd.grad(found, deltas)
             trial.expect_each(
                 torch.isfinite(gradient),
                 f"a finite gradient in {dtype}",
                 gradient,
-                "float16 ends at 65 504: a loss in square pixels, or with a large factor, does not fit. Divide by an "
-                "area or a diagonal, and leave factors to the head's weight; NaN is the matter of `finite_gradient`.",
+                "float16 ends at 65,504, too small for a loss in square pixels or with a large factor. Fix: divide by "
+                "an area or a diagonal, and use the head's weight as factor. For NaN, see `finite_gradient`.",
             )
             same_numbers, _ = _matches(torch.float32, deltas)
             wanted = _in_head(trial, loss, same_numbers)
@@ -63,7 +66,7 @@ def training(trial: Trial) -> None:
         value: Tensor = losses["bbox_regression"]
         return value
 
-    # The first and the last loss are those of new instances: a loss that divides by its running mean never falls.
+    # The first and the last loss come from new instances: a loss that divides by its running mean never falls.
     inject(model, {"retinanet": trial.fresh()})
     first = box_loss().detach()
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
@@ -92,12 +95,12 @@ def _in_head(trial: Trial, loss: BoxRegressionLoss, matches: Matches) -> Tensor:
 
 
 def _expect_same(trial: Trial, found: Tensor, wanted: Tensor, expected: str) -> None:
-    advice = "Compute in the dtype of the boxes, and look neither at autocast nor at the default dtype."
+    advice = "Fix: compute in the dtype of the boxes, independent of autocast and the default dtype."
     trial.expect_close(found.detach().reshape(1), wanted.detach().reshape(1), CLOSE, expected, advice)
 
 
 def _matches(dtype: torch.dtype, deltas: Tensor | None = None) -> tuple[Matches, Tensor]:
-    """Return matches of 30 to 600 px, and their leaf: the deltas."""
+    """Return matches of 30 to 600 px, and their deltas."""
     n, generator, coder = 16, torch.Generator().manual_seed(0), BoxCoder((1.0, 1.0, 1.0, 1.0))
     size = torch.linspace(30, SIDE, n).unsqueeze(1).repeat(1, 2)
     corner = 100 * torch.rand(n, 2, generator=generator)
@@ -142,7 +145,5 @@ def _images() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return images, targets
 
 
-_NOT_FINITE = (
-    "One NaN in a gradient makes every weight NaN: the checks finite_value and finite_gradient say for which boxes."
-)
-_DIRECTION = "Its gradient is zero, too large or points the wrong way for boxes that overlap their target by half."
+_NOT_FINITE = "One NaN in a gradient makes every weight NaN. Fix: find the boxes with finite_value and finite_gradient."
+_DIRECTION = "Fix: check the gradient for boxes that overlap their target by half: zero, too large, or wrong sign."

@@ -1,4 +1,4 @@
-"""Checks of what a loss and its copies remember."""
+"""Checks of the state of a loss and its copies."""
 
 import copy
 import pickle
@@ -12,7 +12,7 @@ from detloss.testing.check import Check
 from detloss.testing.trial import Trial
 
 STEPS = 3
-"""How many training steps a loss takes before it is copied."""
+"""Training steps of a loss before it is copied."""
 
 
 @Check
@@ -23,14 +23,14 @@ def state_in_buffers(trial: Trial) -> None:
         not list(loss.parameters()),
         "no parameters",
         ", ".join(name for name, _ in loss.named_parameters()),
-        "No optimizer is told of a loss's parameters: use `register_buffer`, or a field of Config.",
+        "No optimizer trains a loss's parameters. Fix: use `register_buffer`, or a field of Config.",
     )
     for path, value in _attributes(loss):
         trial.expect(
             not isinstance(value, torch.Tensor),
             "tensors in buffers",
             f"the attribute {path}",
-            "It would not be saved, moved or resumed: use `self.register_buffer(...)`.",
+            "It would not be saved, moved or resumed. Fix: use `self.register_buffer(...)`.",
         )
     other = trial.fresh().eval()
     boxes = trial.pairs(8)
@@ -41,16 +41,16 @@ def state_in_buffers(trial: Trial) -> None:
     for path in before | after:
         trial.expect(
             before.get(path) == after.get(path),
-            "a call to change nothing but buffers",
+            "a call to change only buffers",
             f"{path} changed from {before.get(path, 'nothing'):.80} to {after.get(path, 'nothing'):.80}",
-            "It would not be saved, resumed or synchronized: keep it in `self.register_buffer(...)`, of the instance.",
+            "It would not be saved, resumed or synchronized. Fix: keep it in `self.register_buffer(...)`.",
         )
     trial.expect_close(
         trial.values(other, *boxes),
         untouched,
         0.0,
         "another instance to have the same values after a call of this one",
-        "They share what they remember, in a class or a module: keep it in `self.register_buffer(...)`.",
+        "They share state in a class or a module. Fix: keep it in `self.register_buffer(...)`.",
     )
     evaluated = loss.eval()
     held = {name: buffer.clone() for name, buffer in evaluated.named_buffers()}
@@ -60,7 +60,7 @@ def state_in_buffers(trial: Trial) -> None:
             torch.equal(buffer, held[name]),
             f"the buffer {name} to stay {held[name].tolist()!s:.80} in evaluation mode",
             f"{buffer.tolist()!s:.80}",
-            "Validation would change the training: renew it under `if self.training` only.",
+            "Validation would change the training. Fix: update it only under `if self.training`.",
         )
 
 
@@ -75,10 +75,12 @@ def buffer_dtype(trial: Trial) -> None:
         nn.ModuleList([loss]).to(dtype)
         _train(trial, loss)
         found = dict(loss.named_buffers())
-        trial.expect(found.keys() == before.keys(), f"the buffers {sorted(before)}", sorted(found), "Register all.")
+        trial.expect(
+            found.keys() == before.keys(), f"the buffers {sorted(before)}", sorted(found), "Fix: register all."
+        )
         for name, buffer in wanted.named_buffers():
             advice = (
-                "In half precision a running mean stands still: leave `_apply` to the base class, and renew in place."
+                "In half precision a running mean stops. Fix: do not override `_apply`, and update buffers in place."
             )
             kept = before[name].dtype if before[name].dtype not in (torch.float16, torch.bfloat16) else torch.float32
             trial.expect(found[name].dtype == kept, f"the buffer {name} in {kept}", found[name].dtype, advice)
@@ -97,16 +99,16 @@ def state_dict(trial: Trial) -> None:
     loss, loaded = trial.fresh(), trial.fresh()
     _train(trial, loss)
     loaded.load_state_dict(loss.state_dict())
-    advice = "A buffer is saved unless it is registered with `persistent=False`: training would resume without it."
+    advice = "Training would resume without this buffer. Fix: register it without `persistent=False`."
     _expect_buffers(trial, loss, loaded, "a loaded loss", advice)
-    advice = "The loss remembers something beside its buffers: keep all of it in `self.register_buffer(...)`."
+    advice = "The loss has state outside of its buffers. Fix: keep all of it in `self.register_buffer(...)`."
     _expect_values(trial, loss.eval(), loaded.eval(), "a loaded loss to give the same values when evaluated", advice)
     _expect_values(trial, loss.train(), loaded.train(), "a loaded loss to give the same values in training", advice)
 
 
 @Check
 def deep_copy(trial: Trial) -> None:
-    """A deep copy has parameters, state and values of its own."""
+    """A deep copy has the same parameters, state and values, unshared."""
     loss = trial.fresh()
     _train(trial, loss)
     _expect_twin(trial, loss, copy.deepcopy(loss), "a deep copy")
@@ -119,19 +121,21 @@ def pickling(trial: Trial) -> None:
     _train(trial, loss)
     try:
         data = pickle.dumps(loss)
-    except Exception as error:  # noqa: BLE001 - __getstate__ and __reduce__ are the loss's own
+    except Exception as error:  # noqa: BLE001 - the loss may define __getstate__ and __reduce__
         trial.expect(
             False,
-            "a loss that can be pickled, as processes of a job and `torch.save(model)` need",
+            "a loss that can be pickled, as jobs and `torch.save(model)` need",
             f"{type(error).__name__}: {error}",
-            "Hold no lambda, open file, lock or local class; choose functions in forward, by name.",
+            "Fix: store no lambda, open file, lock or local class; choose functions in forward, by name.",
         )
     _expect_twin(trial, loss, pickle.loads(data), "an unpickled loss")
 
 
 def _expect_twin(trial: Trial, loss: BoxRegressionLoss, twin: BoxRegressionLoss, what: str) -> None:
-    advice = "Leave copying to `nn.Module`, or hand over everything in `__deepcopy__` and `__getstate__`."
-    trial.expect(type(twin) is type(loss) and twin is not loss, f"{what} of its own", f"{twin!r:.80}", advice)
+    advice = "Fix: let `nn.Module` copy, or pass everything on in `__deepcopy__` and `__getstate__`."
+    trial.expect(
+        type(twin) is type(loss) and twin is not loss, f"{what} that is another object", f"{twin!r:.80}", advice
+    )
     trial.expect(twin.config == loss.config, f"the parameters {loss.config!r}", repr(twin.config), advice)
     _expect_buffers(trial, loss, twin, what, advice)
     _expect_values(trial, loss.eval(), twin.eval(), f"{what} to give the same values", advice)
@@ -144,7 +148,7 @@ def _expect_buffers(trial: Trial, loss: BoxRegressionLoss, twin: BoxRegressionLo
         shared = bool(buffer.numel()) and found[name].data_ptr() == buffer.data_ptr()
         trial.expect(
             torch.equal(found[name], buffer) and not shared,
-            f"{what} with a buffer {name} of its own that holds {buffer.tolist()!s:.80}",
+            f"{what} with its own buffer {name} of {buffer.tolist()!s:.80}",
             f"{found[name].tolist()!s:.80}{' in shared memory' * shared}",
             advice,
         )
@@ -161,7 +165,7 @@ def _train(trial: Trial, loss: BoxRegressionLoss) -> None:
 
 
 def _attributes(loss: BoxRegressionLoss) -> Iterator[tuple[str, object]]:
-    """Yield path and value of every attribute but buffers, of classes too."""
+    """Yield path and value of every attribute except buffers, of classes too."""
     for name, module in loss.named_modules():
         path = f"self.{name}" if name else "self"
         for key, value in vars(module).items():
@@ -175,4 +179,4 @@ def _attributes(loss: BoxRegressionLoss) -> Iterator[tuple[str, object]]:
 
 
 _MODULE_OWN = frozenset(vars(nn.Module()))
-"""What every module holds: buffers, modules and hooks."""
+"""Attributes of every module: buffers, modules and hooks."""

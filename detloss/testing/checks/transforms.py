@@ -1,4 +1,4 @@
-"""Checks under what torch does to a function: compilers, vmap, meta tensors."""
+"""Checks with torch's transforms: compilers, vmap, meta tensors."""
 
 import warnings
 from collections.abc import Callable
@@ -13,35 +13,35 @@ from detloss.testing.checks.values import ROUNDING
 from detloss.testing.trial import Trial
 
 BACKEND = "aot_eager"
-"""It traces forward and backward, all that a compiler would get, and runs the trace as it is: a tenth of the time of
-inductor, and what fails is the loss's doing rather than a compiler's."""
+"""It traces forward and backward as for a compiler, and runs the trace directly. That takes a tenth of inductor's time,
+and a failure comes from the loss, not from a compiler."""
 COMPILED = 1e-4
 """Relative difference of compiled float32 results."""
 
 
 @Check
 def vmap(trial: Trial) -> None:
-    """Under torch.func.vmap, results are those of the batches one by one."""
+    """Under torch.func.vmap, results equal those of single batches."""
     trial.advice = (
-        "Compute out of place: `torch.where` instead of a mask or an `if`, and no writing into what `torch.zeros` made."
+        "Fix: use `torch.where` instead of a mask or an `if`, and do not write into tensors of `torch.zeros`."
     )
-    warnings.filterwarnings("ignore", "There is a performance drop")  # slow under vmap, and right
+    warnings.filterwarnings("ignore", "There is a performance drop")  # slow under vmap, but right
     pred, target = (boxes.reshape(3, 5, 4) for boxes in trial.pairs(15))
     for loss in trial.stages():
         total = _total(trial, loss)
         for what, function in (("value", total), ("gradient", torch.func.grad(total))):
             one_by_one = torch.stack([function(p, t) for p, t in zip(pred, target, strict=True)])
-            # Random numbers are the matter of another check.
+            # Another check is about random numbers.
             together = torch.vmap(function, randomness="different")(pred, target)
             trial.expect_close(together, one_by_one, ROUNDING, f"the same {what} under vmap", trial.advice)
 
 
 @Check
 def meta_device(trial: Trial) -> None:
-    """On the meta device the loss gives a shape: no value decides."""
+    """On the meta device the loss gives a shape, without any value."""
     trial.advice = (
-        "Make every tensor on the device of the boxes (`pred.new_zeros(...)`, or a buffer), and look at no value: "
-        "`torch.where` instead of a mask or an `if`."
+        "Fix: make every tensor on the device of the boxes (`pred.new_zeros(...)`, or a buffer), and use `torch.where` "
+        "instead of a mask or an `if`."
     )
     for loss in (trial.fresh().to("meta"), trial.fresh().eval().to("meta")):
         for n in (7, 3):
@@ -55,8 +55,8 @@ def meta_device(trial: Trial) -> None:
 @Check
 def torch_compile(trial: Trial) -> None:
     """Under torch.compile the loss is one graph with the same results."""
-    trial.advice = "Decide with `torch.where`, not with `if` on a value, and call nothing that is not torch's."
-    warnings.simplefilter("ignore")  # the tracer warns of its own doing
+    trial.advice = "Fix: decide with `torch.where`, not with `if` on a value, and call only functions of torch."
+    warnings.simplefilter("ignore")  # warnings of the tracer about itself
     for loss in trial.stages():
         compiled = _compiled(loss)
         for n in (7, 12):

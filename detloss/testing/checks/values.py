@@ -1,4 +1,4 @@
-"""Checks of the values: shape, dependences, and what the class declares."""
+"""Checks of the values: shape, dependencies, and the class's declarations."""
 
 import itertools
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from detloss.testing.check import Check
 from detloss.testing.trial import PAIRWISE, Trial, pair_at, random_state, same, scale, set_seed
 
 ROUNDING = 1e-9
-"""Relative difference of two float64 results that are the same number computed in another order."""
+"""Relative difference of two float64 results of the same number in another order."""
 EPS = 1e-5
-"""Relative difference that a loss's own eps may make: 1e-7 px² beside the 16 px² of the smallest box, with room."""
+"""Relative difference that a loss's eps may make: 1e-7 px² on the 16 px² of the smallest box, with a margin."""
 FAR = 1e4
-"""Distance in px between boxes that are as far from each other as in the largest image."""
+"""Distance in px between boxes at the ends of the largest image."""
 FLOAT32 = 1e-3
-"""Relative difference of a float32 result from float64: a coordinate of 600 px is kept to 3e-5 px."""
+"""Relative difference of float32 from float64: a coordinate of 600 px is exact to 3e-5 px."""
 
 
 @Check
@@ -42,7 +42,7 @@ def dtype(trial: Trial) -> None:
             pred, target = trial.pairs(64, dtype=half)
             asked = pred.clone().requires_grad_()
             value = trial.call(loss, asked, target)
-            advice = "The base class computes in float32: leave `__call__` to it."
+            advice = "Fix: do not override `__call__`: the base class computes in float32."
             trial.expect(value.dtype == torch.float32, f"float32 values for {half} boxes", value.dtype, advice)
             wanted = trial.values(loss, pred.float(), target.float())
             trial.expect_close(value.detach().reshape(-1), wanted, 0.0, "the values of the same float32 boxes", advice)
@@ -55,7 +55,7 @@ def dtype(trial: Trial) -> None:
                 value.dtype == kind,
                 f"{kind} values for {kind} boxes",
                 value.dtype,
-                "Make constants with `pred.new_tensor(...)` or write them as Python numbers.",
+                "Fix: make constants with `pred.new_tensor(...)` or write them as Python numbers.",
             )
             found[kind] = value.reshape(-1)
         trial.expect_close(
@@ -63,14 +63,14 @@ def dtype(trial: Trial) -> None:
             found[torch.float64],
             FLOAT32,
             "the same values in float32 as in float64",
-            "Something is lost in float32: avoid differences of large numbers, and squares of areas.",
+            "Precision is lost in float32. Fix: avoid differences of large numbers, and squares of areas.",
         )
 
 
 @Check
 def empty(trial: Trial) -> None:
-    """No pairs give no values, with a gradient, while training too."""
-    trial.advice = "A step may have no match: compute as for any other N, without `max()` over the pairs."
+    """No pairs give no values, with a gradient, also in training."""
+    trial.advice = "A step may have no match. Fix: compute as for any other N, without `max()` over the pairs."
     for loss in (trial.fresh(), *trial.stages()):
         for kind in (torch.float32, torch.float64):
             pairs = trial.pairs(4, dtype=kind)
@@ -84,7 +84,7 @@ def empty(trial: Trial) -> None:
                 torch.isfinite(after) | ~torch.isfinite(before),
                 "finite values after a batch without pairs",
                 after,
-                "The mean of no pairs is NaN, and a running mean keeps it: renew it under `if len(pred)` only.",
+                "The mean of no pairs is NaN, and a running mean keeps it. Fix: update it only under `if len(pred)`.",
             )
 
 
@@ -99,7 +99,7 @@ def batch_order(trial: Trial) -> None:
             trial.values(loss, pred, target)[order],
             ROUNDING,
             "the same values in another order",
-            "Nothing may depend on a pair's place in the batch.",
+            "Fix: do not use a pair's place in the batch.",
         )
 
 
@@ -115,13 +115,13 @@ def batch_size(trial: Trial) -> None:
                 together[:n],
                 ROUNDING,
                 f"the same values in a batch of {n} as in one of 33",
-                "In evaluation mode every pair stands by itself: no mean, maximum or count over the batch.",
+                "Fix: in evaluation mode, use no mean, maximum or count over the batch.",
             )
 
 
 @Check
 def batch_dependence(trial: Trial) -> None:
-    """A value depends on other pairs exactly if batch_dependent says so."""
+    """A value depends on other pairs only if batch_dependent is True."""
     pred, target = trial.pairs(32)
     together = trial.values(trial.fresh(), pred, target)
     depends = 0.0
@@ -134,21 +134,21 @@ def batch_dependence(trial: Trial) -> None:
         f"a value that {'changes' if declared else 'does not change'} with the other pairs, as batch_dependent = "
         f"{declared} says",
         f"a change of {depends:.3g}",
-        "Compute every pair by itself, without a mean or maximum over the pairs. If they are meant to depend on each "
-        "other, say so, on the class or, where a parameter decides it, on the instance: heads go by `batch_dependent` "
-        "when there is no pair, and when they compile a loss."
+        "Fix: compute every pair separately, without a mean or maximum over the pairs. If they must depend on each "
+        "other, set `batch_dependent` on the class or, if a parameter decides it, on the instance. Heads use it "
+        "for steps without pairs, and to compile a loss."
         if not declared
-        else "Leave `batch_dependent = True` out: heads go by it when there is no pair, and when they compile a loss.",
+        else "Fix: remove `batch_dependent = True`. Heads use it for steps without pairs, and to compile a loss.",
     )
 
 
 @Check
 def determinism(trial: Trial) -> None:
-    """The same boxes give the same results, bit for bit, without randomness."""
+    """The same boxes give the same results, bit for bit."""
     for kind, training in itertools.product((torch.float32, torch.float64), (False, True)):
-        mode = "while training" if training else "in evaluation mode"
+        mode = "in training" if training else "in evaluation mode"
         pred, target = trial.pairs(33, dtype=kind)
-        # While training, a loss may remember: a new one is asked each time. Else the same one is.
+        # In training a loss may have state: a new one is called each time. Otherwise the same one is.
         losses = [trial.fresh(), trial.fresh()] if training else [trial.fresh().eval()] * 2
         runs = []
         for number, loss in enumerate(losses):
@@ -158,9 +158,9 @@ def determinism(trial: Trial) -> None:
             value = loss(asked, target.clone(), **trial.extras(target)).reshape(-1)
             trial.expect(
                 random_state() == before,
-                f"the random numbers of torch, Python and numpy to be left alone {mode}",
-                "that a call draws some, or sets their seed",
-                "A resumed run would go another way: leave noise, dropout and `manual_seed` out of the loss.",
+                f"unchanged random numbers of torch, Python and numpy {mode}",
+                "a call that uses some, or sets their seed",
+                "A resumed run would differ. Fix: remove noise, dropout and `manual_seed` from the loss.",
             )
             runs.append((value.detach(), trial.gradient(value, asked)))
         for what, first, second in zip(("value", "gradient"), *runs, strict=True):
@@ -168,7 +168,7 @@ def determinism(trial: Trial) -> None:
                 same(first, second),
                 f"the same {what} when called again {mode}",
                 second,
-                "A loss draws no random numbers; what it remembers, it uses while training only, and in buffers.",
+                "Fix: use no random numbers, and state only in training, in buffers.",
                 beside=first,
             )
 
@@ -181,7 +181,7 @@ def minimum(trial: Trial) -> None:
         declared is None or is_number(declared),
         "a number or None as minimum",
         repr(declared),
-        "Write `minimum = 0.0`.",
+        "Fix: write `minimum = 0.0`.",
     )
     for loss in trial.stages():
         pred, target = trial.pairs(256)
@@ -192,14 +192,14 @@ def minimum(trial: Trial) -> None:
                 (identical - declared).abs() <= slack,
                 f"the declared minimum {declared:g} at identical boxes",
                 identical,
-                "Subtract what is left over, or declare what it is: `minimum = None` where parameters decide it.",
+                "Fix: subtract the difference, or declare it; write `minimum = None` if parameters decide it.",
             )
         trial.expect_each(
             value >= identical - slack,
             "no pair to score better than the target itself",
             value,
-            "Training would move predictions away from their targets: look for a wrong sign, and whether `space = "
-            f'"{loss.space}"` is what the formula takes.',
+            "Training would move predictions away from their targets. Fix: look for a wrong sign, and check that "
+            f'`space = "{loss.space}"` is right for the formula.',
             beside=identical,
         )
 
@@ -213,7 +213,7 @@ def value_range(trial: Trial) -> None:
         numbers and bounds[0] < bounds[1],
         "value_range = (low, high)",
         repr(bounds),
-        "Write two numbers, the smaller one first; `float('inf')` where there is no bound.",
+        "Fix: write two numbers, the smaller one first; `float('inf')` without a bound.",
     )
     for loss in trial.stages():
         for pred, target in (*(trial.pairs(256, seed=seed) for seed in range(4)), *unlike_pairs(*trial.pairs(256))):
@@ -228,7 +228,7 @@ def expect_in_range(trial: Trial, pred: Tensor, target: Tensor, value: Tensor, s
         (value >= low - slack) & (value <= high + slack) | ~value.isfinite(),
         f"values in the declared range [{low:g}, {high:g}]{setting}",
         value,
-        "Correct `value_range` or the formula; the range holds for all parameters and all valid boxes.",
+        "Fix: correct `value_range` or the formula; the range holds for all parameters and all valid boxes.",
         where=partial(pair_at, pred, target),
     )
 
@@ -239,22 +239,22 @@ def invariances(trial: Trial) -> None:
     declared: Any = trial.subject.cls.invariances
     known = get_args(Invariance)
     is_set = isinstance(declared, frozenset | set)
-    trial.expect(is_set, "a set of invariances", repr(declared), 'Write `frozenset({"translation"})`.')
+    trial.expect(is_set, "a set of invariances", repr(declared), 'Fix: write `frozenset({"translation"})`.')
     unknown = sorted(set(map(str, declared)) - set(known))
-    trial.expect(not unknown, f"invariances among {', '.join(known)}", ", ".join(unknown), "Correct the name.")
+    trial.expect(not unknown, f"invariances among {', '.join(known)}", ", ".join(unknown), "Fix: correct the name.")
     pred, target = trial.pairs(128)
     for loss in trial.stages():
         before = trial.values(loss, pred, target)
         for kind in sorted(declared):
             moved_pred, moved_target = _moved(kind, pred, target)
-            # Exchanged boxes keep their anchors, all others are moved with them.
+            # Exchanged boxes keep their anchors; in all other cases anchors move with the boxes.
             extras = trial.extras(target if kind == "symmetry" else moved_target)
             trial.expect_close(
                 trial.values(loss, moved_pred, moved_target, extras),
                 before,
                 EPS,
                 f"no change under {kind}",
-                f"Take {kind!r} out of `invariances`, or correct the formula.",
+                f"Fix: remove {kind!r} from `invariances`, or correct the formula.",
             )
 
 
@@ -264,7 +264,7 @@ def is_number(value: object) -> bool:
 
 
 def unlike_pairs(pred: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield very unlike pairs: one wide and one high, and far apart."""
+    """Yield very different pairs: one wide and one high, and far apart."""
     x, y = pred.new_tensor((30.0, 1.0, 30.0, 1.0)), pred.new_tensor((1.0, 30.0, 1.0, 30.0))
     yield pred * x, target * y
     yield pred * y, target * x
@@ -272,7 +272,7 @@ def unlike_pairs(pred: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]
 
 
 def _moved(kind: str, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    # Factors above 1, so that what a loss's eps adds to an area only counts for less.
+    # Factors above 1, so that a loss's eps matters less.
     x, y = 3.0, 1.5
     by = pred.new_tensor((x, y, x, y))
     match kind:

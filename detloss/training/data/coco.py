@@ -1,8 +1,8 @@
-"""Reading COCO annotation files as they are found in the wild.
+"""Reads and cleans COCO annotation files.
 
-What comes out is clean: images are numbered 1..M in the file's order, categories 1..K in the order of their ids (so a
-category's number is its label; 0 is the background), annotations 1..N. The file itself is never changed. What cannot
-be trained on is skipped and reported, annotation by annotation.
+Images are numbered 1..M in the file's order, categories 1..K in the order of their ids (a category's number is its
+label; 0 is the background), annotations 1..N. The file itself never changes. Unusable annotations are skipped and
+reported one by one.
 """
 
 import os
@@ -26,9 +26,9 @@ from detloss.training.data.records import ImageRecord, is_number, read_records, 
 from detloss.training.data.segmentations import segmentation_fault
 
 LEAST_SIDE = 1.0
-"""Boxes that are narrower or lower than this, in pixels of their image, are no targets in any split.
+"""Smaller sides of a box, in pixels of its image, are not targets in any split.
 
-They stay positive after every resize: float32 tells x from x + 1 up to x = 2^24, and scaling keeps that ratio.
+Larger ones stay positive after every resize: float32 distinguishes x and x + 1 up to x = 2^24, and scaling keeps that.
 """
 
 
@@ -57,7 +57,7 @@ class Annotations:
     """The file's own id of image 1, 2, ..."""
     skipped: tuple[Skipped, ...] = field(repr=False, default=())
     warnings: tuple[str, ...] = field(repr=False, default=())
-    """What looks wrong and cannot be decided."""
+    """Warnings on what looks wrong but may be right."""
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -71,16 +71,16 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_chec
     Args:
         file: The JSON file.
         images: Folder of the images; each listed image must be there.
-        masks: Read segmentations too; a box without a usable one is no target. Without masks they are never looked at.
+        masks: Read segmentations too; a box without a usable one is not a target. Without masks they are never read.
         bbox_check: Refuse a file whose boxes look normalized, or like corners.
 
     Raises:
-        DataError: the file is not COCO JSON, lists no image, an image that it lists is missing, or its boxes are not
-            x, y, width and height in pixels.
+        DataError: the file is not COCO JSON or lists no image, a listed image is missing, or its boxes are not x, y,
+            width and height in pixels.
     """
     content = read_records(file, masks=masks)
     entries = content["annotations"]
-    # Numbers in numeric order, then text: the same labels for every split of a data set, whatever its file's order.
+    # Numbers in numeric order, then text: every split of a data set gets the same labels.
     categories = sorted(content["categories"], key=lambda category: (isinstance(category["id"], str), category["id"]))
     numbers = _places(content["images"], entries, "image", file)
     labels = _places(categories, entries, "category", file)
@@ -130,7 +130,7 @@ def is_tiny(box: Sequence[float], record: Mapping[str, Any]) -> bool:
 
 
 def place_fault(box: Sequence[float], record: Mapping[str, Any]) -> str | None:
-    """Why four numbers are no box in their image, or None."""
+    """Why four numbers are not a box in their image, or None."""
     if box[2] <= 0 or box[3] <= 0:
         return f"bbox {shown(box)} has no area"
     if min(_inside(box, record)) <= 0:
@@ -157,11 +157,11 @@ def _places(
 ) -> dict[Key | None, int]:
     """The place of each image or category, by its reference."""
     ids = [key_of(entry["id"]) for entry in listed]
-    # A number and its text count as one id here: a reference could mean either.
+    # A number and its text count as one id: a reference could mean either.
     if repeated := [identity for identity, count in Counter(map(str, ids)).items() if count > 1]:
         raise DataError(
             f"{file}: {len(repeated)} {kind} ids occur more than once, the first is {shown(repeated[0])}. "
-            f"Fix: give each {kind} an id of its own."
+            f"Fix: give each {kind} its own id."
         )
     return places_of(ids, (key_of(entry.get(f"{kind}_id")) for entry in annotations))
 
@@ -186,7 +186,7 @@ def _image_records(entries: Sequence[ImageRecord], file: Path, images: Path) -> 
 
 def _file_name(name: str, images: Path) -> str | None:
     """The name of an image's file, Windows names too, or None."""
-    # Path.is_file raises where a name is too long.
+    # Path.is_file raises if a name is too long.
     return next((one for one in (name, name.replace("\\", "/")) if os.path.isfile(images / one)), None)  # noqa: PTH113
 
 
@@ -206,7 +206,7 @@ def _require_pixels(boxes: npt.NDArray[np.float64], file: Path) -> None:
     A row is a box and its image's width and height.
     """
     x, y, width, height, image_width, image_height = boxes.T
-    # A pixel of tolerance: some tools count pixels from 1, others round outwards.
+    # One pixel of tolerance: some tools count pixels from 1, others round outward.
     with np.errstate(over="ignore"):
         beyond = int(((x + width > image_width + 1) | (y + height > image_height + 1)).sum())
     ends = boxes[:, 2:4]
@@ -220,7 +220,7 @@ def _require_pixels(boxes: npt.NDArray[np.float64], file: Path) -> None:
         return
     raise DataError(
         f"The boxes of {printable(str(file))} look {looks}. A COCO bbox is x, y, width, height in pixels. "
-        f"Fix: {repair}; if the boxes are right as they are, set `data.bbox_check: off`."
+        f"Fix: {repair}; if the boxes are right, set `data.bbox_check: off`."
     )
 
 
@@ -231,7 +231,7 @@ def _target_fault(box: Sequence[float], segmentation: object, record: Mapping[st
         fault = f"bbox {shown(box)} is less than {LEAST_SIDE:g} px wide or high"
     elif masks:
         fault = segmentation_fault(segmentation, record["height"], record["width"])
-    return fault and f"{fault}: no target, only evaluated"
+    return fault and f"{fault}: not a target, only evaluated"
 
 
 def _cleaned(entry: Mapping[str, Any], number: int, image: int, label: int) -> dict[str, Any]:

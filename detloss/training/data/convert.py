@@ -33,21 +33,21 @@ _READERS: Mapping[Format, Callable[[Path, Path | None, Track], LabeledData]] = {
     "cvat": read_cvat,
 }
 _MOST_DRAWN = 12
-"""An image with more boxes is drawn only where there is no other: its boxes hide each other."""
+"""An image with more boxes is drawn only if there is no other: its boxes hide each other."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written into the folder `output`."""
+    """The result in the folder `output`."""
 
     format: Format
     output: Path
     splits: Mapping[str, SplitSurvey]
-    """Each split as the loader reads it back."""
+    """Each split, as the loader reads it."""
     files: Mapping[str, Path]
     """The annotation file of each split."""
     images: Mapping[str, Path]
-    """The folder of each split's images, which the files name them from."""
+    """The folder of each split's images: file names are relative to it."""
     config: Path | None
     """A config to train with; None without a split `train` and `val`."""
     image: Path
@@ -67,30 +67,30 @@ def convert(
 ) -> Converted:
     """Write labels as COCO files, and read them back.
 
-    The folder `output` gets an annotation file for each split, ``config.yaml``, ``boxes.png``, and ``skipped.txt``
-    where something is skipped. Images stay where they are.
+    The folder `output` gets an annotation file for each split, ``config.yaml``, ``boxes.png``, and ``skipped.txt`` if
+    something is skipped. Images are not moved.
 
     Args:
         source: Folder or file of the data set.
         output: Folder to write into; nothing in it is overwritten.
         format: The format of `source`; None guesses.
-        images: Folder of the images, where they are not found from `source`.
-        val: Share of the training images, chosen at random, that becomes the split `val` where there is none.
+        images: Folder of the images, if they are not found from `source`.
+        val: Random share of the training images that becomes the split `val` if there is none.
         track: Draws a progress bar.
 
     Raises:
-        DataError: the source cannot be read or holds no image, or a file would be overwritten.
+        DataError: the source cannot be read or has no image, or a file would be overwritten.
     """
     source, output = (Path(expanded(str(path))) for path in (source, output))
     if not source.exists():
-        raise DataError(f"{printable(str(source))} does not exist. Fix: give the folder or the file of a data set.")
+        raise DataError(f"{printable(str(source))} does not exist. Fix: give the folder or file of a data set.")
     kind = format or guess_format(source)
     read = _READERS[kind](source, None if images is None else Path(expanded(str(images))), track)
     skipped, notes = list(read.skipped), list(read.notes)
     splits = {name: tuple(listed) for name, listed in read.splits.items() if listed}
     if not splits:
         why = f" {len(skipped)} are skipped; the first: {skipped[0]}." if skipped else ""
-        raise DataError(f"{printable(str(source))} gives no image.{why} Fix: give --images, if they are elsewhere.")
+        raise DataError(f"{printable(str(source))} has no image.{why} Fix: give --images.")
     splits, note = _with_val(splits, val)
     notes += [*note, *_shared(splits)]
     folders = {name: _common([image.file for image in each]) for name, each in splits.items()}
@@ -100,7 +100,7 @@ def convert(
     image, report = output / "boxes.png", output / "skipped.txt"
     written = [*files.values(), *([config] if config else []), image, *([report] if skipped else [])]
     if there := [str(file) for file in written if file.exists()]:
-        raise DataError(f"{printable(there[0])} is there already. Fix: give another output folder.")
+        raise DataError(f"{printable(there[0])} already exists. Fix: give another output folder.")
     try:
         for name, file in files.items():
             write_text(file, json.dumps(contents[name]))
@@ -113,7 +113,7 @@ def convert(
         if skipped:
             write_text(report, "\n".join(map(str, skipped)) + "\n")
     except Exception:
-        for file in written:  # none of them was there before
+        for file in written:  # none of them existed before
             file.unlink(missing_ok=True)
         raise
     return Converted(kind, output, surveys, files, folders, config, image, tuple(skipped), tuple(notes))
@@ -123,7 +123,7 @@ def guess_format(source: Path) -> Format:
     """The format of a data set, by its files.
 
     Raises:
-        DataError: it is none of those that are read; the message says what it is, or what was looked for.
+        DataError: it is not a known format; the message says what it is, or what was expected.
     """
     name = printable(str(source))
     if find_yaml(source):
@@ -140,14 +140,14 @@ def guess_format(source: Path) -> Format:
     if source.suffix in (".zip", ".gz", ".tar", ".tgz", ".7z", ".rar"):
         raise DataError(f"{name} is an archive. Fix: unpack it.")
     if source.suffix == ".json":
-        raise DataError(f"{name} is JSON. Fix: if it is COCO's, name it in a config as it is: it needs no conversion.")
+        raise DataError(f"{name} is JSON. Fix: if it is COCO's, use it in a config directly.")
     if (source / "labels").is_dir():
         raise DataError(
-            f"{name} has labels as YOLO has them, but no data.yaml with splits and names. Fix: write one there:\n"
+            f"{name} has YOLO labels, but no data.yaml with splits and names. Fix: write one there:\n"
             "  train: images\n  val: images\n  names: [cat, dog]"
         )
     raise DataError(
-        f"{name} is no data set that is known: no data.yaml (YOLO), no XML files (Pascal VOC, CVAT). {_FIX}"
+        f"{name} is not a known data set (found no data.yaml for YOLO, no XML for Pascal VOC or CVAT). {_FIX}"
     )
 
 
@@ -170,30 +170,28 @@ def _with_val(
     number = min(max(1, round(share * len(train))), len(train) - 1)
     chosen = {*random.Random(0).sample(range(len(train)), number)}
     parts = [tuple(image for place, image in enumerate(train) if (place in chosen) is taken) for taken in (False, True)]
-    note = (
-        f"There is no split for validation: {number} of the {len(train)} images, chosen at random, became it (--val)."
-    )
+    note = f"There is no split for validation: {number} random images of the {len(train)} were taken for it (--val)."
     return {"train": parts[0], "val": parts[1], **{key: splits[key] for key in splits if key != "train"}}, [note]
 
 
 def _shared(splits: Mapping[str, Sequence[LabeledImage]]) -> list[str]:
     files = {name: {image.file for image in listed} for name, listed in splits.items()}
     return [
-        f"Images in both {first} and {second}: {len(common)}. Numbers on them say nothing about new images."
+        f"Images in both {first} and {second}: {len(common)}. Results on them say nothing about new images."
         for first, second in combinations(files, 2)
         if (common := files[first] & files[second])
     ]
 
 
 def _common(files: Iterable[Path]) -> Path:
-    """The innermost folder that holds all files."""
+    """The innermost folder with all files."""
     return Path(os.path.commonpath([file.absolute().parent for file in files]))
 
 
 def _coco(
     images: Iterable[LabeledImage], names: Sequence[str], folder: Path, skipped: list[Unused], notes: list[str]
 ) -> dict[str, Any]:
-    """A COCO dictionary; what the loader would never use is skipped."""
+    """A COCO dictionary; annotations that the loader never uses are skipped."""
     labels = {name: label for label, name in enumerate(names, start=1)}
     records: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -229,7 +227,7 @@ def _drawn(datasets: Mapping[str, CocoDataset]) -> Image.Image:
 
 
 def _shows(objects: Sequence[Mapping[str, Any]]) -> tuple[bool, int, int]:
-    """How well an image shows whether boxes are right."""
+    """How clearly an image shows if boxes are right."""
     return len(objects) <= _MOST_DRAWN, len({each["category_id"] for each in objects}), len(objects)
 
 
@@ -245,7 +243,7 @@ model: fasterrcnn
 backbone: mobilenet_v2
 losses:
   roi_heads: giou
-options: {{min_size: 320, max_size: 640}}   # images are scaled to this; larger finds smaller objects, and takes longer
+options: {{min_size: 320, max_size: 640}}   # images are scaled to this; larger finds smaller objects, but takes longer
 {yaml.safe_dump({"data": data}, sort_keys=False, allow_unicode=True)}
 train:
   epochs: 12

@@ -1,4 +1,4 @@
-"""Reading CVAT for images 1.1: one XML file for all images."""
+"""Reads CVAT for images 1.1: one XML file for all images."""
 
 import math
 import re
@@ -22,18 +22,18 @@ from detloss.training.data.labeled import (
 )
 
 _NO_SHAPES = frozenset(("attribute", "tag"))
-"""What an image has besides shapes; a tag is a class of the whole image."""
+"""Other elements of an image; a tag is a class of the whole image."""
 
 
 def read_cvat(source: Path, images: Path | None = None, track: Track = iter) -> LabeledData:
     """Read an export in the format "CVAT for images 1.1".
 
-    Boxes are taken as they are; of polygons (whose outline is kept), masks and ellipses, and of shapes that are
-    rotated, the upright box around them. An image's `subset` is its split; without one it is in `train`.
+    Boxes are not changed. Polygons (their outline is kept), masks, ellipses and rotated shapes become the upright box
+    around them. An image's `subset` is its split; without one it is in `train`.
 
     Args:
         source: The XML file, or a folder with it.
-        images: Folder of the images, where they are not beside the file or in ``images``.
+        images: Folder of the images, if they are not next to the file or in ``images``.
         track: Draws a progress bar.
 
     Raises:
@@ -57,7 +57,7 @@ def read_cvat(source: Path, images: Path | None = None, track: Track = iter) -> 
         places = [folder / part / name for folder in folders for part in (".", subset)]
         found = next((place for place in places if place.is_file()), None)
         if found is None:
-            skipped.append(Unused(f"{file}: {name}", "the image is not there"))
+            skipped.append(Unused(f"{file}: {name}", "the image is missing"))
             continue
         size = usable_size(found, skipped, numbers(element.get(side) for side in ("width", "height")))
         if size is not None:
@@ -68,7 +68,7 @@ def read_cvat(source: Path, images: Path | None = None, track: Track = iter) -> 
     names = [name for label in labels if (name := label.findtext("name", "").strip())]
     used = sorted({box.name for listed in splits.values() for image in listed for box in image.boxes})
     counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
-    notes = [f"Shapes that are no upright box become the one around them: {counts}."] if kinds else []
+    notes = [f"Shapes that are not upright boxes become the box around them: {counts}."] if kinds else []
     return LabeledData(splits, tuple(dict.fromkeys([*names, *used])), tuple(skipped), tuple(notes))
 
 
@@ -77,7 +77,7 @@ def _file(source: Path) -> Path:
     usual = source / "annotations.xml"
     if usual not in files and len(files) != 1:
         raise DataError(
-            f"{printable(str(source))} holds {len(files)} XML files. Fix: give CVAT's annotations.xml itself."
+            f"{printable(str(source))} has {len(files)} XML files. Fix: give CVAT's annotations.xml itself."
         )
     return usual if usual in files else files[0]
 
@@ -106,7 +106,7 @@ def _boxes(place: str, image: Element, kinds: Counter[str], skipped: list[Unused
         if not name:
             skipped.append(Unused(where, "it has no label"))
         elif corners is None:
-            skipped.append(Unused(where, f"its {shape.tag} is not what CVAT writes"))
+            skipped.append(Unused(where, f"its {shape.tag} is not as CVAT writes it"))
         else:
             turned = shape.get("rotation", "0") not in ("0", "0.0", "0.00")
             if shape.tag != "box" or turned:
@@ -158,4 +158,4 @@ def _spread(x: float, y: float, reach: tuple[float, float]) -> tuple[float, ...]
 
 
 _CORNERS = {"box": _box, "ellipse": _ellipse, "mask": _mask}
-"""x1, y1, x2, y2 of what CVAT draws, by the element's name; None where it is not as CVAT writes it."""
+"""x1, y1, x2, y2 of CVAT's shapes, by the element's name; None if malformed."""

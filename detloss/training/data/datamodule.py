@@ -1,7 +1,7 @@
 """The order and augmentation of images, from (seed, epoch, index) only.
 
-Nothing here draws from torch's global random numbers or remembers a position, so a run that continues at any batch,
-with any number of workers, sees what an uninterrupted run would have seen.
+Nothing here uses torch's global random numbers or remembers a position. So a run that resumes at any batch, with any
+number of workers, sees the same images as an uninterrupted run.
 """
 
 import math
@@ -27,10 +27,10 @@ from detloss.training.settings import AugmentConfig, TrainConfig
 
 Batch = tuple[list[Tensor], list[Target]]
 Key = tuple[int, int]
-"""(epoch, index) of a training picture."""
+"""(epoch, index) of a training image."""
 
 _FILL = (124, 116, 104)
-"""ImageNet's mean colour, of 255: what lies outside of a picture that was made smaller."""
+"""ImageNet's mean color, of 255: the padding of a shrunken image."""
 
 
 class DetectionData(pl.LightningDataModule):
@@ -50,11 +50,11 @@ class DetectionData(pl.LightningDataModule):
         self.config, self.train, self.val, self.test = config, train, val, test
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Shuffled, augmented batches, from where the trainer's restored progress stands."""
+        """Shuffled, augmented batches, from the trainer's restored progress on."""
         assert self.trainer is not None
         epochs = cast("_ProcessedTracker", self.trainer.fit_loop.epoch_progress.current)
         batches = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        # An epoch that is ready and not yet processed was interrupted: its first batches are done.
+        # An epoch that is ready but not processed was interrupted: its first batches are done.
         inside_epoch = epochs.ready > epochs.processed
         sampler = EpochSampler(
             len(self.train),
@@ -68,11 +68,11 @@ class DetectionData(pl.LightningDataModule):
         return self._loader(dataset, sampler, ResumableLoader)
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """Validation pictures in order, as they are."""
+        """Validation images in order, without changes."""
         return self._evaluation_loader(self.val)
 
     def test_dataloader(self) -> DataLoader[Item]:
-        """Test pictures in order, as they are."""
+        """Test images in order, without changes."""
         assert self.test is not None
         return self._evaluation_loader(self.test)
 
@@ -92,7 +92,7 @@ class DetectionData(pl.LightningDataModule):
             collate_fn=collate,
             worker_init_fn=_leave_signals_to_the_trainer,
             pin_memory=torch.cuda.is_available(),
-            # The loader draws a seed for its workers when it starts; a generator of its own leaves torch's alone.
+            # The loader takes a seed for its workers when it starts; its own generator keeps torch's unchanged.
             generator=torch.Generator().manual_seed(0),
         )
 
@@ -115,12 +115,12 @@ class EpochSampler(Sampler[Key]):
     """A random order of indices in each epoch, shared by processes.
 
     Args:
-        size: Number of pictures.
+        size: Number of images.
         seed: The run's seed.
         rank: This process.
-        world: Number of processes; every one gets the same number, the first pictures of the order fill up.
+        world: Number of processes. Each gets the same number; the first images of the order fill gaps.
         epoch: The epoch to start with.
-        skip: Pictures of this process that the first epoch leaves out, because they were trained on before.
+        skip: Images of this process that the first epoch skips, because they were trained on before.
     """
 
     def __init__(self, size: int, *, seed: int, rank: int = 0, world: int = 1, epoch: int = 0, skip: int = 0) -> None:
@@ -132,7 +132,7 @@ class EpochSampler(Sampler[Key]):
             self.epoch, self.skip = epoch, 0
 
     def __len__(self) -> int:
-        """Pictures of this process in a whole epoch."""
+        """Images of this process in a whole epoch."""
         return math.ceil(self.size / self.world)
 
     def __iter__(self) -> Iterator[Key]:
@@ -159,11 +159,11 @@ class ShardSampler(Sampler[int]):
 
 
 class AugmentedDataset(Dataset[Item]):
-    """Training pictures, each changed at random as (seed, epoch, index) decide.
+    """Training images, each changed at random by (seed, epoch, index).
 
     Args:
-        dataset: The pictures as they are.
-        config: What may change.
+        dataset: The unchanged images.
+        config: The possible changes.
         seed: The run's seed.
     """
 
@@ -186,7 +186,7 @@ class AugmentedDataset(Dataset[Item]):
         if self.config.scale_jitter is not None:
             least, greatest = self.config.scale_jitter
             fill = [channel / 255 for channel in _FILL]
-            # torchvision's ScaleJitter exchanges width and height, and makes an image that is not square smaller yet.
+            # torchvision's ScaleJitter exchanges width and height, and shrinks an image that is not square too much.
             factor = least + (greatest - least) * torch.rand(1).item()
             steps += [
                 v2.Resize((max(1, round(height * factor)), max(1, round(width * factor)))),
@@ -216,7 +216,7 @@ def loading_failure(error: Exception) -> str | None:
     return f"A process that loads images ended: {what}. Fix: free memory, or set `data.workers` to fewer, or to 0."
 
 
-# torch gives an error of a worker as text: its traceback, whose last part is the error itself.
+# torch gives a worker's error as text: its traceback, with the error itself at the end.
 _CAUGHT = re.compile(
     r"\ACaught (\w+) in DataLoader worker process \d+\.\n.*\n(?:[\w.<>]+\.)?\1(?:: (.*?))?\s*\Z", re.DOTALL
 )
@@ -234,7 +234,7 @@ def _leave_signals_to_the_trainer(worker: int) -> None:  # noqa: ARG001 - the lo
 
 
 def derived_seed(*numbers: int) -> int:
-    """One 63-bit seed from several numbers, well mixed: neighbours give unrelated seeds."""
+    """One 63-bit seed from several numbers: neighbors give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -242,7 +242,7 @@ def derived_seed(*numbers: int) -> int:
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's CPU random numbers in a block, then restore them."""
     state = torch.get_rng_state()
-    # torch.manual_seed costs more than the loading: it notes its caller's stack for a GPU that is not in use.
+    # torch.manual_seed takes longer than the loading: it records its caller's stack for an unused GPU.
     torch.default_generator.manual_seed(seed)
     try:
         yield

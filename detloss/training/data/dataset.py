@@ -1,4 +1,4 @@
-"""Data sets of images and boxes, as torchvision's detectors take them.
+"""Data sets of images and boxes for torchvision's detectors.
 
 An item is ``(image, target)``: a float32 ``(3, H, W)`` image in [0, 1] and a dictionary of ``boxes`` ``(N, 4)``
 float32 (x1, y1, x2, y2 in pixels), ``labels`` ``(N,)`` int64 from 1, and ``image_id``, the image's number in `coco`.
@@ -32,7 +32,7 @@ class DetectionDataset(Dataset[Item]):
     """Images with boxes; the ground truth also as a COCO dictionary.
 
     Args:
-        annotations: What is in the images, with clean ids.
+        annotations: The content of the images, with clean ids.
         masks: Give a target's ``masks`` too, ``(N, H, W)`` uint8, from the annotations' segmentations.
     """
 
@@ -41,7 +41,7 @@ class DetectionDataset(Dataset[Item]):
         self.masks = masks
         by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for entry in annotations.coco["annotations"]:
-            # A crowd box surrounds a group: evaluation forgives detections in it, training would learn one object.
+            # A crowd box surrounds a group: evaluation ignores detections in it, training would learn one object.
             target = not entry["iscrowd"] and not is_tiny(entry["bbox"], self.coco["images"][entry["image_id"] - 1])
             if target and (not masks or "segmentation" in entry):
                 by_image[entry["image_id"]].append(entry)
@@ -85,7 +85,7 @@ class DetectionDataset(Dataset[Item]):
         image = functional.to_dtype(tv_tensors.Image(self.image(index)), torch.float32, scale=True)
         height, width = image.shape[-2:]
         objects = self.objects(index)
-        # In float64 up to the clipping: float32 has no 1e39, and makes NaN of -1e39 + 2e39.
+        # In float64 until clipping: float32 has no 1e39, and -1e39 + 2e39 would be NaN.
         boxes = torch.tensor([entry["bbox"] for entry in objects], dtype=torch.float64).reshape(-1, 4)
         boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
         limits = torch.tensor([width, height, width, height])
@@ -111,7 +111,7 @@ class CocoDataset(DetectionDataset):
         annotations: The JSON file.
         masks: Give masks too.
         bbox_check: Refuse a file whose boxes look normalized, or like corners.
-        pixel_range: Values that become 0 and 1; None knows 8 and 16 bits, and float in [0, 1].
+        pixel_range: Values that become 0 and 1; None is for 8 and 16 bits, and float in [0, 1].
 
     Raises:
         DataError: the file or an image is missing or cannot be used.
@@ -134,7 +134,7 @@ class CocoDataset(DetectionDataset):
         self._sizes = [(record["width"], record["height"]) for record in records]
 
     def image(self, index: int) -> Tensor:
-        """The RGB image number `index`, turned as its annotations expect."""
+        """The RGB image `index`, turned as its annotations expect."""
         decoded = None if self._decoded is None else self._decoded.image(index)
         return read_image(self._files[index], self._sizes[index], self.pixel_range) if decoded is None else decoded
 

@@ -1,6 +1,6 @@
 """Decoded images in a file that all runs of a machine share.
 
-It is switched on by naming a folder in the environment variable `VARIABLE`: no config and no result depends on it.
+The environment variable `VARIABLE` names its folder and turns it on. No config and no result depends on it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from detloss.training.data.images import read_image
 log = logging.getLogger(__name__)
 
 VARIABLE = "DETLOSS_IMAGE_CACHE"
-"""Names the folder; unset or empty, each run decodes for itself."""
+"""Names the folder; unset or empty, each run decodes its own images."""
 _LIMIT = 8 << 30
-"""Bytes of decoded images of one split at most: what does not stay in main memory is decoded as fast as it is read."""
+"""Most bytes of decoded images of one split: beyond main memory, decoding is as fast as reading."""
 
 Size = tuple[int, int]
 """Width and height."""
@@ -45,7 +45,7 @@ class DecodedImages:
 
     file: Path
     places: npt.NDArray[np.int64]
-    """Where the pixels of each image begin; -1 of an image that is not of 8 bits, or cannot be read."""
+    """The start of each image's pixels; -1 for an image that is unreadable or not of 8 bits."""
     sizes: Sequence[Size]
 
     def image(self, index: int) -> Tensor | None:
@@ -53,7 +53,7 @@ class DecodedImages:
         if self.places[index] < 0:
             return None
         width, height = self.sizes[index]
-        # A read finds the pages of other processes too; a map of the file would die with it where it is truncated.
+        # Reads share pages with other processes; a memory map would crash if the file is truncated.
         pixels = np.fromfile(self.file, np.uint8, 3 * width * height, offset=int(self.places[index]))
         return torch.from_numpy(pixels.reshape(height, width, 3)).permute(2, 0, 1)
 
@@ -66,7 +66,7 @@ def decoded_images(files: Sequence[Path], sizes: Sequence[Size]) -> DecodedImage
         sizes: Their annotated sizes.
 
     Returns:
-        None where no folder is named, where they are too large, or where the folder cannot be used.
+        None if no folder is named, the images are too large, or the folder cannot be used.
     """
     named = os.environ.get(VARIABLE)
     if not named:
@@ -77,7 +77,7 @@ def decoded_images(files: Sequence[Path], sizes: Sequence[Size]) -> DecodedImage
         if sum(3 * width * height for width, height in sizes) > min(_LIMIT, shutil.disk_usage(folder).free // 2):
             return None
         file = folder / f"{_digest(files, sizes)}.images"
-        # A killed process lets the lock go, and leaves a part that the next one writes over.
+        # A killed process releases the lock, and leaves a part that the next one overwrites.
         with FileLock(file.with_suffix(".lock")):
             if not file.exists():
                 _write(file, files, sizes)
@@ -103,7 +103,7 @@ def _write(file: Path, files: Sequence[Path], sizes: Sequence[Size]) -> None:
             for number, (image, size) in enumerate(zip(files, sizes, strict=True)):
                 try:
                     pixels = read_image(image, size)
-                except DataError:  # who asks for this image is told
+                except DataError:  # raised again when this image is read
                     continue
                 if pixels.dtype == torch.uint8:
                     places[number] = out.tell()

@@ -1,4 +1,4 @@
-"""Which image or category an id in a COCO file means."""
+"""Finds the image or category of an id in a COCO file."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,8 +22,8 @@ def places_of(ids: Sequence[Key | None], references: Iterable[Key | None]) -> di
 
     A reference to nothing has none.
 
-    Text of digits means a number, or a number such text, only where one side holds nothing but text of digits and no
-    two ids of either side are the same number.
+    Text of digits and numbers match only if one side has only text of digits, and no two ids of a side are the same
+    number.
     """
     places = {key: place for place, key in enumerate(ids, start=1)}
     sides = (set(ids), set(references) - {None})

@@ -16,18 +16,18 @@ from detloss.errors import DataError
 from detloss.text import printable, reason
 
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-"""What Pillow may decode. Any file may hold any format: for an EPS named .jpg it would start Ghostscript."""
+"""The formats that Pillow may decode. Any file may hold any format: an EPS named .jpg would start Ghostscript."""
 SUFFIXES = frozenset({
     ".bmp", ".dib", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 })  # fmt: skip
-"""How the names of such files end, where a folder is searched for images."""
+"""Suffixes of image files, for searching folders."""
 _ORIENTATION = 0x0112
-"""EXIF tag of the orientation; from 5 on it exchanges width and height."""
+"""EXIF tag of the orientation; values from 5 exchange width and height."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of an image file says."""
+    """The header of an image file."""
 
     size: tuple[int, int]
     """Width and height as stored."""
@@ -41,7 +41,7 @@ class Header:
 
 
 def read_header(file: Path) -> Header:
-    """Size and orientation of an image; its pixels are not read.
+    """Read size and orientation of an image, without pixels.
 
     Raises:
         DataError: the file is not an image.
@@ -58,19 +58,19 @@ def read_image(
 
     It is uint8, or float32 in [0, 1] if it does not have 8 bits.
 
-    A camera may store an image turned and say so in its EXIF orientation. Annotation tools differ in whether they
-    look at it, so the size in the annotation file decides: the image is turned as its EXIF says, unless only the
-    stored, unturned image has the annotated size. Grayscale, palette, CMYK and transparent images are converted.
+    A camera may store a turned image with its EXIF orientation. Some annotation tools ignore it, so the size in the
+    annotation file decides: the image is turned as its EXIF says, unless only the stored image has the annotated size.
+    Grayscale, palette, CMYK and transparent images are converted.
 
-    The scale never depends on what an image shows: 16 bits are divided by 65535, and float values lie in [0, 1].
+    The scale never depends on the content: 16 bits are divided by 65535, and float values are in [0, 1].
 
     Args:
-        file: One of `FORMATS`, whatever its name ends in.
+        file: One of `FORMATS`, with any suffix.
         size: Annotated (width, height); None takes the turned image as it is.
-        pixel_range: The values that become 0 and 1, in images of every kind; what lies beyond is clipped.
+        pixel_range: The values that become 0 and 1 in all images; values beyond are clipped.
 
     Raises:
-        DataError: the file is not a readable image, its size is not the annotated one, or its scale is not known.
+        DataError: the file is not a readable image, its size is not the annotated one, or its scale is unknown.
     """
     with _opened(file) as stored:
         turned = ImageOps.exif_transpose(stored)
@@ -85,7 +85,7 @@ def read_image(
     if size is not None and (width, height) != size:
         raise DataError(
             f"The image {printable(str(file))} is {width} x {height} pixels, but its annotation file says "
-            f"{size[0]} x {size[1]}: its boxes would lie in the wrong place. Was it resized after annotation?"
+            f"{size[0]} x {size[1]}. Fix: correct the annotation file, or use the image as it was annotated."
         )
     if deep or pixel_range:
         values = _scaled(values, sixteen=sixteen, pixel_range=pixel_range, file=file)
@@ -101,9 +101,9 @@ def _opened(file: Path) -> Iterator[Image.Image]:
             yield stored
     except FileNotFoundError:
         raise DataError(f"The image {name} does not exist.") from None
-    except Exception as error:  # the decoders raise anything where a file is damaged
+    except Exception as error:  # decoders raise anything on a damaged file
         raise DataError(
-            f"The image {name} cannot be read: {reason(error)}. Fix: repair it, or take it out of the data."
+            f"The image {name} cannot be read: {reason(error)}. Fix: repair it, or remove it from the data."
         ) from error
 
 
@@ -115,8 +115,8 @@ def _scaled(
     if not known or np.isnan(least):
         raise DataError(
             f"The image {printable(str(file))} has {values.dtype} values from {least:g} to {greatest:g}. Fix: set "
-            "`data.pixel_range: [low, high]` to the values that are black and white in all images of the data set; "
-            "without it, float values must lie in [0, 1], and integers have 8 or 16 bits."
+            "`data.pixel_range: [low, high]` to black and white of all images of the data set; "
+            "without it, float values must be in [0, 1], and integers have 8 or 16 bits."
         )
     low, high = pixel_range or (0, 65535 if sixteen else 1)
     return ((values.astype(np.float64) - low) / (high - low)).clip(0, 1).astype(np.float32)

@@ -13,10 +13,10 @@ from detloss.text import one_line, printable, reason
 from detloss.training.data.images import SUFFIXES, read_header
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]
-"""Hands on the items of a sequence, and may draw a progress bar."""
+"""Yields the items of a sequence, and may draw a progress bar."""
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""What the formats call a split, in lower case, and what it is called here."""
+"""Names of splits in the formats, in lower case -> names here."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class LabeledBox:
     """One object of an image."""
 
     place: str
-    """Where it is written, for messages."""
+    """Its place in the source, for messages."""
     name: str
     """Its class."""
     box: tuple[float, float, float, float]
     """x, y, width, height in pixels."""
     crowd: bool = False
-    """No target; the evaluation forgives detections in it."""
+    """Not a target; the evaluation ignores detections in it."""
     polygon: Sequence[float] | None = None
     """Its outline x1, y1, x2, y2, ... in pixels."""
 
@@ -47,11 +47,11 @@ class LabeledImage:
 
 @dataclass(frozen=True)
 class Unused:
-    """An image or a box that is not converted."""
+    """A skipped image or box."""
 
     where: str
     reason: str
-    """The same words for all that are skipped for the same reason."""
+    """The same text for all with the same reason."""
 
     def __str__(self) -> str:
         return printable(f"{self.where}: {self.reason}")
@@ -59,14 +59,14 @@ class Unused:
 
 @dataclass(frozen=True)
 class LabeledData:
-    """All that was read from one source."""
+    """The content of one source."""
 
     splits: Mapping[str, Sequence[LabeledImage]]
     names: tuple[str, ...]
     """Classes: label 1, 2, ..."""
     skipped: tuple[Unused, ...] = ()
     notes: tuple[str, ...] = ()
-    """Sentences on how the source was understood."""
+    """Sentences on how the source was interpreted."""
 
 
 def usable_size(
@@ -74,9 +74,8 @@ def usable_size(
 ) -> tuple[int, int] | None:
     """The size that an image's boxes refer to.
 
-    As annotated, else as the image is shown.
-
-    None where the image cannot be read or has another size than annotated; `skipped` gets the reason.
+    As annotated, else as the image is shown. None if the image cannot be read or its size is not the annotated one;
+    `skipped` gets the reason.
     """
     try:
         header = read_header(file)
@@ -89,7 +88,7 @@ def usable_size(
     if size in (header.size, header.shown):
         return size
     found = f"{header.size[0]} x {header.size[1]}, annotated {size[0]} x {size[1]}"
-    skipped.append(Unused(f"{file} ({found})", "the image has another size than its annotations say"))
+    skipped.append(Unused(f"{file} ({found})", "the image does not have its annotated size"))
     return None
 
 

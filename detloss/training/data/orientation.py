@@ -1,6 +1,6 @@
 """EXIF orientation: do boxes refer to the turned or stored image?
 
-The annotated size decides, where it fits one of the two alone (`images.read_image`).
+The annotated size decides, if it fits only one of the two (`images.read_image`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ def turned_otherwise(
     """
     with np.errstate(over="ignore"):
         ends = boxes[:, :2] + boxes[:, 2:4]
-    # A pixel of tolerance: some tools count pixels from 1, others round outwards.
+    # One pixel of tolerance: some tools count pixels from 1, others round outward.
     fits, fits_turned = ((ends <= size + 1).all(axis=1) for size in (boxes[:, 4:], boxes[:, :3:-1]))
     outside, outside_turned = (np.bincount(owners, ~each, len(records)) for each in (fits, fits_turned))
     suspects = [records[place]["file_name"] for place in np.flatnonzero((outside > 0) & (outside_turned == 0)).tolist()]
@@ -58,9 +58,9 @@ class Orientations:
 
     as_exif_says: int = 0
     as_stored: int = 0
-    """Annotated with the size of the stored image alone."""
+    """Annotated with the size of only the stored image."""
     unknown: tuple[str, ...] = ()
-    """Read as EXIF says; their size is the same either way, so nothing tells which of the two was annotated."""
+    """Read as EXIF says. Both sizes are equal, so it is unknown which of the two was annotated."""
 
 
 def orientations(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, NotRequired, TypeVar
 
 from annotated_types import MinLen
 from pydantic import AfterValidator, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # typing's own has no generics before Python 3.12, and pydantic refuses it
+from typing_extensions import TypedDict  # typing's has no generics before Python 3.12, and pydantic refuses it
 
 from detloss.errors import DataError
 from detloss.text import clipped, printable, reason
@@ -102,7 +102,7 @@ def read_records(file: Path, *, masks: bool = False) -> CocoFile[Any]:
         masks: Read segmentations too.
 
     Raises:
-        DataError: it cannot be read or is not such a file; the message lists every fault and names other formats.
+        DataError: it cannot be read or is not such a file; the message lists every fault and names known formats.
     """
     name = printable(str(file))
     try:
@@ -152,7 +152,7 @@ _KINDS = (
     (rb"[^\r\n{}\[\]]*,[^\r\n{}\[\]]*,[^\r\n{}\[\]]*(?:[\r\n]|\Z)", "a table (CSV)"),
     (rb"\s*\{[^\r\n]*\}[ \t]*\r?\n\s*\{", "a file of JSON lines"),
 )
-"""How other files begin, and what they are."""
+"""Starts of other files, and their names."""
 
 
 def _other_json(content: object) -> str | None:
@@ -176,7 +176,7 @@ def _folder(folder: Path) -> str:
 
 
 def _described(error: dict[str, Any]) -> str:
-    """One of pydantic's errors in words."""
+    """The text of one of pydantic's errors."""
     place = _place(error["loc"])
     if error["type"] == "missing":
         return f"{_place(error['loc'][:-1])} has no '{error['loc'][-1]}'"

@@ -9,7 +9,7 @@ from torch import Tensor
 from detloss.training.data.records import is_number, shown
 
 _LONGEST_SIDE = 2**16
-"""Sides of the largest image that masks are made for; the memory that a polygon needs grows with them."""
+"""Longest side of an image with masks; the memory of a polygon grows with it."""
 
 
 def segmentation_fault(segmentation: object, height: int, width: int) -> str | None:
@@ -28,7 +28,7 @@ def segmentation_fault(segmentation: object, height: int, width: int) -> str | N
 
 
 def mask_of(segmentation: Any, height: int, width: int) -> Tensor:
-    """``(H, W)`` uint8 mask of a segmentation without fault."""
+    """``(H, W)`` uint8 mask of a correct segmentation."""
     return torch.from_numpy(mask.decode(_encoded(segmentation, height, width)).copy())
 
 

@@ -29,8 +29,8 @@ def read_config(source: Source | None, overrides: Sequence[str] = (), folder: Pa
     Args:
         source: A file, a mapping or a `TrainConfig`; None is the embedded default.
         overrides: ``key.path=value`` settings on top of the config.
-        folder: What relative paths in a mapping or in `overrides` are relative to, by default the current folder; in a
-            file they are relative to the file's.
+        folder: Base of relative paths in a mapping or in `overrides`, by default the current folder. In a file they
+            are relative to the file's folder.
 
     Raises:
         ConfigError: the config is wrong.
@@ -41,12 +41,12 @@ def read_config(source: Source | None, overrides: Sequence[str] = (), folder: Pa
         source = yaml.safe_load(default_config())
     if isinstance(source, (str, Path)):
         source = Path(expanded(str(source)))
-    if isinstance(source, Mapping):  # the model's check looks for the files
+    if isinstance(source, Mapping):  # the model's check searches the files
         source = {**source, **_weights(source, folder)}
     base = source.resolve().parent if isinstance(source, Path) else folder
     config = load_config(source, schema=TrainConfig, overrides=overrides, check=check_model)
     config = config.under(base)
-    # What is still relative did not come from a file; written into the run's folder it would change its meaning.
+    # Paths that are still relative did not come from a file; in the run's folder they would change their meaning.
     return config.model_copy(update=_weights(dict(config), folder))
 
 
@@ -54,17 +54,17 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
     """The data sets of a config by split, ``test`` if configured.
 
     Raises:
-        ConfigError: the model cannot be trained on such data.
+        ConfigError: the model cannot be trained on this data.
         DataError: the data cannot be read, or its splits do not fit together.
     """
     if config.model.startswith("keypointrcnn"):
         raise ConfigError(
-            "Keypoints cannot be trained from a config yet. Put the model into detloss.training.DetectionModule with "
-            "a data set of your own whose targets have `keypoints`."
+            "Keypoints cannot be trained from a config yet. Fix: put the model into detloss.training.DetectionModule "
+            "with your own data set whose targets have `keypoints`."
         )
     if config.data.shapes is not None:
         if config.model.startswith("maskrcnn"):
-            raise ConfigError("Synthetic images have no masks: choose a model without masks, or give COCO data.")
+            raise ConfigError("Synthetic images have no masks. Fix: choose a model without masks, or give COCO data.")
         return {name: open_split(config, name) for name in ("train", "val", *["test"] * config.data.has_test)}
     datasets: dict[str, DetectionDataset] = {}
     for name in ("train", "val", "test"):
@@ -75,8 +75,8 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
             datasets[name] = open_split(config, name, masks=masks)
             if datasets[name].categories != datasets["train"].categories:
                 raise DataError(
-                    f"{split.annotations} has the categories {', '.join(datasets[name].categories)}, the training data "
-                    f"{', '.join(datasets['train'].categories)}: a label would mean two things."
+                    f"{split.annotations} has other categories (found {', '.join(datasets[name].categories)}, expected "
+                    f"{', '.join(datasets['train'].categories)}). Fix: use the categories of the training data."
                 )
     if not datasets["train"].has_targets:
         skipped = datasets["train"].skipped
@@ -115,13 +115,13 @@ def with_classes(config: TrainConfig, data: DetectionDataset) -> TrainConfig:
     if config.num_classes not in (None, expected):
         raise ConfigError(
             f"num_classes is {config.num_classes}, but the training data has {len(data.categories)} categories "
-            f"({', '.join(data.categories)}), which with the background makes {expected}. Write num_classes: "
-            f"{expected}, or leave it out."
+            f"({', '.join(data.categories)}), {expected} with the background. Fix: write num_classes: "
+            f"{expected}, or remove it."
         )
     return config.model_copy(update={"num_classes": expected})
 
 
 def _weights(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """The paths to weights that a config holds, absolute."""
+    """A config with absolute paths to weights."""
     held = {key: config.get(key) for key in ("weights", "weights_backbone")}
     return {key: absolute(path, folder) for key, path in held.items() if isinstance(path, str) and is_path(path)}

@@ -13,7 +13,7 @@ from detloss.training.data.dataset import CocoDataset, DetectionDataset
 from detloss.training.data.orientation import Orientations, orientations
 
 _SIZES = (8, 16, 32, 64, 96, 128, 256, 512)
-"""Borders of the histogram of sizes, in pixels; COCO calls objects below 32 small, from 96 large."""
+"""Borders of the histogram of sizes, in pixels; in COCO, objects below 32 are small, from 96 large."""
 _ASPECTS = {0.25: "1:4", 0.5: "1:2", 0.8: "4:5", 1.25: "5:4", 2.0: "2:1", 4.0: "4:1"}
 """Borders of the histogram of aspect ratios, width to height."""
 
@@ -28,7 +28,7 @@ class SplitSurvey:
     boxes: int
     """Targets: boxes to train on."""
     crowds: int
-    """Boxes of groups, for the evaluation alone."""
+    """Boxes of groups, only for the evaluation."""
     classes: Mapping[str, int]
     """Targets of each class."""
     sizes: Mapping[str, int]

@@ -24,7 +24,7 @@ _MOST_BARS = 12
 def draw_survey(config: TrainConfig, train: DetectionDataset, found: SplitSurvey) -> Image.Image:
     """Draw augmented training images, and charts of classes, sizes and shapes."""
     places = [index for index in range(len(train)) if train.objects(index)]
-    # Spread over the whole file: neighbors are often frames of one film.
+    # Spread over the whole file: neighbors are often frames of one video.
     number = min(_SAMPLES, len(places))
     chosen = [places[turn * len(places) // number] for turn in range(number)]
     augmented = AugmentedDataset(train, config.data.augment, config.train.seed)
@@ -39,7 +39,7 @@ def draw_survey(config: TrainConfig, train: DetectionDataset, found: SplitSurvey
         "Size: square root of the area, in pixels of the image": found.sizes,
         "Aspect ratio: width to height": found.aspects,
     }
-    # Charts begin a row of their own.
+    # Charts start a new row.
     blank = [Image.new("RGB", (1, 1), "white")] * (-number % _COLUMNS)
     sheet = [*samples, *blank, *map(_chart, charts.values())]
     return contact_sheet(sheet, [*titles, *[""] * len(blank), *charts], _COLUMNS)

@@ -1,8 +1,8 @@
 """Synthetic images of ellipses, rectangles and triangles; needs no files.
 
-Image i of a seed is always the same. Objects differ in size, aspect ratio, tilt and color, and may cover each other in
-part; the ground is textured, and the whole image is noisy. A box is exact: it holds the pixels of its object that can
-be seen.
+Image i of a seed is always the same. Objects differ in size, aspect ratio, tilt and color, and may partly cover each
+other. The background is textured, and the whole image is noisy. A box is exact: it surrounds the visible pixels of its
+object.
 """
 
 import math
@@ -27,19 +27,19 @@ _SIDES = (0.18, 0.55)
 _ASPECT = 2.5
 """Greatest ratio of an object's sides."""
 _LEAST_SIDE = 11
-"""Least length of an object's shorter side in pixels, before it is tilted: COCO calls boxes like that small."""
+"""Least length of an object's shorter side in pixels, before tilting: a small box for COCO."""
 _TILT = math.radians(20)
-"""Greatest turn of an object to either side."""
+"""Greatest tilt of an object to either side."""
 _COVERED = (0.0, 0.3)
-"""Greatest part of an object that others may cover: in one half of the images, and in the other."""
+"""Greatest part of an object that others may cover, in each half of the images."""
 _EMPTY = 0.1
 """Share of images without an object."""
 _TRIES = 20
-"""Random places that are tried for an object before the image does without it."""
+"""Random places that are tried for an object before it is dropped."""
 _CONTRAST = 90
-"""Least difference between an object's and the ground's color in one channel, of 255."""
+"""Least difference between an object's and the background's color in one channel, of 255."""
 _TEXTURE = (3, 20)
-"""Least and greatest standard deviation of the ground's texture, of 255."""
+"""Least and greatest standard deviation of the background's texture, of 255."""
 _COARSE = 6
 """Patches of the texture on a side."""
 _NOISE = 6
@@ -60,7 +60,7 @@ class ShapesDataset(DetectionDataset):
 
     def __init__(self, config: ShapesConfig, part: str = "train") -> None:
         self.config = config
-        # A stream of random numbers of its own for each part.
+        # A separate stream of random numbers for each part.
         number, stream = {"train": (config.train, 0), "val": (config.val, 1), "test": (config.test, 2)}[part]
         self._made = [synthesize((config.seed, stream, i), config.size, config.max_objects) for i in range(number)]
         super().__init__(self._annotations)
@@ -100,8 +100,8 @@ def synthesize(
 ) -> tuple[Pixels, list[Box], list[int]]:
     """Make one image of `size` pixels a side; the seed decides everything.
 
-    The number of objects is uniform from 1 to `max_objects`, and 0 in one image of ten; where there is no room for one
-    more, it is fewer. Without `noise` all areas are of one color.
+    The number of objects is uniform from 1 to `max_objects`, and 0 in one image of ten; without room for more it is
+    smaller. Without `noise` all areas have one color.
 
     Returns:
         ``(size, size, 3)`` RGB, each object's box (x1, y1, x2, y2; the last two exclusive) and label (from 1).

@@ -26,15 +26,15 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def read_voc(source: Path, images: Path | None = None, track: Track = iter) -> LabeledData:
     """Read a folder of Pascal VOC.
 
-    Its layout is ``Annotations``, ``JPEGImages`` and ``ImageSets/Main``, or XML files beside their images, in the
+    Its layout is ``Annotations``, ``JPEGImages`` and ``ImageSets/Main``, or XML files next to their images, in the
     folder itself or in one folder a split.
 
-    Pascal VOC counts pixels from 1, and the last one is within the box: x is xmin - 1, the width xmax - xmin + 1. A
-    coordinate below 1 shows that a data set counts otherwise: its corners are taken as they are.
+    Pascal VOC counts pixels from 1, and the last one is inside the box: x is xmin - 1, the width xmax - xmin + 1. A
+    coordinate below 1 shows that a data set does not: then corners are taken as written.
 
     Args:
         source: The folder.
-        images: Folder of the images, where they are not in `source`.
+        images: Folder of the images, if they are not in `source`.
         track: Draws a progress bar.
 
     Raises:
@@ -54,7 +54,7 @@ def read_voc(source: Path, images: Path | None = None, track: Track = iter) -> L
         notes.append("A coordinate is below 1, so pixels are not counted from 1: corners are taken as written.")
     if hard := sum(each.difficult for each in objects):
         notes.append(
-            "Objects marked `difficult` become crowds (iscrowd: 1), which are no targets and count neither for nor "
+            "Objects marked `difficult` become crowds (iscrowd: 1), which are not targets and count neither for nor "
             f"against a detector: {hard}."
         )
     splits = {
@@ -97,7 +97,7 @@ def _files(source: Path, skipped: list[Unused], notes: list[str]) -> dict[str, l
         if not any(found.values()):
             inner = next((each for each in _folders(source) if (each / "Annotations").is_dir()), None)
             fix = f"give {inner}" if inner else "give the folder that holds `Annotations`, or XML files"
-            raise DataError(f"{printable(str(folder))} holds no XML file of Pascal VOC. Fix: {printable(fix)}.")
+            raise DataError(f"{printable(str(folder))} has no XML file of Pascal VOC. Fix: {printable(fix)}.")
         return {split: listed for split, listed in found.items() if listed}
     if not wanted:
         return {"train": list(files.values())}
@@ -130,7 +130,7 @@ def _read(file: Path, by_stem: Mapping[str, Path], skipped: list[Unused]) -> _Im
     written = root.findtext("filename", "").replace("\\", "/").rpartition("/")[2]
     image = by_stem.get(file.stem) or by_stem.get(Path(written).stem)
     if image is None:
-        skipped.append(Unused(str(file), "its image is not there"))
+        skipped.append(Unused(str(file), "its image is missing"))
         return None
     size = usable_size(image, skipped, numbers(root.findtext(f"size/{side}") for side in ("width", "height")))
     return size and _Image(image, size, tuple(_objects(file, root.findall("object"), skipped)))
@@ -153,7 +153,7 @@ def _boxes(image: _Image, *, counts_from_one: bool, skipped: list[Unused]) -> It
     for each in image.objects:
         x1, y1, x2, y2 = each.corners
         if (x1, y1) == (x2, y2):
-            # One pixel, strictly; in practice a click that was meant to be undone.
+            # One pixel, strictly; in practice an accidental click.
             skipped.append(Unused(each.place, "its box is a single point"))
             continue
         if counts_from_one:

@@ -23,7 +23,7 @@ from detloss.training.data.labeled import (
 _SPLITS = (("train", ("train",)), ("val", ("val", "valid", "validation")), ("test", ("test",)))
 """Our splits and the keys of data.yaml that mean them."""
 _TOLERANCE = 0.01
-"""How far a normalized coordinate may lie out of [0, 1]: labels are rounded."""
+"""How far a normalized coordinate may be out of [0, 1]: labels are rounded."""
 _MOST_CLASSES = 100_000
 _EXAMPLE = "path: .  train: images/train  val: images/val  names: [cat, dog]"
 
@@ -42,12 +42,12 @@ def find_yaml(source: Path) -> Path | None:
 def read_yolo(source: Path, images: Path | None = None, track: Track = iter) -> LabeledData:
     """Read a YOLO data set by its ``data.yaml``.
 
-    A split is a folder of images, a list of folders, or a text file that lists images. Labels are where the path has
-    ``labels`` instead of ``images``, else beside their image. An image without a label file is background. A row of a
-    polygon or of keypoints becomes its box.
+    A split is a folder of images, a list of folders, or a text file that lists images. Labels are in the folder
+    ``labels`` instead of ``images``, else next to their image. An image without a label file is background. A polygon
+    or keypoints become a box.
 
     Args:
-        source: The YAML file, or the folder that holds it.
+        source: The YAML file, or its folder.
         images: The folder that the splits are relative to, instead of the key ``path``.
         track: Draws a progress bar.
 
@@ -57,8 +57,8 @@ def read_yolo(source: Path, images: Path | None = None, track: Track = iter) -> 
     file = find_yaml(source)
     if file is None:
         raise DataError(
-            f"{printable(str(source))} holds no data.yaml with splits and names. Fix: write one, with keys on lines of "
-            f"their own: {_EXAMPLE}"
+            f"{printable(str(source))} has no data.yaml with splits and names. Fix: write one, each key on its own "
+            f"line: {_EXAMPLE}"
         )
     content = _content(file)
     names = _names(content, file)
@@ -99,7 +99,7 @@ def _content(file: Path, must_be_read: bool = True) -> Mapping[str, Any]:
     except ConfigError:
         if must_be_read:
             raise
-        return {}  # some other file beside the data
+        return {}  # some other file next to the data
     return content if isinstance(content, dict) else {}
 
 
@@ -110,16 +110,16 @@ def _names(content: Mapping[str, Any], file: Path) -> tuple[str, ...]:
     if isinstance(names, dict):
         numbered = {int(key): name for key, name in names.items() if str(key).isdecimal()}
         if len(numbered) == len(names) and max(numbered, default=0) < _MOST_CLASSES:
-            # Where a number is left out, the ones after it keep theirs.
+            # If a number is missing, the others keep theirs.
             names = [numbered.get(number, f"class_{number}") for number in range(max(numbered, default=-1) + 1)]
     if not isinstance(names, list) or not names:
         raise DataError(
-            f"{printable(str(file))}: `names` is {clipped(names)}, not the classes as a list or by number. "
+            f"{printable(str(file))}: `names` must be a list or a mapping of numbers (found {clipped(names)}). "
             "Fix: write `names: [cat, dog]`."
         )
     if twice := [name for name, count in Counter(map(str, names)).items() if count > 1]:
         raise DataError(
-            f"{printable(str(file))}: the class {clipped(twice[0])} stands twice. Fix: give each its own name."
+            f"{printable(str(file))}: the class {clipped(twice[0])} appears twice. Fix: give each its own name."
         )
     return tuple(map(str, names))
 
@@ -129,7 +129,7 @@ def _roots(content: Mapping[str, Any], file: Path) -> list[Path]:
 
     That is: `path`, from the file's folder or the current one, and these folders.
     """
-    path = os.path.expanduser(str(content.get("path") or "."))  # noqa: PTH111 - Path's own raises for an unknown user
+    path = os.path.expanduser(str(content.get("path") or "."))  # noqa: PTH111 - Path.expanduser raises for an unknown user
     return [file.parent / path, Path(path), file.parent]
 
 
@@ -137,28 +137,28 @@ def _images(entry: Any, roots: Sequence[Path], file: Path, split: str) -> list[P
     """The images of a split in data.yaml."""
     found: list[Path] = []
     for each in entry if isinstance(entry, list) else [entry]:
-        # Exports of Roboflow have ../train/images, which is meant from a folder within.
+        # Exports of Roboflow have ../train/images, relative to an inner folder.
         names = [str(each), *([str(each)[3:]] if str(each).startswith("../") else [])]
         places = [root / name for root in roots for name in names]
         place = next((place for place in places if place.exists()), None)
         if place is None:
             tried = ", ".join(dict.fromkeys(os.path.normpath(place) for place in places))
             raise DataError(
-                f"{printable(str(file))}: {split} is {clipped(each)}, which is not there (tried {printable(tried)}). "
+                f"{printable(str(file))}: {split} is {clipped(each)}, which is missing (tried {printable(tried)}). "
                 "Fix: correct `path` or the split, or give --images."
             )
         found += images_under(place) if place.is_dir() else _listed(place, roots)
     found = list(dict.fromkeys(found))
     if not found:
         raise DataError(
-            f"{printable(str(file))}: {split} ({clipped(entry)}) holds no image. Fix: name a folder of images, or a "
+            f"{printable(str(file))}: {split} ({clipped(entry)}) has no image. Fix: name a folder of images, or a "
             "text file with the path of an image on each line."
         )
     if not any(_label_file(image).is_file() for image in found):
         raise DataError(
             f"{printable(str(file))}: none of the {len(found)} images of {split} has labels; the first would be in "
-            f"{printable(os.path.normpath(_label_file(found[0])))}. Fix: put the folder `labels` beside `images`, or "
-            "the text files beside the images."
+            f"{printable(os.path.normpath(_label_file(found[0])))}. Fix: put the folder `labels` next to `images`, or "
+            "the text files next to the images."
         )
     return found
 
@@ -171,7 +171,7 @@ def _listed(file: Path, roots: Sequence[Path]) -> list[Path]:
 
 
 def _label_file(image: Path) -> Path:
-    """Where the boxes of an image are, or would be."""
+    """The label file of an image."""
     parts = list(image.parts)
     if "images" in parts[:-1]:
         parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
@@ -203,11 +203,11 @@ def _boxes(
         place = f"{file}: line {number}"
         is_box = row is not None and len(row) in (5, 5 + keypoint_values)
         if row is None or not (is_box or (len(row) >= 7 and len(row) % 2 and not keypoint_values)):
-            skipped.append(Unused(place, "it is neither class, center and size nor class and polygon"))
+            skipped.append(Unused(place, "it is not class, center and size, nor class and polygon"))
         elif row[0] != int(row[0]) or not 0 <= row[0] < len(names):
             skipped.append(Unused(place, f"its class is not among the {len(names)} names"))
         elif not all(-_TOLERANCE <= value <= 1 + _TOLERANCE for value in (row[1:5] if is_box else row[1:])):
-            skipped.append(Unused(place, "it is not normalized: a coordinate lies out of [0, 1]"))
+            skipped.append(Unused(place, "it is not normalized: a coordinate is out of [0, 1]"))
         else:
             polygon: tuple[float, ...] | None = None
             if is_box:

@@ -20,14 +20,14 @@ from detloss.training.module import gradient_scaler
 __all__ = ["MOST_IN_A_ROW", "Guard"]
 
 MOST_IN_A_ROW = 25
-"""So many steps in a row that are not taken are an error in any mode. The weights stay the same meanwhile, so that more
-of the same data will not help; and a gradient scaler, which starts at 2^16 and halves, is far below 1 by then."""
+"""As many refused steps in a row are an error in every mode. The weights do not change, so more of the same data does
+not help. By then a gradient scaler, which starts at 2^16 and halves, is far below 1."""
 _FAULTY = 1.0
-"""Verdict on a step that must not be taken: the number that torch's fused optimizers wait for in ``found_inf``."""
+"""Verdict on a step that must not be taken: the number that torch's fused optimizers read in ``found_inf``."""
 _OVERFLOWED = 0.5
-"""Verdict on a step that its gradient scaler skips; of the verdicts of several processes the greatest counts."""
+"""Verdict on a step that its gradient scaler skips. The greatest verdict of all processes counts."""
 _FULL_REPORTS = 10
-"""So many faulty steps of a run are explained in the log; of the rest it holds a line each."""
+"""Faulty steps that are explained in the log; each further one gets a line."""
 
 log = logging.getLogger(__name__)
 
@@ -35,55 +35,56 @@ log = logging.getLogger(__name__)
 class Guard(Callback):
     """Refuses NaN or infinite steps of a `DetectionModule`, and explains them.
 
-    A faulty step leaves weights, optimizer state and buffers (batch norm's statistics, the running mean of a loss) bit
-    for bit as they were. The number of the step and the learning-rate schedule move on.
+    After a faulty step, weights, optimizer state and buffers (batch norm's statistics, the running mean of a loss) are
+    bit for bit as before. Only the step number and the learning-rate schedule advance.
 
-    No step waits for the device. Whether a step is faulty is a number on the device, which torch's fused optimizers
-    read there (as their attribute ``found_inf``, made for gradient scalers). The host gets it on the way and reads it
-    at the next optimizer step, at an evaluation, or before a checkpoint is written, whichever is first; only then, and
-    only if something is wrong, are the losses computed again pair by pair.
+    No step waits for the device. The verdict on a step is a number on the device, which torch's fused optimizers read
+    there (as their attribute ``found_inf``, made for gradient scalers). The host reads it at the next optimizer step,
+    at an evaluation or before a checkpoint. Only if something is wrong, the losses are then computed again by pair.
 
-    An optimizer that is not fused, or that a gradient scaler drives, cannot read the number. There the host waits for
-    it and takes the gradients away. (With a gradient scaler the host waits at that place anyway.)
+    An optimizer that is not fused, or that a gradient scaler drives, cannot read the number. Then the host waits for it
+    and removes the gradients. (A gradient scaler makes the host wait there anyway.)
 
-    An infinite gradient under a gradient scaler is the scaler's business and no fault, unless it never ends; a loss
-    that is not finite is one. Of accumulated batches one faulty batch makes the step faulty. Under DDP the processes
-    agree, and each one's part of the explanation is in the message.
+    A gradient scaler handles infinite gradients: they are not a fault unless they never end. A non-finite loss is
+    always treated as a fault. One faulty batch makes a step of accumulated batches faulty. Under DDP the processes
+    agree, and the message has the explanations of all.
 
     Args:
-        mode: Raise an error, or leave the step out and go on.
-        metrics: Gets a line for each step that is left out, with their number so far as ``train/skipped``.
+        mode: Raise an error, or skip the step and continue.
+        metrics: Gets a line for each skipped step, with their number so far as ``train/skipped``.
 
     Attributes:
-        skipped: Steps that were left out so far.
+        skipped: Number of skipped steps.
     """
 
     def __init__(self, mode: Literal["raise", "skip"] = "raise", metrics: MetricsFile | None = None) -> None:
         if mode not in ("raise", "skip"):
-            raise ValueError(f"Guard: the mode is {mode!r}; write 'raise' or 'skip', or leave the guard out.")
+            raise ValueError(
+                f"Guard: the mode is wrong (found {mode!r}). Fix: write 'raise' or 'skip', or use no guard."
+            )
         self.mode, self.metrics = mode, metrics
         self.skipped = 0
-        self._in_a_row = 0  # steps that were left out or skipped by a gradient scaler
-        self._step: Step | None = None  # is going forward and backward
-        self._before: Buffers | None = None  # as they were before it
-        self._pending: tuple[Step, Flag] | None = None  # the step before it, about which the host knows nothing yet
+        self._in_a_row = 0  # steps that the guard or a gradient scaler skipped
+        self._step: Step | None = None  # the step in progress
+        self._before: Buffers | None = None  # from before it
+        self._pending: tuple[Step, Flag] | None = None  # the step before it, with a verdict that the host has not read
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ask the losses to keep what they are given."""
+        """Ask the losses to keep their inputs."""
         self._let_go(trainer, pl_module)
         for losses in injected(pl_module).values():
             losses.kept = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember the buffers before a step, and look at the batch."""
+        """Remember the buffers before a step, and check the batch."""
         if self._step is None:
-            # The number that the step has in metrics.jsonl.
+            # The step's number in metrics.jsonl.
             self._step = Step(trainer.global_step + 1, f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
             self._before = Buffers(pl_module)
         self._step.batches.append(Batch.of(batch, batch_idx))
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Take the loss and what it was made of."""
+        """Take the loss and its parts."""
         assert self._step is not None
         batch = self._step.batches[-1]
         batch.loss = loss.detach()
@@ -111,10 +112,10 @@ class Guard(Callback):
             raise
         self._step, self._pending = None, (step, flag)
         if scaler is None and _skips_on_device(optimizer):
-            optimizer.found_inf = verdict  # type: ignore[attr-defined]  # torch's own protocol, which is not typed
+            optimizer.found_inf = verdict  # type: ignore[attr-defined]  # torch's own untyped protocol
         elif flag.read() == _FAULTY:
             if scaler is not None and _unscales_itself(optimizer):
-                scaler.unscale_(optimizer)  # it must have looked at gradients before they are gone
+                scaler.unscale_(optimizer)  # it must see the gradients before they are removed
             optimizer.zero_grad(set_to_none=True)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
@@ -127,11 +128,11 @@ class Guard(Callback):
             self._read(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let no evaluation go before what is not read yet."""
+        """Read the last verdict before an evaluation."""
         self._read(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let no epoch end with something not read yet."""
+        """Read the last verdict before the epoch ends."""
         self._read(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -148,11 +149,11 @@ class Guard(Callback):
         self.skipped, self._in_a_row = saved.get("skipped", 0), saved.get("in_a_row", 0)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let go of everything."""
+        """Release everything."""
         self._let_go(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let go of everything."""
+        """Release everything."""
         self._let_go(trainer, pl_module)
 
     def _let_go(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -166,7 +167,7 @@ class Guard(Callback):
         """A scalar, the same in all processes: 0, `_FAULTY` or `_OVERFLOWED`."""
         losses_bad = ~torch.stack([batch.loss.float() for batch in step.batches]).isfinite().all()
         gradients_bad = ~step.norms.isfinite().all()
-        # The host knows of all steps before this one: with a scaler it has waited for each.
+        # The host knows all earlier steps: with a scaler it has waited for each.
         forgiven = scaled and self._in_a_row + 1 < MOST_IN_A_ROW
         overflow = _OVERFLOWED if forgiven else _FAULTY
         verdict = torch.maximum(_FAULTY * losses_bad.float(), overflow * gradients_bad.float())
@@ -175,7 +176,7 @@ class Guard(Callback):
         return verdict
 
     def _read(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Act on the last step, if that was not done yet."""
+        """Act on the last step, if not done yet."""
         if self._pending is None:
             return
         (step, flag), self._pending = self._pending, None
@@ -187,13 +188,13 @@ class Guard(Callback):
         if self.mode == "raise" or endless:
             raise NonFiniteError(
                 f"{explain(step, pl_module, trainer.world_size)}\n"
-                + (f"No step of the last {MOST_IN_A_ROW} could be taken. " if endless else "")
-                + "The weights, the optimizer's state and the buffers are as they were before this step."
+                + (f"None of the last {MOST_IN_A_ROW} steps could be taken. " if endless else "")
+                + "The weights, the optimizer's state and the buffers are those from before this step."
             )
         self.skipped += 1
         report = explain(step, pl_module, trainer.world_size) if self.skipped <= _FULL_REPORTS else str(step)
         if trainer.is_global_zero:
-            log.warning("%s\nThe step is left out: %d so far.", report, self.skipped)
+            log.warning("%s\nThe step is skipped: %d so far.", report, self.skipped)
             if self.metrics is not None:
                 self.metrics.append(trainer, {"train/skipped": self.skipped})
 
@@ -204,7 +205,7 @@ def _skips_on_device(optimizer: Optimizer) -> bool:
     It reads ``found_inf`` on the device.
     """
     return _unscales_itself(optimizer) and all(
-        # Fused SGD would leave a momentum that it allocates in such a step unfilled.
+        # Fused SGD would not fill a momentum that it allocates in such a step.
         not group.get("momentum") or "momentum_buffer" in optimizer.state[parameter]
         for group in optimizer.param_groups
         for parameter in group["params"]

@@ -22,7 +22,7 @@ class Flag:
         """The number; waits for it if it is still on its way."""
         if self._arrival is not None:
             self._arrival.synchronize()
-        # Not `item`, which is what asks a device: the number is in the host's memory.
+        # Not `item`, which asks a device: the number is in the host's memory.
         return float(self._number.numpy())
 
 
@@ -38,12 +38,12 @@ class Buffers:
 
     @torch.no_grad()
     def restore(self, where: Tensor | None = None) -> None:
-        """Put back what was there, in place.
+        """Restore the old content in place.
 
         Args:
-            where: A scalar: put back if it is not 0, decided on the device; None puts back.
+            where: A scalar on the device: restores if it is not 0; None always restores.
         """
-        # A buffer that changed its shape has nothing in common with the one before.
+        # A buffer with another shape cannot be restored in place.
         same = [
             (home[name], before)
             for (home, name), before in zip(self._homes, self._before, strict=True)

@@ -20,7 +20,7 @@ from detloss.heads.losses import Pairs
 from detloss.registry import REGISTERED, get_plugin
 
 _MOST_ROWS = 8
-"""So many pairs of a loss are shown; the rest are counted."""
+"""Pairs of a loss that are shown; the rest are counted."""
 
 
 @dataclass(eq=False)
@@ -37,15 +37,15 @@ class Batch:
     boxes: Tensor
     """Greatest absolute coordinate of each image's boxes."""
     loss: Tensor = field(default_factory=lambda: torch.zeros(()))
-    """The batch's loss, as it goes backward."""
+    """The batch's loss, as used for backward."""
     parts: dict[str, Tensor] = field(default_factory=dict)
-    """What the loss is the sum of."""
+    """The terms of the loss."""
     pairs: list[Pairs] = field(default_factory=list)
-    """What each injected loss was given."""
+    """The inputs of each injected loss."""
 
     @classmethod
     def of(cls, batch: tuple[Sequence[Tensor], Sequence[Mapping[str, Tensor]]], index: int) -> Batch:
-        """Look at a batch of images and targets."""
+        """Check a batch of images and targets."""
         images, targets = batch
         return cls(
             index,
@@ -85,7 +85,7 @@ def explain(step: Step, model: nn.Module, processes: int = 1) -> str:
 
     Its losses are computed again.
 
-    Of several processes each must call this function, and all get the findings of all.
+    Every process must call this function, and gets the findings of all.
     """
     findings: list[str] = []
     for batch in step.batches:
@@ -107,7 +107,7 @@ def _batch_findings(batch: Batch, alone: bool) -> Iterator[str]:
         for position in _not_finite(greatest):
             identity = batch.image_ids[position]
             name = "" if identity is None else f" (image_id {int(identity)})"
-            yield f"picture {position + 1} of the batch{name} has {what} that are NaN or infinite"
+            yield f"image {position + 1} of the batch{name} has {what} that are NaN or infinite"
     for name, value in batch.parts.items():
         if not math.isfinite(value):
             yield f"{name} is {float(value)}"
@@ -118,12 +118,12 @@ def _batch_findings(batch: Batch, alone: bool) -> Iterator[str]:
 def _pair_findings(pairs: Pairs, alone: bool) -> Iterator[str]:
     """Compute one loss again and show its non-finite pairs."""
     who = f"{pairs.head}: {_full_name(pairs)}"
-    # In eval mode a loss leaves its state alone, and one bad pair does not spread over a batch-dependent loss; but the
-    # fault may be in what only training does. (There the processes may wait for each other: none goes alone.)
+    # In eval mode a loss keeps its state, and a bad pair does not spread over a batch-dependent loss. But the fault may
+    # occur only in training. (There the processes may wait for each other: none runs alone.)
     for training in (False, True) if alone else (False,):
         try:
             values, gradient = _again(pairs, training)
-        except Exception as error:  # noqa: BLE001 - the loss is anybody's code, and the rest of the report must get out
+        except Exception as error:  # noqa: BLE001 - the loss is foreign code, and the report must continue
             yield f"{who} raised {type(error).__name__} when it was computed again: {error}"
             return
         rows = torch.where(~(values.isfinite() & gradient.isfinite().all(dim=1)))[0].tolist()
@@ -132,9 +132,9 @@ def _pair_findings(pairs: Pairs, alone: bool) -> Iterator[str]:
     else:
         if not math.isfinite(pairs.part):
             yield (
-                f"{who} gave {float(pairs.part)} for {len(values)} pairs, and is finite for each of them when it is "
-                "computed again: their sum overflows, or it depends on more than the pairs (random numbers, something "
-                "that it does in training only)"
+                f"{who} gave {float(pairs.part)} for {len(values)} pairs, but is finite for each of them when "
+                "computed again: their sum overflows, or it depends on more than the pairs (random numbers, or "
+                "something that happens only in training)"
             )
         return
     unit = "x1, y1, x2, y2 in pixels" if pairs.loss.space == "boxes" else "encoded deltas"
@@ -175,7 +175,7 @@ def _full_name(pairs: Pairs) -> str:
     cls = type(pairs.loss)
     try:
         found = get_plugin(pairs.term.name)
-    except DetlossError:  # a loss that was given as an instance has no name that a plugin claims
+    except DetlossError:  # a loss given as an instance may have no plugin name
         found = None
     if found is None or found.cls is not cls:
         return f"the loss {cls.__name__} of the module {cls.__module__}"
@@ -193,7 +193,7 @@ def _greatest(tensors: Sequence[Tensor]) -> Tensor:
     if not found:
         return torch.zeros(len(tensors))
     if all(tensor.is_cpu for tensor in found):
-        # Torch's infinity norm takes ten times as long there.
+        # Here torch's infinity norm takes ten times as long.
         norms = iter([torch.maximum(high, -low) for low, high in (tensor.aminmax() for tensor in found)])
     else:
         norms = iter(torch._foreach_norm(found, math.inf))

@@ -69,7 +69,7 @@ def test_extras_reach_the_base():
 @pytest.mark.parametrize("base", ["l1", "nwd", "alpha_iou", "focaler", {"name": "iou", "mode": "log"}], ids=str)
 def test_unsound_base_is_refused(base: object):
     """A base that is not 1 - IoU plus a penalty is refused when the loss is built, and the message names it."""
-    with pytest.raises(ConfigError, match=r"FocalerIoULoss replaces the IoU .* Choose another base"):
+    with pytest.raises(ConfigError, match=r"FocalerIoULoss: the base .* Fix: choose another base"):
         FocalerIoULoss(base=base)
 
 

@@ -80,7 +80,7 @@ def test_missing_extra_is_named():
 )
 def test_unsound_base_is_refused(base: object):
     """A base that is not 1 - IoU plus a penalty is refused when the loss is built, and the message names it."""
-    with pytest.raises(ConfigError, match=r"InnerIoULoss replaces the IoU .* Choose another base"):
+    with pytest.raises(ConfigError, match=r"InnerIoULoss: the base .* Fix: choose another base"):
         InnerIoULoss(base=base)
 
 

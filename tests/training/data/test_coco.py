@@ -266,7 +266,7 @@ def test_a_batch_is_two_lists_of_plain_tensors(tmp_path):
     assert {type(value) for target in targets for value in target.values()} == {torch.Tensor}
 
 
-@pytest.mark.skipif(not BCCD.is_dir(), reason="the photographs of blood cells are not beside the repository")
+@pytest.mark.skipif(not BCCD.is_dir(), reason="the images of blood cells are not next to the repository")
 def test_real_photographs_are_read():
     """The BCCD photographs give the numbers of pictures, boxes and classes that its publisher states."""
     data = CocoDataset(BCCD / "images", BCCD / "val.json")

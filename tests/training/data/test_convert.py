@@ -107,9 +107,9 @@ def test_a_faulty_voc_object_costs_itself_alone(tmp_path: Path) -> None:
         "it has no class name",
         "its bndbox is not four numbers",
         "its box is a single point",
-        "its image is not there",
+        "its image is missing",
         "the image cannot be read",
-        "the image has another size than its annotations say",
+        "the image does not have its annotated size",
     ]
     report = (tmp_path / "out" / "skipped.txt").read_text().splitlines()
     assert len(report) == 8
@@ -208,7 +208,7 @@ def test_faulty_yolo_rows_are_skipped(tmp_path: Path) -> None:
     assert len(boxes(found)) == 1
     assert [each.where.rpartition("line ")[2] for each in found.skipped] == ["2", "3", "4", "6", "7", "5"]
     assert [each.reason for each in found.skipped if each.where.endswith("line 4")] == [
-        "it is not normalized: a coordinate lies out of [0, 1]"
+        "it is not normalized: a coordinate is out of [0, 1]"
     ]
 
 
@@ -272,9 +272,9 @@ def test_cvat_shapes_become_boxes(tmp_path: Path) -> None:
         ("a.png", "dog", [1, 2, 3, 4]),
     ]
     assert [each["name"] for each in json.loads(found.files["train"].read_text())["categories"]] == ["dog", "cat"]
-    assert reasons(found) == ["CVAT's points has no box", "its box is not what CVAT writes"]
+    assert reasons(found) == ["CVAT's points has no box", "its box is not as CVAT writes it"]
     assert found.notes[0].endswith(
-        "become the one around them: 1 x mask, 1 x polygon, 1 x rotated box, 1 x rotated ellipse."
+        "become the box around them: 1 x mask, 1 x polygon, 1 x rotated box, 1 x rotated ellipse."
     )
     assert found.config is None
 
@@ -293,14 +293,14 @@ def test_cvat_subsets_are_splits(tmp_path: Path) -> None:
         "train": ["a.png"],
         "val": ["b.png"],
     }
-    assert reasons(found) == ["the image is not there"]
+    assert reasons(found) == ["the image is missing"]
 
 
 def test_images_may_be_elsewhere(tmp_path: Path) -> None:
     """Without its images a data set is an error that names the first; `images` says where they are."""
     source = cvat(tmp_path / "c", '<image name="a.png" width="100" height="80"/>')
     image(tmp_path / "elsewhere" / "a.png")
-    with pytest.raises(DataError, match=r"gives no image.*a\.png: the image is not there.*Fix: give --images"):
+    with pytest.raises(DataError, match=r"has no image.*a\.png: the image is missing.*Fix: give --images"):
         convert(source, tmp_path / "out")
     found = convert(source, tmp_path / "out", images=tmp_path / "elsewhere")
     assert found.splits["train"].background == 1
@@ -312,7 +312,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     found = convert(source, tmp_path / "out")
     before = {file.name: file.read_bytes() for file in found.output.iterdir()}
     assert set(before) == {"train.json", "val.json", "config.yaml", "boxes.png"}
-    with pytest.raises(DataError, match=r"train\.json is there already"):
+    with pytest.raises(DataError, match=r"train\.json already exists"):
         convert(source, tmp_path / "out")
     assert {file.name: file.read_bytes() for file in found.output.iterdir()} == before
 
@@ -328,18 +328,18 @@ def test_what_cannot_be_read_back_is_not_left_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no data.yaml .YOLO., no XML files"),
+        ({}, "found no data.yaml for YOLO, no XML"),
         ({"a.zip": "x"}, r"a\.zip is an archive. Fix: unpack it"),
-        ({"a.json": "{}"}, "needs no conversion"),
+        ({"a.json": "{}"}, "in a config directly"),
         ({"labels/a.txt": "0 .5 .5 1 1"}, r"no data\.yaml with splits and names. Fix: write one there"),
         ({"a.xml": "<html/>"}, "neither Pascal VOC nor CVAT: its root is <html>"),
         ({"a.xml": "<annotation"}, r"a\.xml cannot be read as XML"),
         ({"annotations.xml": "<annotations><track/></annotations>"}, "a CVAT export of a video"),
         ({"Annotations/a.txt": ""}, "no data.yaml"),
         ({"data.yaml": "names: [a]"}, "names no split"),
-        ({"data.yaml": "names: [a]\ntrain: gone"}, r"train is gone, which is not there \(tried .*Fix: correct `path`"),
-        ({"data.yaml": "names: [a]\ntrain: empty", "empty/a.txt": ""}, "train .empty. holds no image"),
-        ({"data.yaml": "names: 3\ntrain: ."}, "`names` is 3, not the classes"),
+        ({"data.yaml": "names: [a]\ntrain: gone"}, r"train is gone, which is missing \(tried .*Fix: correct `path`"),
+        ({"data.yaml": "names: [a]\ntrain: empty", "empty/a.txt": ""}, "train .empty. has no image"),
+        ({"data.yaml": "names: 3\ntrain: ."}, "`names` must be a list .*found 3"),
         ({"data.yaml": "names: [a, a]\ntrain: ."}, "the class a stands twice"),
     ],
     ids=[

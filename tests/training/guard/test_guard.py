@@ -138,7 +138,7 @@ def test_row_30_the_error_names_plugin_head_step_and_rows(tmp_path, monkeypatch)
     for row, line in zip(rows, report[3:], strict=False):
         assert line.startswith(f"    row {row}: pred (")
         assert f"target ({left_edge(BAD_PICTURE):g}, 10, {left_edge(BAD_PICTURE) + 30:g}, 40), value nan, " in line
-    assert report[-1] == ("The weights, the optimizer's state and the buffers are as they were before this step.")
+    assert report[-1] == ("The weights, the optimizer's state and the buffers are those from before this step.")
     # The error comes with the step after; neither that one nor the bad one has changed anything.
     assert len(snapshots.taken) == 1 + BAD_STEP
     assert same(snapshots.taken[-1][0], broken.state_dict())
@@ -172,7 +172,7 @@ def test_a_loss_whose_fault_does_not_come_back_is_named_too(tmp_path):
         trainer(tmp_path, Guard()).fit(trained, loader())
     who = f"  roi_heads: the loss NaNOnce of the module {NaNOnce.__module__} gave nan for "
     assert str(caught.value).splitlines()[2].startswith(who)
-    assert "finite for each of them when it is computed again" in str(caught.value)
+    assert "finite for each of them when computed again" in str(caught.value)
 
 
 class Blowing(nn.Module):
@@ -236,7 +236,7 @@ def test_every_skip_is_logged_and_counted(tmp_path, caplog):
     assert [(line["step"], line["train/skipped"]) for line in lines] == [(1, 1), (3, 2)]
     warnings = [record.getMessage() for record in caplog.records if record.name == "detloss.training.guard"]
     assert [text.splitlines()[0].split(" (")[0] for text in warnings] == ["Step 1", "Step 3"]
-    assert [text.splitlines()[-1] for text in warnings] == [f"The step is left out: {n} so far." for n in (1, 2)]
+    assert [text.splitlines()[-1] for text in warnings] == [f"The step is skipped: {n} so far." for n in (1, 2)]
     name = "train/loss_box_reg"
     losses = {line["step"]: line[name] for line in read_metrics(metrics.path) if name in line}
     assert [step for step, value in losses.items() if value is None] == [1, 3]
@@ -257,8 +257,8 @@ def test_skipping_without_end_is_an_error(tmp_path, caplog):
     assert guard.skipped == 2 * (MOST_IN_A_ROW - 1)
     reports = [record.getMessage() for record in caplog.records if record.name == "detloss.training.guard"]
     assert ["row 0: pred" in report for report in reports] == [True] * 10 + [False] * (guard.skipped - 10)
-    assert reports[-1].splitlines()[1:] == [f"The step is left out: {guard.skipped} so far."]
-    with pytest.raises(NonFiniteError, match=f"No step of the last {MOST_IN_A_ROW} could be taken"):
+    assert reports[-1].splitlines()[1:] == [f"The step is skipped: {guard.skipped} so far."]
+    with pytest.raises(NonFiniteError, match=f"None of the last {MOST_IN_A_ROW} could be taken"):
         guarded_run(tmp_path, fit(), Guard("skip"), repeated([*almost, BAD_PICTURE, 0]), picture=BAD_PICTURE)
 
 
@@ -309,7 +309,7 @@ def test_a_gradient_scaler_does_not_skip_for_ever(tmp_path):
     trained, snapshots = module(fit(), picture=BAD_PICTURE, what="gradient"), Snapshots()
     bad = repeated([0] + [BAD_PICTURE] * (MOST_IN_A_ROW + 5))
     # One good step, then as many bad ones.
-    with pytest.raises(NonFiniteError, match=f"(?s)^Step {1 + MOST_IN_A_ROW} .*No step of the last {MOST_IN_A_ROW}"):
+    with pytest.raises(NonFiniteError, match=f"(?s)^Step {1 + MOST_IN_A_ROW} .*None of the last {MOST_IN_A_ROW}"):
         trainer(tmp_path, Guard("skip"), snapshots, plugins=[scaled_precision()]).fit(trained, bad)
     # The error says so: weights, optimizer and buffers are as they were before the last of them.
     assert same(snapshots.taken[MOST_IN_A_ROW][0], trained.state_dict())
@@ -329,7 +329,7 @@ def test_row_30_a_resumed_run_counts_on_the_skips_of_its_gradient_scaler(tmp_pat
         first.fit(trained, bad)
     first.save_checkpoint(tmp_path / "a.ckpt")
     resumed, trained = run()
-    with pytest.raises(NonFiniteError, match=f"(?s)^Step {MOST_IN_A_ROW} .*No step of the last {MOST_IN_A_ROW}"):
+    with pytest.raises(NonFiniteError, match=f"(?s)^Step {MOST_IN_A_ROW} .*None of the last {MOST_IN_A_ROW}"):
         resumed.fit(trained, bad, ckpt_path=tmp_path / "a.ckpt")
 
 
@@ -435,5 +435,5 @@ def test_the_default_is_to_raise():
         assert TrainConfig.model_validate({**base, "train": train}).train.guard == mode
     with pytest.raises(ValueError, match="guard"):
         FitConfig(guard=True)
-    with pytest.raises(ValueError, match="write 'raise' or 'skip', or leave the guard out"):
+    with pytest.raises(ValueError, match="write 'raise' or 'skip', or use no guard"):
         Guard("off")

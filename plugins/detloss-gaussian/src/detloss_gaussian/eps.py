@@ -1,4 +1,4 @@
-"""The parameter that the losses with quotients of sides have."""
+"""The parameter of losses with quotients of sides."""
 
 from pydantic import Field
 
@@ -9,4 +9,4 @@ class EpsConfig(LossConfig):
     """Parameters of a loss that divides by sides."""
 
     eps: float = Field(1e-7, ge=1e-9, le=1)
-    """Pixels added to every side that something is divided by; it must be far below the sides of the boxes."""
+    """Pixels added to every side in a denominator; it must be far below the sides of the boxes."""

@@ -16,9 +16,9 @@ class GWDLoss(BoxRegressionLoss):
     """Gaussian Wasserstein distance: ``1 - 1 / (tau + f(W²))``.
 
     ``W² = dx² + dy² + ((w - w_gt)² + (h - h_gt)²) / 4`` is the squared Wasserstein distance, in pixels, between the
-    Gaussians of the two boxes, each with the box's center and covariance ``diag(w², h²) / 4``; ``f`` is the square
+    Gaussians of the two boxes, each with the box's center and covariance ``diag(w², h²) / 4``. ``f`` is the square
     root, ``ln(1 + W²)``, or nothing. With ``normalize``, ``W`` is divided by ``(w h w_gt h_gt)^(1/4)``, which makes the
-    loss independent of the boxes' scale; eps is used there only. Nothing is detached.
+    loss independent of the boxes' scale; only there eps is used. Nothing is detached.
 
     References:
         Yang et al., ICML 2021, arXiv 2101.11952.
@@ -37,7 +37,7 @@ class GWDLoss(BoxRegressionLoss):
         fun: Literal["sqrt", "log1p", "none"] = "sqrt"
         """The function f of the squared distance."""
         tau: float = Field(2.0, ge=1, le=100)
-        """The higher, the flatter: the slope at small distances is 1 / tau²."""
+        """Higher is flatter: the slope at small distances is 1 / tau²."""
         normalize: bool = False
         """Divide the distance by the geometric mean of the four sides."""
 
@@ -54,7 +54,7 @@ class GWDLoss(BoxRegressionLoss):
         # In each axis dx² + ((w - w_gt) / 2)² = ((x1 - x1_gt)² + (x2 - x2_gt)²) / 2.
         distance: Tensor = torch.linalg.vector_norm(pred - target, dim=-1) / math.sqrt(2)
         if self.config.normalize:
-            # Roots before products: the product of four tiny sides does not fit into float32.
+            # Roots before products: the product of four tiny sides underflows float32.
             mean_side = (area(size(pred) + eps).sqrt() * area(size(target) + eps).sqrt()).sqrt()
             distance = distance / mean_side
         f = distance if fun == "sqrt" else distance.square()

@@ -21,7 +21,7 @@ class KLDLoss(BoxRegressionLoss):
 
     ``KL`` is the divergence of the Gaussians of the two boxes, each with the box's center and covariance
     ``diag(w², h²) / 4``; ``dx, dy`` is the offset of the centers. ``direction`` target_pred is KL(target‖pred), as in
-    mmrotate, pred_target the other one. ``f`` is ``ln(1 + KL)``, the square root, or nothing; ``sqrt`` takes the
+    mmrotate; pred_target is KL(pred‖target). ``f`` is ``ln(1 + KL)``, the square root, or nothing; ``sqrt`` takes the
     square root of ``KL`` first. Nothing is detached.
 
     References:
@@ -36,7 +36,7 @@ class KLDLoss(BoxRegressionLoss):
 
     Recommended weights:
         Published: 5.5 in RetinaNet for rotated boxes (mmrotate, with ``ln`` and tau 1, without the square root first;
-        it has 1 for twice KL(pred‖target)); elsewhere none.
+        it has 1 for twice KL(pred‖target)). None for other heads.
     """
 
     class Config(EpsConfig):
@@ -45,7 +45,7 @@ class KLDLoss(BoxRegressionLoss):
         fun: Literal["log1p", "sqrt", "none"] = "log1p"
         """The function f of the divergence."""
         tau: float = Field(1.0, ge=1, le=100)
-        """The higher, the flatter: the slope at small divergences is 1 / tau²."""
+        """Higher is flatter: the slope at small divergences is 1 / tau²."""
         sqrt: bool = True
         """Take the square root of the divergence before f."""
 
@@ -62,7 +62,7 @@ class KLDLoss(BoxRegressionLoss):
         p, q = (target, pred) if self.config.direction == "target_pred" else (pred, target)
         p_size, q_size = size(p) + eps, size(q) + eps
         ratio = p_size / q_size
-        # (r² - 1)/2 - ln r = (r - 1)²/2 + (r - 1 - ln r): no term is below 0, in rounding neither.
+        # (r² - 1)/2 - ln r = (r - 1)²/2 + (r - 1 - ln r): no term is below 0, even after rounding.
         excess = ratio - 1
         f = (2 * ((center(p) - center(q)) / q_size).square() + excess.square() / 2 + (excess - ratio.log())).sum(-1)
         if self.config.sqrt:

@@ -23,10 +23,10 @@ class NWDLoss(BoxRegressionLoss):
         [0, 1].
 
     Degenerate boxes:
-        There is no eps: at identical boxes the value is 0 and so is the gradient. An inverted prediction costs 1 more.
+        There is no eps: at identical boxes value and gradient are 0. An inverted prediction costs 1 more.
 
     Recommended weights:
-        Published: 10 in the RPN and 2 in dense heads (the authors' configs); in the R-CNN box head none.
+        Published: 10 in the RPN and 2 in dense heads (the authors' configs). None for the R-CNN box head.
     """
 
     class Config(LossConfig):

@@ -24,7 +24,7 @@ class ProbIoULoss(BoxRegressionLoss):
         B = 1/4 (dx²/(a + a_gt) + dy²/(b + b_gt)) + 1/2 ln((a + a_gt)(b + b_gt) / (4 sqrt(a b a_gt b_gt)))
 
     ``B`` is the Bhattacharyya distance of the Gaussians of the two boxes, with variances ``a = w²/12``, ``b = h²/12``;
-    ``dx, dy`` is the offset of the centers. The paper starts training with l2 and goes on with l1, whose gradient
+    ``dx, dy`` is the offset of the centers. The paper starts training with l2 and continues with l1, whose gradient
     vanishes for boxes far apart. Nothing is detached.
 
     References:
@@ -34,7 +34,7 @@ class ProbIoULoss(BoxRegressionLoss):
         [0, 1] for l1, [0, 100] for l2.
 
     Degenerate boxes:
-        At identical boxes value and gradient are 0. A side of 0 counts as eps pixels, too little to matter for a box of
+        At identical boxes value and gradient are 0. A side of 0 counts as eps pixels, which does not change boxes of
         ordinary size, in pixels or normalized. An inverted prediction costs the largest value of its mode more.
     """
 

@@ -9,7 +9,7 @@ def root(x: Tensor) -> Tensor:
 
     NaN stays NaN.
 
-    A distance whose square is smooth has bounded slopes around 0 and no slope at it; an eps under the root would give
+    A distance with a smooth square has bounded slopes around 0 and no slope at 0. An eps under the root would give
     identical boxes a loss.
     """
     zero = x == 0

@@ -20,9 +20,9 @@ class AlphaIoULoss(BoxRegressionLoss):
                           + (rho² / c²)^alpha                    base diou
                           + (rho² / c²)^alpha + (beta v)^alpha   base ciou
 
-    The symbols are those of ``giou``, ``diou`` and ``ciou``; ``beta = v / (1 - IoU + v)`` has the plain IoU in it and
-    is detached. With ``alpha`` above 1, boxes that fit well get the larger gradients. A power is a straight line below
-    ``eps``, where the slope of ``x^alpha`` would be infinite for ``alpha`` below 1.
+    The symbols are those of ``giou``, ``diou`` and ``ciou``; ``beta = v / (1 - IoU + v)`` uses the plain IoU and is
+    detached. With ``alpha`` above 1, boxes that fit well get larger gradients. Below ``eps`` a power is a straight
+    line, because the slope of ``x^alpha`` would be infinite for ``alpha`` below 1.
 
     References:
         He et al., NeurIPS 2021, arXiv 2110.13675.
@@ -34,14 +34,15 @@ class AlphaIoULoss(BoxRegressionLoss):
         A pair without area has the value 1 plus its penalties. An inverted prediction costs 3 more.
 
     Recommended weights:
-        Published: 1 in the R-CNN box head (the author, Jacobi93/Alpha-IoU, issue 13); elsewhere none on this scale.
+        Published: 1 in the R-CNN box head (the author, Jacobi93/Alpha-IoU, issue 13). None for other heads on this
+        scale.
     """
 
     class Config(EpsConfig):
         alpha: float = Field(3.0, ge=0.1, le=10)
         """The power."""
         base: Literal["iou", "giou", "diou", "ciou"] = "iou"
-        """Whose terms are raised to it."""
+        """The loss whose terms get the power."""
 
     config: Config
     recommended_weights = GIOU_SCALE | {"roi_heads": 1.0}
@@ -56,7 +57,7 @@ class AlphaIoULoss(BoxRegressionLoss):
         match self.config.base:
             case "giou":
                 enclosing = pair.cw * pair.ch
-                # In rounding C may fall below U, where a power below 1 is steep.
+                # By rounding, C may be below U, where a power below 1 is steep.
                 loss = loss + self._power((enclosing - pair.union).relu() / (enclosing + eps))
             case "diou":
                 loss = loss + self._power(pair.center_distance(eps))

@@ -13,8 +13,8 @@ from detloss_iou.eps import EpsConfig
 class BoundedIoULoss(BoxRegressionLoss):
     """Bounded IoU: ``sum of smooth_l1(1 - IoU_b) over x, y, w, h``.
 
-    ``IoU_b(x) = max(0, (W - 2 |dx|) / (W + 2 |dx|))`` and ``IoU_b(w) = min(w / W, W / w)``: the largest IoU that the
-    pair could have, were only that one parameter wrong. Nothing is detached.
+    ``IoU_b(x) = max(0, (W - 2 |dx|) / (W + 2 |dx|))`` and ``IoU_b(w) = min(w / W, W / w)``: the largest possible IoU if
+    only that parameter were wrong. Nothing is detached.
 
     References:
         Tychsen-Smith & Petersson, CVPR 2018, arXiv 1711.00164.

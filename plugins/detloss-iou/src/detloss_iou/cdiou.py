@@ -11,8 +11,8 @@ from detloss_iou.eps import EpsConfig
 class CDIoULoss(BoxRegressionLoss):
     """Control distance IoU: ``1 - IoU + lam d / c``.
 
-    ``d`` is the mean distance of the four corners, ``c`` the diagonal of the smallest enclosing box. The authors' code
-    divides by 4 twice and compares anchors with deltas, without a gradient; this is the formula. Nothing is detached.
+    ``d`` is the mean distance of the four corners, ``c`` the diagonal of the smallest enclosing box. This is the
+    formula; the authors' code divides by 4 twice and compares anchors with deltas. Nothing is detached.
 
     References:
         Chen & Miao, 2021, arXiv 2103.11696.

@@ -10,8 +10,9 @@ from detloss_iou.eps import EpsConfig
 class CIoULoss(BoxRegressionLoss):
     """Complete IoU: ``1 - IoU + rho² / c² + alpha v``.
 
-    DIoU and ``v = 4 / π² (atan(W / H) - atan(w / h))²``, which compares the sides of target and prediction, with the
-    weight ``alpha = v / (1 - IoU + v)``, detached as in the paper. The gradient of ``v`` grows as ``1 / (w² + h²)``.
+    DIoU plus ``v = 4 / π² (atan(W / H) - atan(w / h))²``, which compares the aspect ratios of target and prediction.
+    The weight ``alpha = v / (1 - IoU + v)`` is detached as in the paper. The gradient of ``v`` grows as
+    ``1 / (w² + h²)``.
 
     References:
         Zheng et al., AAAI 2020, arXiv 1911.08287; ``gated``: Zheng et al., IEEE Trans. Cybernetics 2021, arXiv
@@ -24,7 +25,7 @@ class CIoULoss(BoxRegressionLoss):
         eps is added to the sides in ``v`` too, for a box of height 0. An inverted prediction costs 2.5 more.
 
     Recommended weights:
-        Published: 12 in the R-CNN box head (authors' code, mmdetection); elsewhere none on this scale.
+        Published: 12 in the R-CNN box head (authors' code, mmdetection). None for other heads on this scale.
     """
 
     class Config(EpsConfig):

@@ -20,11 +20,11 @@ class DIoULoss(BoxRegressionLoss):
         [0, 2).
 
     Degenerate boxes:
-        A pair without area has the value 1 plus its penalty. An inverted prediction counts as one without area and
-        costs 2 more.
+        A pair without area has the value 1 plus its penalty. An inverted prediction counts as without area and costs 2
+        more.
 
     Recommended weights:
-        Published: 12 in the R-CNN box head (authors' code); elsewhere none.
+        Published: 12 in the R-CNN box head (authors' code). None for other heads.
     """
 
     Config = EpsConfig

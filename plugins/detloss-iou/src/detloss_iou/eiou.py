@@ -11,7 +11,7 @@ class EIoULoss(BoxRegressionLoss):
     """Efficient IoU: ``1 - IoU + rho²/c² + dw²/cw² + dh²/ch²``.
 
     ``rho`` is the distance of the centers, ``c`` the diagonal of the smallest enclosing box and ``cw, ch`` its sides;
-    ``dw = w - W`` and ``dh = h - H`` compare the sides themselves where CIoU compares their ratio. Nothing is detached.
+    ``dw = w - W`` and ``dh = h - H`` compare the sides; CIoU compares their ratio. Nothing is detached.
     (mmdetection's ``EIoULoss`` is another loss: ``extended_eiou``.)
 
     References:

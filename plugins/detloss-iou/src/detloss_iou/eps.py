@@ -1,4 +1,4 @@
-"""The parameter that nearly every loss of this package has."""
+"""The parameter of nearly every loss of this package."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from detloss.loss import LossConfig
 
 
 class EpsConfig(LossConfig):
-    """Parameters of a loss that has none but eps."""
+    """Parameters of a loss with only eps."""
 
     eps: float = Field(1e-7, ge=1e-12, le=1)
     """Added to every denominator (px, px²) for boxes without area. It is absolute: scale normalized boxes up."""

@@ -13,7 +13,7 @@ from detloss_iou.eps import EpsConfig
 class ExtendedEIoULoss(BoxRegressionLoss):
     """Extended IoU: ``smooth_l1(1 - I / U)`` with a signed ``I``.
 
-    Where the boxes overlap, ``I`` is the intersection; where they are disjoint, it is negative and pulls them together.
+    For overlapping boxes, ``I`` is the intersection. For disjoint boxes it is negative and pulls them together.
     Nothing is detached. This is mmdetection's ``EIoULoss``; the EIoU of Zhang et al. is ``eiou``.
 
     References:
@@ -23,7 +23,7 @@ class ExtendedEIoULoss(BoxRegressionLoss):
         [0, 2).
 
     Degenerate boxes:
-        A pair without area has ``I / U = 0``. An inverted prediction counts as one without area and costs 2 more.
+        A pair without area has ``I / U = 0``. An inverted prediction counts as without area and costs 2 more.
     """
 
     class Config(EpsConfig):
@@ -49,8 +49,8 @@ def signed_intersection(pair: BoxPair) -> Tensor:
     """Return the paper's signed area of the intersection.
 
     It is ``x2 y2 + xmin ymin - x1 ymax - xmax y1``.
-    ``x1, y1, x2, y2`` are the corners of the overlap, counted from the left top of the enclosing box: the wrong way
-    round where the boxes are disjoint. ``xmin, xmax, ymin, ymax`` are the same numbers in order.
+    ``x1, y1, x2, y2`` are the corners of the overlap, relative to the left top of the enclosing box. They are inverted
+    for disjoint boxes. ``xmin, xmax, ymin, ymax`` are the same numbers in order.
     """
     x1, x2 = _overlap(pair.x1, pair.x2, pair.target_x1, pair.target_x2)
     y1, y2 = _overlap(pair.y1, pair.y2, pair.target_y1, pair.target_y2)
@@ -63,7 +63,7 @@ def signed_intersection(pair: BoxPair) -> Tensor:
 
 
 def _overlap(low: Tensor, high: Tensor, target_low: Tensor, target_high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return start and end of the overlap, from the enclosing box on."""
+    """Return start and end of the overlap, relative to the enclosing box."""
     start, end = torch.maximum(low, target_low), torch.minimum(high, target_high)
     # The overlap ends before the enclosing box starts only for an inverted prediction: then its end is the origin.
     origin = torch.minimum(torch.minimum(low, target_low), end)

@@ -11,8 +11,8 @@ from detloss_iou.eps import EpsConfig
 class FocalEIoULoss(BoxRegressionLoss):
     """Focal EIoU: ``IoU**gamma EIoU``.
 
-    EIoU turned to the boxes that already fit well. The weight is detached: attached, its slope at IoU 0 is infinite,
-    and its gradient opposes EIoU's on some pairs. Disjoint boxes therefore have the value 0 and no gradient.
+    EIoU with more weight on boxes that already fit well. The weight is detached: otherwise its slope at IoU 0 would be
+    infinite, and its gradient would oppose EIoU's on some pairs. So disjoint boxes have the value 0 and no gradient.
 
     References:
         Zhang et al., 2021, arXiv 2101.08158.

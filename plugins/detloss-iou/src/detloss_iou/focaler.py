@@ -12,8 +12,8 @@ from detloss_iou.wrapper import IoUWrapper
 class FocalerIoULoss(IoUWrapper):
     """Focaler-IoU: ``L_base + IoU - clip((IoU - d)/(u - d), 0, 1)``.
 
-    The clipped IoU takes the place of the IoU in the base, whose penalties stay: it has no gradient below ``d`` and
-    above ``u``, and a steeper one between, for easy samples (low ``u``) or hard ones (high ``d``).
+    The clipped IoU replaces the IoU of the base; the penalties stay. It has no gradient below ``d`` and above ``u``,
+    and a steeper one between, for easy samples (low ``u``) or hard ones (high ``d``).
 
     References:
         Zhang & Zhang, 2024, arXiv 2401.10525.
@@ -27,9 +27,9 @@ class FocalerIoULoss(IoUWrapper):
 
     class Config(IoUWrapper.Config):
         d: float = Field(0.0, ge=0, le=0.99)
-        """IoU at and below which the IoU counts as 0."""
+        """An IoU up to this counts as 0."""
         u: float = Field(0.95, ge=0.01, le=1)
-        """IoU at and above which it counts as 1."""
+        """An IoU from this counts as 1."""
 
         @model_validator(mode="after")
         def _ordered(self) -> FocalerIoULoss.Config:

@@ -20,11 +20,11 @@ class GIoULoss(BoxRegressionLoss):
         [0, 2).
 
     Degenerate boxes:
-        A pair without area has the value 1. An inverted prediction counts as one without area and costs 2 more.
+        A pair without area has the value 1. An inverted prediction counts as without area and costs 2 more.
 
     Recommended weights:
         Published: 10 in the R-CNN box head (authors' code and mmdetection), 2 in the RPN (detectron2), 1 in RetinaNet
-        and FCOS (torchvision's own). For SSD none is published.
+        and FCOS (torchvision's own). None for SSD.
     """
 
     Config = EpsConfig

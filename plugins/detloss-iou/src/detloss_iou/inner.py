@@ -10,9 +10,9 @@ from detloss_iou.wrapper import IoUWrapper
 class InnerIoULoss(IoUWrapper):
     """Inner-IoU: ``L_base + IoU - IoU_inner``.
 
-    ``IoU_inner``, of the boxes scaled by ``ratio`` about their own centers, takes the place of the IoU in the base,
-    whose penalties keep the original boxes. A ratio below 1 gives boxes of high IoU larger gradients, one above 1 gives
-    small objects, which overlap little, more to follow; 1 is the base itself.
+    ``IoU_inner`` is the IoU of the boxes scaled by ``ratio`` about their own centers. It replaces the IoU of the base;
+    the penalties keep the original boxes. A ratio below 1 gives boxes of high IoU larger gradients. A ratio above 1
+    helps small objects, which overlap little. 1 is the base itself.
 
     References:
         Zhang et al., 2023, arXiv 2311.02877.

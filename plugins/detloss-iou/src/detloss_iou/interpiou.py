@@ -11,8 +11,8 @@ from detloss_iou.interval import Fraction, Interval
 class InterpIoULoss(BoxRegressionLoss):
     """InterpIoU: ``1 - IoU(P, G) + 1 - IoU(B, G)``.
 
-    ``B = (1 - alpha) P + alpha G``, between prediction and target, overlaps the target: that gives disjoint boxes a
-    gradient. In D-InterpIoU, ``dynamic``, ``alpha`` is ``1 - IoU(P, G)`` limited to an interval, and detached.
+    ``B = (1 - alpha) P + alpha G`` is between prediction and target and overlaps the target. So disjoint boxes have a
+    gradient. In D-InterpIoU (``dynamic``), ``alpha`` is ``1 - IoU(P, G)``, limited to an interval and detached.
 
     References:
         Liu & Watanabe, 2025, arXiv 2507.12420.
@@ -28,7 +28,7 @@ class InterpIoULoss(BoxRegressionLoss):
         alpha: Fraction = 0.98
         """How near B is to the target: 0 is the prediction, 1 the target."""
         dynamic: Interval | None = None
-        """The lowest and the highest alpha of D-InterpIoU; null keeps `alpha`."""
+        """The lowest and the highest alpha of D-InterpIoU; null uses `alpha`."""
 
     config: Config
     recommended_weights = GIOU_SCALE

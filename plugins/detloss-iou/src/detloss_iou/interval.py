@@ -11,7 +11,7 @@ def _as_tuple(value: Any) -> Any:
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] > value[1]:
-        raise ValueError(f"the lowest comes first: write [{value[1]:g}, {value[0]:g}]")
+        raise ValueError(f"the lowest comes first. Fix: write [{value[1]:g}, {value[0]:g}]")
     return value
 
 

@@ -10,32 +10,32 @@ from detloss.loss import GIOU_SCALE, BoxRegressionLoss, LossConfig
 from detloss_iou.eps import EpsConfig
 
 IOU_FLOOR = 1e-6
-"""Smallest IoU whose logarithm is taken, so that disjoint boxes have a finite value; mmdetection's choice."""
+"""Smallest IoU for the logarithm, so that disjoint boxes have a finite value; as in mmdetection."""
 
 
 class IoULoss(BoxRegressionLoss):
     """IoU loss: ``1 - IoU``, ``1 - IoU²`` or ``-ln IoU``.
 
     ``IoU = I / U`` is the intersection over the union. Nothing is detached. Disjoint boxes have the largest value and
-    no gradient at all: use it where matches overlap, or take GIoU.
+    no gradient: use it if matches overlap, or use GIoU.
 
     References:
         ``linear``: Rezatofighi et al., CVPR 2019, arXiv 1902.09630; ``square``: Ge et al., YOLOX, 2021, arXiv
         2107.08430; ``log``: Yu et al., UnitBox, ACM MM 2016, arXiv 1608.01471.
 
     Range:
-        [0, 1] for linear and square, [0, 13.82] for log, where the IoU is at least 1e-6.
+        [0, 1] for linear and square, [0, 13.82] for log, with an IoU of at least 1e-6.
 
     Degenerate boxes:
         A pair without area, and an inverted prediction, have the largest value.
 
     Recommended weights:
-        Published: 10 in the R-CNN box head (mmdetection, log) and 1 in FCOS (its authors, log); elsewhere none.
+        Published: 10 in the R-CNN box head (mmdetection, log) and 1 in FCOS (its authors, log). None for other heads.
     """
 
     class Config(EpsConfig):
         mode: Literal["linear", "square", "log"] = "linear"
-        """Which function of the IoU is the loss."""
+        """The function of the IoU."""
 
     config: Config
     recommended_weights = GIOU_SCALE | {"fcos": 1.0}

@@ -7,14 +7,14 @@ from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
 LARGEST_INSIDE = 3.0
-"""Bound of the loss for boxes inside the image: 1 for the IoU, and each corner is at most one diagonal away."""
+"""Bound of the loss for boxes inside the image: 1 for the IoU, and at most one diagonal for each corner."""
 
 
 class MPDIoULoss(BoxRegressionLoss):
     """Minimum point distance IoU: ``1 - IoU + (d1² + d2²)/D²``.
 
-    ``d1`` and ``d2`` are the distances of the left top and of the right bottom corners, ``D`` is the diagonal of the
-    network input in the pixels of the boxes: not that of a box. Nothing is detached.
+    ``d1`` and ``d2`` are the distances of the left top and of the right bottom corners. ``D`` is the diagonal of the
+    network input in pixels, not that of a box. Nothing is detached.
 
     References:
         Ma & Xu, 2023, arXiv 2307.07662.
@@ -32,7 +32,7 @@ class MPDIoULoss(BoxRegressionLoss):
     invariances = frozenset({"translation", "symmetry"})
     iou_term = True
 
-    # The interface has no keyword: this loss asks for one, and a head that cannot supply it refuses the loss.
+    # The interface has no such keyword: a head that cannot supply it refuses the loss.
     def forward(self, pred: Tensor, target: Tensor, *, image_size: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes.
 

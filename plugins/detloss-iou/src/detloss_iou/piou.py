@@ -24,11 +24,11 @@ class PIoULoss(BoxRegressionLoss):
         v1 = 1 - IoU + 1 - exp(-P²)
         v2 = 3 (lam q) exp(-(lam q)²) v1,    q = exp(-P)
 
-    ``dx1 ... dy2`` are the differences of the corners, ``W, H`` the sides of the target, so that the penalty does not
-    shrink when the prediction grows. ``q`` is the quality of the box: version 2 attends to boxes of medium quality. In
-    the authors' code, and here, ``q`` is not detached: version 2 falls again for poor boxes, and its gradient can push
-    them away. ``detach_q`` keeps the weight and drops that gradient. (Pixels-IoU, for rotated boxes, is another loss of
-    this acronym.)
+    ``dx1 ... dy2`` are the differences of the corners, ``W, H`` the sides of the target: the penalty does not shrink
+    when the prediction grows. ``q`` is the quality of the box: version 2 focuses on boxes of medium quality. As in the
+    authors' code, ``q`` is not detached: version 2 falls again for poor boxes, and its gradient can push them away.
+    ``detach_q`` keeps the weight and drops that gradient. (Pixels-IoU, for rotated boxes, is another loss with this
+    acronym.)
 
     References:
         Liu et al., "Powerful-IoU" (Neural Networks 2024, S0893608023006640).
@@ -42,9 +42,9 @@ class PIoULoss(BoxRegressionLoss):
 
     class Config(EpsConfig):
         version: Literal[1, 2] = 2
-        """1: the penalty alone; 2: with the attention to boxes of medium quality."""
+        """1: only the penalty; 2: with focus on boxes of medium quality."""
         lam: float = Field(1.3, ge=0.1, le=10)
-        """lambda of version 2: the attention is highest where exp(-P) is 1 / (lambda sqrt 2)."""
+        """lambda of version 2: the weight is highest where exp(-P) is 1 / (lambda sqrt 2)."""
         detach_q: bool = False
         """Treat the quality q of version 2 as a weight, without gradient: the safer choice for training."""
 

@@ -11,9 +11,9 @@ from detloss_iou.eps import EpsConfig
 class SCALoss(BoxRegressionLoss):
     """Side and corner aligned: ``2 - SO + alpha CD``.
 
-    ``SO = overlap_x / cw + overlap_y / ch`` with the signed length of the intersection in each axis, minus the gap
-    where the boxes are disjoint, and the sides of the enclosing box; ``CD`` is the sum of the distances of the left top
-    and of the right bottom corners, over the diagonal of that box. Nothing is detached.
+    ``SO = overlap_x / cw + overlap_y / ch`` with the sides of the enclosing box and the signed length of the
+    intersection in each axis: for disjoint boxes, minus the gap. ``CD`` is the sum of the distances of the left top and
+    of the right bottom corners, over the diagonal of that box. Nothing is detached.
 
     References:
         Zheng et al., AAAI 2022, arXiv 2104.00462.

@@ -27,7 +27,7 @@ class ShapeIoULoss(BoxRegressionLoss):
 
     class Config(EpsConfig):
         scale: float = Field(0.0, ge=0, le=100)
-        """Exponent s of the target's sides; the paper relates it to the size of the objects in the data."""
+        """Exponent s of the target's sides; in the paper it depends on the size of the objects."""
         theta: float = Field(4.0, ge=1, le=10)
         """Exponent of the shape cost; the paper's."""
 
@@ -40,7 +40,7 @@ class ShapeIoULoss(BoxRegressionLoss):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair, eps = pair_boxes(pred, target), self.config.eps
-        # 2 W^s / (W^s + H^s) = 2 sigmoid(s ln(W / H)): no power that could overflow.
+        # 2 W^s / (W^s + H^s) = 2 sigmoid(s ln(W / H)): no power can overflow.
         ww = 2 * torch.sigmoid(self.config.scale * ((pair.target_w + eps) / (pair.target_h + eps)).log())
         hh = 2 - ww
         distance = (hh * pair.dx.square() + ww * pair.dy.square()) / (pair.cw.square() + pair.ch.square() + eps)

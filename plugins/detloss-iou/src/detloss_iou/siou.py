@@ -25,12 +25,12 @@ class SIoULoss(BoxRegressionLoss):
         A pair without area has the value 1 plus its penalties. An inverted prediction costs 2.5 more.
 
     Recommended weights:
-        Published: 2.5 in a dense head (YOLOv6-N), taken for RetinaNet, FCOS and SSD; elsewhere none.
+        Published: 2.5 in a dense head (YOLOv6-N), used for RetinaNet, FCOS and SSD. None for other heads.
     """
 
     class Config(EpsConfig):
         theta: float = Field(4.0, ge=1, le=10)
-        """Exponent of the shape cost: how much small differences of the sides count; the paper takes 2 to 6."""
+        """Exponent of the shape cost: the weight of small differences of the sides; 2 to 6 in the paper."""
 
     config: Config
     recommended_weights = GIOU_SCALE | dict.fromkeys(("retinanet", "fcos", "ssd"), 2.5)

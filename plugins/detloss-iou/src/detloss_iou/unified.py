@@ -27,11 +27,11 @@ class UnifiedIoULoss(BoxRegressionLoss):
             2 / (1 + 3 t)              fraction
         F = 1,  1 - IoU^gamma (focal)  or  IoU^gamma (focal_inv)
 
-    Both boxes are scaled about their own centers: enlarged boxes overlap early in training, shrunk ones tell good
-    predictions apart late. ``t`` is the progress of the training, from 0 to 1 (the paper's 300 epochs); beyond the end
-    the ratio stays at 0.5. ``F`` is a weight by the IoU of the scaled boxes, and is detached.
+    Both boxes are scaled about their own centers. Enlarged boxes overlap early in training; shrunk boxes separate good
+    predictions later. ``t`` is the progress of the training, from 0 to 1 (the paper's 300 epochs); after the end the
+    ratio stays at 0.5. ``F`` is a weight by the IoU of the scaled boxes, and is detached.
 
-    The progress is a buffer: whoever trains sets it, as with any loss that has a buffer of this name::
+    The progress is a buffer. `detloss train` sets it; your own training loop must set it too::
 
         for module in model.modules():
             if isinstance(progress := getattr(module, "progress", None), torch.Tensor):
@@ -52,11 +52,11 @@ class UnifiedIoULoss(BoxRegressionLoss):
 
     class Config(EpsConfig):
         base: NestedSpec = NestedSpec(name="ciou")
-        """The loss of the scaled boxes: a name, or a name and its parameters."""
+        """The loss of the scaled boxes: a name, or a name with parameters."""
         schedule: Literal["linear", "cosine", "fraction"] = "linear"
-        """How the ratio falls from 2 to 0.5 while training goes on."""
+        """How the ratio falls from 2 to 0.5 during training."""
         focal: Literal["none", "focal", "focal_inv"] = "none"
-        """Weight of a pair: none, `1 - IoU^gamma` (attends to hard pairs) or `IoU^gamma` (to easy ones)."""
+        """Weight of a pair: none, `1 - IoU^gamma` (favors hard pairs) or `IoU^gamma` (favors easy ones)."""
         gamma: float = Field(0.5, ge=0.1, le=10)
         """Exponent of the focal weight."""
 
@@ -73,8 +73,8 @@ class UnifiedIoULoss(BoxRegressionLoss):
         self.base = build_loss(self.config.base)
         if self.base.space != "boxes":
             raise ConfigError(
-                f"unified scales boxes, and the base {self.config.base.model_dump()} takes {self.base.space}. Choose a "
-                "base that takes boxes, such as ciou."
+                f"unified: the base {self.config.base.model_dump()} is wrong (found a loss on {self.base.space}, "
+                "expected boxes). Fix: choose a base on boxes, such as ciou."
             )
         self.batch_dependent = self.base.batch_dependent
         self.register_buffer("progress", torch.zeros(()))
@@ -92,11 +92,11 @@ class UnifiedIoULoss(BoxRegressionLoss):
         weight = iou(pred, target, self.config.eps).detach().pow(self.config.gamma)
         if self.config.focal == "focal":
             weight = 1 - weight
-        # An inverted box has IoU 0, and must not get away with a weight of 0.
+        # An inverted box has IoU 0, and must not get the weight 0.
         return loss * torch.where(inverted(pred), 1, weight)
 
     def ratio(self) -> Tensor:
-        """Return the present factor on the sides, from 2 to 0.5."""
+        """Return the current factor on the sides, from 2 to 0.5."""
         t = self.progress.clamp(0, 1)
         match self.config.schedule:
             case "linear":

@@ -26,14 +26,14 @@ class WIoULoss(BoxRegressionLoss):
         L3 = r L1,    r = beta / (delta alpha^(beta - delta))    version 3
         beta = sg(1 - IoU) / mean
 
-    ``rho`` is the distance of the centers, ``c`` the diagonal of the smallest enclosing box and ``sg`` detaches:
-    enlarging the enclosing box must not pay. ``beta``, how much of an outlier the pair is, and ``r`` are detached too.
-    Version 3 gives the largest gradients to pairs of ordinary quality, and none to a perfect one.
+    ``rho`` is the distance of the centers, ``c`` the diagonal of the smallest enclosing box. ``sg`` detaches, so that
+    enlarging the enclosing box does not reduce the loss. ``beta`` (how far the pair is an outlier) and ``r`` are
+    detached too. Version 3 gives the largest gradients to pairs of ordinary quality, and none to a perfect one.
 
-    ``mean`` is the running mean of ``1 - IoU``, the buffer ``iou_mean`` (versions 2 and 3). It starts at 1 and is
-    updated in training mode, before use, with the mean over the batch of all DDP ranks; an empty batch leaves it as
-    it is, and so does evaluation mode. Every rank must call the loss equally often, with an empty batch if need be.
-    The update is in place, as in batch norm, so ``vmap`` works in evaluation mode only.
+    ``mean`` is the running mean of ``1 - IoU``, the buffer ``iou_mean`` (versions 2 and 3). It starts at 1. In training
+    mode it is updated before use, with the mean over the batch of all DDP ranks. An empty batch and evaluation mode do
+    not change it. Every rank must call the loss equally often, with an empty batch if necessary. The update is in
+    place, as in batch norm, so ``vmap`` works only in evaluation mode.
 
     References:
         Tong et al., 2023, arXiv 2301.10051.
@@ -42,12 +42,12 @@ class WIoULoss(BoxRegressionLoss):
         [0, e) in version 1, else [0, inf).
 
     Degenerate boxes:
-        A pair without area is one of IoU 0. An inverted prediction costs a factor of e more.
+        A pair without area has IoU 0. An inverted prediction costs a factor of e more.
     """
 
     class Config(EpsConfig):
         version: Literal[1, 2, 3] = 3
-        """Which of the paper's three forms: 1 has no focusing, 2 a monotonic one, 3 a non-monotonic one."""
+        """The paper's version: 1 has no focusing, 2 a monotonic one, 3 a non-monotonic one."""
         alpha: float = Field(1.9, ge=1.1, le=10)
         """Version 3: how fast outliers lose weight."""
         delta: float = Field(3.0, ge=0.1, le=10)
@@ -55,7 +55,7 @@ class WIoULoss(BoxRegressionLoss):
         gamma: float = Field(0.5, ge=0, le=1)
         """Version 2: exponent of ``beta``."""
         momentum: float = Field(PAPER_MOMENTUM, ge=1e-6, le=1)
-        """Share of the running mean that each batch renews; the default is the paper's."""
+        """Share of each batch in the running mean; the default is the paper's."""
 
     config: Config
     recommended_weights = GIOU_SCALE
@@ -90,10 +90,10 @@ class WIoULoss(BoxRegressionLoss):
         return beta / (delta * alpha ** (beta - delta))
 
     def _update_mean(self, iou_loss: Tensor) -> None:
-        # Without the NaN of a step that a gradient scaler or the guard skips: the mean would be NaN from there on.
+        # Without the NaN of a step that a gradient scaler or the guard skips: the mean would stay NaN.
         sum_and_count = torch.stack([iou_loss.nansum(), (~iou_loss.isnan()).sum(dtype=iou_loss.dtype)])
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(sum_and_count)
         batch_sum, count = sum_and_count.to(self.iou_mean.dtype).unbind()
-        # No condition in Python: it would wait for the device, and break the graph of torch.compile.
+        # No condition in Python: it would wait for the device and break the graph of torch.compile.
         self.iou_mean.lerp_(batch_sum / count.clamp(min=1), self.config.momentum * (count > 0))

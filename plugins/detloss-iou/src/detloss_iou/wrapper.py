@@ -1,4 +1,4 @@
-"""A loss around another one."""
+"""A loss around another loss."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from detloss_iou.eps import EpsConfig
 
 
 class IoUWrapper(BoxRegressionLoss):
-    """A loss that puts another IoU into a base, whose penalties stay.
+    """Replaces the IoU of a base and keeps its penalties.
 
     Raises:
-        ConfigError: The base is not declared as ``1 - IoU`` plus a penalty, so there is no IoU to replace.
+        ConfigError: The base is not declared as ``1 - IoU`` plus a penalty, so it has no IoU to replace.
     """
 
     class Config(LossConfig):
         base: NestedSpec = NestedSpec(name="iou")
-        """The loss whose IoU is replaced: a name, or a name and its parameters."""
+        """The loss whose IoU is replaced: a name, or a name with parameters."""
 
     config: Config
     recommended_weights = GIOU_SCALE
@@ -30,11 +30,11 @@ class IoUWrapper(BoxRegressionLoss):
         self.base = build_loss(self.config.base)
         if not self.base.iou_term:
             raise ConfigError(
-                f"{type(self).__name__} replaces the IoU of a loss that is 1 - IoU plus a penalty, and the base "
-                f"{self.config.base.model_dump()} is not declared as one (iou_term is False). Choose another base, "
-                "such as iou, giou, diou or ciou."
+                f"{type(self).__name__}: the base {self.config.base.model_dump()} is wrong (found iou_term False, "
+                "expected a loss declared as 1 - IoU plus a penalty). Fix: choose another base, such as iou, giou, "
+                "diou or ciou."
             )
-        # The IoU that is taken out must be the one that is in the base.
+        # The replaced IoU must be that of the base.
         self.eps: float = getattr(self.base.config, "eps", EpsConfig().eps)
 
     def base_loss(self, pred: Tensor, target: Tensor, **given: Tensor | None) -> Tensor:
@@ -43,5 +43,5 @@ class IoUWrapper(BoxRegressionLoss):
 
 
 def extras_for(base: BoxRegressionLoss, **given: Tensor | None) -> dict[str, Tensor]:
-    """Return those extras from the head that the base asks for."""
+    """Return the extras from the head that the base needs."""
     return {name: value for name, value in given.items() if name in base.extras and value is not None}

@@ -46,7 +46,7 @@ class BalancedL1Loss(BoxRegressionLoss):
         b = math.expm1(gamma / alpha)
         d = (pred - target).abs()
         excess = (d - beta).relu()
-        # Dividing by beta in some places only, as the authors' code does, would leave a gradient at zero error.
-        # The logarithm gets min(|d|, beta) only: with b up to e^80, b|d| would overflow for large errors.
+        # Dividing by beta only in some places, as the authors' code does, would leave a gradient at zero error.
+        # The logarithm gets only min(|d|, beta): with b up to e^80, b|d| would overflow for large errors.
         y = b * ((d - excess) / beta)
         return (alpha * beta / b * ((y + 1) * y.log1p() - y) + gamma * excess).sum(-1)

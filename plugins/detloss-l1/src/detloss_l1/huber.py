@@ -23,7 +23,7 @@ class HuberLoss(BoxRegressionLoss):
         No deltas are degenerate.
 
     Recommended weights:
-        None published: 1 is taken over from smooth L1, which it equals at ``delta = 1``.
+        None published: 1 is that of smooth L1, which it equals at ``delta = 1``.
     """
 
     class Config(LossConfig):

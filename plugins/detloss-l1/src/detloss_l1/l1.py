@@ -22,7 +22,7 @@ class L1Loss(BoxRegressionLoss):
         No deltas are degenerate.
 
     Recommended weights:
-        Published: 1 in torchvision's RetinaNet; the other heads take it over.
+        Published: 1 in torchvision's RetinaNet, used for the other heads too.
     """
 
     space = "deltas"

@@ -23,7 +23,7 @@ class SmoothL1Loss(BoxRegressionLoss):
         No deltas are degenerate; ``beta = 0`` is L1, with gradient 0 at ``d = 0``.
 
     Recommended weights:
-        Published: 1 in the R-CNN box head, RPN and SSD of torchvision; the other dense heads take it over.
+        Published: 1 in the R-CNN box head, RPN and SSD of torchvision, used for the other dense heads too.
     """
 
     class Config(LossConfig):
