@@ -139,7 +139,7 @@ def test_row_28_an_exception_that_is_not_needed_fails(check: str, found: str):
         ({"xyz": "why"}, "'xyz', which is not a check. The checks are docstring, "),
         ({"shape": ""}, "'shape' has no reason"),
         ({"shape": "  "}, "'shape' has no reason"),
-        ({"shape": None}, "'shape' has no reason (found None)"),
+        ({"shape": None}, r"'shape' has no reason \(found None\)"),
     ],
     ids=["near", "far", "empty", "blank", "None"],
 )

@@ -91,7 +91,7 @@ def test_extras_reach_the_base():
 
 def test_deltas_base_is_refused():
     """A base that takes deltas cannot be scaled, and the message says so."""
-    with pytest.raises(ConfigError, match=r"unified: the base .*'smooth_l1'.* found a loss on deltas"):
+    with pytest.raises(ConfigError, match=r"unified: the base .*'smooth_l1'.*found a loss on deltas"):
         UnifiedIoULoss(base="smooth_l1")
 
 
