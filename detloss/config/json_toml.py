@@ -80,7 +80,8 @@ def _json_advice(error: json.JSONDecodeError) -> str:
     before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :]
     if after.startswith(("//", "/*", "#")):
         return ". Fix: remove the comment"
-    if after.startswith(("}", "]")) and before.endswith(","):
+    # Python 3.13 points at the comma, earlier ones at what follows.
+    if re.match(r",\s*[]}]", after) or (after.startswith(("}", "]")) and before.endswith(",")):
         return ". Fix: remove the comma after the last item"
     return ". Fix: put text in double quotes" if after.startswith("'") else ""
 

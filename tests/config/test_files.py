@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,8 @@ from detloss.config.files import MAX_BYTES, read_document
 
 LONG = "k" * 2000
 """A key that JSON reads and YAML, whose implicit keys have at most 1024 characters, does not."""
+
+PYTHON_13 = sys.version_info >= (3, 13)
 
 pytestmark = pytest.mark.usefixtures("power_losses")
 
@@ -52,8 +55,9 @@ pytestmark = pytest.mark.usefixtures("power_losses")
         ("m.json", '{"model": "x",\n "losses": }', 2, 12, "Expecting value"),
         ("m.json", '{\n // x\n "model": "x"}', 2, 2, "Fix: remove the comment"),
         ("m.json", '{"model": "x" # y\n}', 1, 15, "Fix: remove the comment"),
-        ("m.json", '{"model": "x",\n}', 2, 1, "Fix: remove the comma after the last item"),
-        ("m.json", '{"model": ["x", ]}', 1, 17, "Fix: remove the comma after the last item"),
+        # Python 3.13 points at the comma itself.
+        ("m.json", '{"model": "x",\n}', *((1, 14) if PYTHON_13 else (2, 1)), "Fix: remove the comma after"),
+        ("m.json", '{"model": ["x", ]}', 1, 15 if PYTHON_13 else 17, "Fix: remove the comma after"),
         ("m.json", "{'model': 'x'}", 1, 2, "Fix: put text in double quotes"),
         ("m.json", '{"model": "a\nb"}', 1, 13, "Invalid control character here"),
         ("m.json", "[" * 100_000, None, None, "deep"),
@@ -110,7 +114,7 @@ def test_row_45_no_file_is_read(tmp_path: Path, make: Callable[[Path], object], 
 
 def test_row_45_nul_in_the_name_of_a_file() -> None:
     """A path with a NUL names no file."""
-    with pytest.raises(ConfigError, match=r"a\\x00\.yaml: cannot be read: embedded null byte"):
+    with pytest.raises(ConfigError, match=r"a\\x00\.yaml: cannot be read: .*embedded null"):
         load_config("a\0.yaml")
 
 
