@@ -50,7 +50,7 @@ def _default() -> str:
     help="Runs at the same time; by default one a core or GPU.",
 )
 @click.option("--output", "-o", type=PATH, help="Folder; by default runs/compare-<time>.")
-@click.option("--resume", type=PATH, metavar="DIR", help="Go on with a comparison, or add --seeds or --losses.")
+@click.option("--resume", type=PATH, metavar="DIR", help="Resume a comparison, or add --seeds or --losses.")
 @overrides
 @click.option("--head", help="Head whose loss is compared.")
 @click.option("--reference", metavar="LOSS", help="What the others are compared with.")
@@ -107,7 +107,7 @@ def command(
         raise click.BadParameter("it means --seeds 3; give one of the two.", param_hint="--quick")
     if resume is not None and (what or output is not None or overrides):
         raise click.BadParameter(
-            "a comparison that goes on keeps its config and its folder; give it without CONFIG, --output and --set.",
+            "a resumed comparison keeps its config and folder. Fix: remove CONFIG, --output and --set.",
             param_hint="--resume",
         )
     with needs("compare", "Comparing losses"):

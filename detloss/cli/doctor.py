@@ -62,7 +62,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def loading_data(outcome: Outcome) -> dict[str, object]:
-    """Return what came of loading a plugin, as data for JSON."""
+    """Return the result of loading a plugin as JSON data."""
     seconds = None if outcome.seconds is None else round(outcome.seconds, 4)
     return {"loads": outcome.loads, "tried": outcome.tried, "error": outcome.error or None, "seconds": seconds}
 

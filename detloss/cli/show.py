@@ -140,7 +140,7 @@ def _name_of(asked: str) -> str:
     if meant := found or [name for name, words in titles.items() if words in close]:
         names = " or ".join(repr(name.rpartition(":")[2]) for name in meant)
         raise UnknownPluginError(f"There is no loss {clipped(asked)!r}. Did you mean {names}?", name=clipped(asked))
-    return asked  # the look-up says which names are near
+    return asked  # the lookup suggests similar names
 
 
 def _words(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Compare losses on shared seeds and images, and say what is known and how surely (``detloss[compare]``).
+"""Compares losses on shared seeds and images (the extra ``detloss[compare]``).
 
 The public names stand in ``__init__.pyi``. Each is imported when it is first used.
 """

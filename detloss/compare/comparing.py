@@ -1,4 +1,4 @@
-"""`compare`: from a question to runs, and from runs to an answer with its report."""
+"""`compare`: from a question to runs, an answer and its report."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def compare(
     show: Callable[[Status], None] | None = None,
     **changes: Any,
 ) -> Compared:
-    """Train losses on shared seeds and images, and say which one is better and how surely.
+    """Train losses on shared seeds and images, and compare them.
 
     Args:
         config: A train config or a comparison's, as file or mapping; None compares three losses on synthetic images.
@@ -65,7 +65,9 @@ def planned(
     overrides: Sequence[str] = (),
     **changes: Any,
 ) -> Plan:
-    """Plan a comparison, or the rest of one; nothing is written. Arguments are those of `compare`.
+    """Plan a comparison, or its rest, without writing anything.
+
+    Arguments are those of `compare`.
 
     Raises:
         ConfigError: the comparison is wrong, or the folder is not empty.
@@ -73,7 +75,7 @@ def planned(
     """
     if resume is not None:
         if config is not None or output is not None or overrides:
-            raise ConfigError("A comparison that goes on keeps its config and its folder: give `resume` without them.")
+            raise ConfigError("A resumed comparison keeps its config and folder. Fix: give `resume` without them.")
         seeds, losses = changes.pop("seeds", None), changes.pop("losses", None) or ()
         more = with_more(read_compare(resume), seeds=seeds, losses=losses)
         return make_plan(load_compare(more, **changes), resume)
@@ -89,7 +91,7 @@ def planned(
 
 
 def analyzed(plan: Plan) -> Compared:
-    """Analyze the runs of a plan, finished or not, and write compare.json and report.html.
+    """Analyze the runs of a plan, and write compare.json and report.html.
 
     Raises:
         ConfigError: no run of two arms is finished.

@@ -127,7 +127,7 @@ class Difference(_Part):
 
     @property
     def decides(self) -> Interval | None:
-        """The interval to look at: with one run each there is none but that for new images."""
+        """The deciding interval; with one run each, that for new images."""
         return self.full or self.images
 
 
@@ -177,7 +177,10 @@ class RunMeasured(_Part):
 
 
 class Measured(_Part):
-    """Times, memory and dates: the only part of compare.json that differs when a comparison is repeated."""
+    """Times, memory and dates.
+
+    Only this part of compare.json differs when a comparison is repeated.
+    """
 
     analyzed: str
     """Date, ISO 8601."""

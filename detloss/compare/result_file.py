@@ -17,7 +17,7 @@ RESULT = "compare.json"
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write ``compare.json``; the same runs give the same bytes, but for the key `measured`.
+    """Write ``compare.json``: equal runs give equal bytes, except for `measured`.
 
     Raises:
         DetlossError: it cannot be written.

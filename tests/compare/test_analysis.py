@@ -204,7 +204,7 @@ def test_nothing_to_compare(tmp_path):
     folders = [made_run(tmp_path / f"{name} 0", name, changes=empty) for name in ("giou", "ciou")]
     for folder in folders:
         (folder / "predictions-val.json").write_text("[]")
-    with pytest.raises(DataError, match=r"The val data \(synthetic images\) have no object"):
+    with pytest.raises(DataError, match=r"The val data \(synthetic images\) has no object"):
         analyze_folders(folders)
     for folder in (first, other):
         (folder / "metrics.json").unlink()

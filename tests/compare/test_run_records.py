@@ -109,7 +109,9 @@ def test_ids_of_the_annotation_file(tmp_path):
     found = read_outcome(folder, "val", ("a", "b"), (10, 20, 30))
     assert isinstance(found, Finished)
     assert found.rows.tolist() == [[2, 1, 2, 3, 4, 0.5, 3]]
-    with pytest.raises(DataError, match=r"its predictions name image_id 'b' and category_id 30, which the data do not"):
+    with pytest.raises(
+        DataError, match=r"its predictions name image_id 'b' and category_id 30, which the data does not"
+    ):
         read_outcome(folder, "val", ("a",), (30,))
 
 

@@ -1,1 +1,4 @@
-"""From the folders of runs to all that they say, but for the intervals, which are in `statistics`."""
+"""From the folders of runs to all results except the intervals.
+
+Those are in `statistics`.
+"""

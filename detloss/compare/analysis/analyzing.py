@@ -137,10 +137,10 @@ def analyze_folders(
 
 
 def _looks(known: Sequence[Look], grid: Grid, alpha: float) -> tuple[tuple[Look, ...], float, float]:
-    """All looks with the present one, the level of that, and the level of the next one."""
+    """All looks including the current, its level, and the next level."""
     present = (int((~np.isnan(grid.metric)).any(axis=1).sum()), len(grid.labels))
     counts = [(look.seeds, look.arms) for look in known]
-    new = present not in counts  # the same runs analyzed again are no new look
+    new = present not in counts  # the same runs analyzed again are not a new look
     counts = [*counts, present] if new else counts[: counts.index(present) + 1]
     level, following = look_level(counts, alpha), look_level([*counts, (2 * present[0], present[1])], alpha)
     look = Look(seeds=present[0], arms=present[1], alpha=level)

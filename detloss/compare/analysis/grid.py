@@ -1,4 +1,4 @@
-"""`Grid`: what was measured of the runs of a comparison, by seed and arm."""
+"""`Grid`: the measurements of a comparison's runs, by seed and arm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Grid:
-    """All runs of a comparison, and what was measured of the finished ones."""
+    """All runs of a comparison, and the measurements of finished ones."""
 
     seeds: tuple[int, ...]
     labels: tuple[str, ...]
@@ -49,7 +49,7 @@ def measure_runs(records: Records, seeds: tuple[int, ...]) -> Grid:
     """
     truth, labels = records.truth, tuple(arm.label for arm in records.arms)
     if all(entry["iscrowd"] for entry in truth["annotations"]):
-        raise DataError(f"The {records.split} data ({records.data}) have no object: nothing can be measured on them.")
+        raise DataError(f"The {records.split} data ({records.data}) has no object. Fix: give data with objects.")
     runs = {(run.arm.label, run.seed): run for run in records.runs}
     finished = {key: run.outcome for key, run in runs.items() if isinstance(run.outcome, Finished)}
     measured = {key: measure(truth, found.rows) for key, found in finished.items()}

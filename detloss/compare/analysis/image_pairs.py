@@ -1,4 +1,4 @@
-"""Which test images are shown: those on which two arms differ most, and random ones."""
+"""Chooses the shown test images: those that differ most, and random ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _JUDGED = 1000
 
 
 def choose_image_pairs(records: Records, grid: Grid, reference: int) -> tuple[ImagePair, ...]:
-    """Choose images by the panoptic quality of the best other arm and the reference, as means over their seeds."""
+    """Choose images by panoptic quality of the best arm and the reference.
+
+    These are means over their seeds.
+    """
     means = {arm: mean for arm in range(len(grid.labels)) if (mean := grid.mean(arm)) is not None}
     others = [arm for arm in means if arm != reference]
     if reference not in means or not others:

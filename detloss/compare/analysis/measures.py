@@ -1,4 +1,4 @@
-"""What is measured of each run: COCO's numbers and more, and the metric on shared parts of the images."""
+"""Measures each run: COCO's numbers and more, also on image parts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def measure(truth: Mapping[str, Any], rows: Rows) -> Measurement:
 
 
 def common_ious(found: Sequence[Mapping[int, float]]) -> list[float | None]:
-    """Mean IoU of each run on the objects that all of them found; None where there are none."""
+    """Mean IoU of each run on the objects that all found."""
     common = sorted(set[int].intersection(*map(set, found))) if found else []
     return [float(np.mean([each[number] for number in common])) if common else None for each in found]
 
@@ -81,10 +81,12 @@ def qualities(truth: Mapping[str, Any], images: Sequence[int], rows: Rows) -> Fl
 
 
 def replicates(truth: Mapping[str, Any], runs: Sequence[Rows], *, halves: int = HALVES) -> tuple[Floats, str]:
-    """AP of each run on parts of the images, the same for all runs, and a word on these parts.
+    """AP of each run on shared parts of the images.
+
+    With it comes a description of these parts.
 
     Random halves without replacement have the variance of the bootstrap, and no image twice. Above `MOST_FOR_HALVES`
-    images each part leaves out one of `GROUPS` random groups.
+    images each part excludes one of `GROUPS` random groups.
 
     Args:
         truth: The ground truth.

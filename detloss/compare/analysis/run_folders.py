@@ -55,7 +55,9 @@ class _Run:
 
 
 def read_records(folders: Sequence[str | Path], split: Split | None = None) -> Records:
-    """Read finished and failed runs from their folders; each loss, with its parameters and weight, is an arm.
+    """Read finished and failed runs from their folders.
+
+    Each loss, with its parameters and weight, is an arm.
 
     Args:
         folders: Of `detloss train`; their checkpoints are not needed.
@@ -83,13 +85,13 @@ def read_records(folders: Sequence[str | Path], split: Split | None = None) -> R
         if each.outcome is None:
             raise ConfigError(
                 f"{each.folder} is not finished: it has no metrics.json, or no predictions of the {found.split} data. "
-                f"Fix: leave it out, or finish it:\n  detloss train --resume {shlex.quote(str(each.folder))}"
+                f"Fix: remove it, or finish it:\n  detloss train --resume {shlex.quote(str(each.folder))}"
             )
     return found
 
 
 def read_planned(plan: Plan) -> Records:
-    """Read all runs of a plan, those that are missing or not finished too; its arms keep their labels.
+    """Read all runs of a plan, unfinished ones too, with their labels.
 
     Raises:
         ConfigError: a file of a run is damaged, or the data were changed between runs or since.
@@ -116,7 +118,7 @@ def read_planned(plan: Plan) -> Records:
 
 
 def _with_outcomes(records: Sequence[Record], config: TrainConfig, head: str, split: Split | None) -> Records:
-    """Read the ground truth, and what became of each run."""
+    """Read the ground truth, and the outcome of each run."""
     has_test = config.data.has_test
     chosen: Split = split or ("test" if has_test else "val")
     if chosen == "test" and not has_test:
@@ -140,7 +142,7 @@ def _with_outcomes(records: Sequence[Record], config: TrainConfig, head: str, sp
 
 
 def _provenance_of(folder: Path) -> dict[str, Any]:
-    """What a run was made with; nothing where that is lost, or was not written yet by an older version."""
+    """What a run was made with; empty if lost or not written."""
     found = read_provenance(folder / PROVENANCE)
     return {} if found is None else found.model_dump()
 
@@ -157,7 +159,10 @@ def _run(folder: Path) -> _Run:
 
 
 def _keys(run: _Run, *, hashed: bool) -> dict[str, Any]:
-    """What must agree with the other runs; data are told apart by their hashes where all runs have them."""
+    """Values that must agree with the other runs.
+
+    If all runs have hashes of their data, these are compared.
+    """
     plain = {key: value for key, value in as_plain(run.config).items() if key != "losses"}
     keys = {key: value for key, value in flat(plain).items() if key not in _FREE}
     if hashed:
@@ -172,7 +177,7 @@ _PATHS = tuple(f"data.{split}." for split in ("train", "val", "test"))
 
 
 def _weight(losses: Mapping[str, Any], heads: Sequence[str]) -> float | None:
-    """Weight of the one loss that is compared, its recommended one where it is given none."""
+    """Weight of the compared loss, by default its recommended one."""
     specs: Sequence[Any] = losses.get(heads[0], []) if len(heads) == 1 else []
     if len(specs) != 1:
         return None

@@ -1,4 +1,4 @@
-"""`Records`: the runs of a comparison as they lie on disk, with the ground truth that they are measured by."""
+"""`Records`: the runs of a comparison on disk, with their ground truth."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ def check_comparable(runs: Sequence[Record]) -> None:
         if other is not run:
             raise ConfigError(
                 f"{other.folder} and {run.folder} are the same: {run.arm.label} with seed {run.seed}. "
-                "Fix: leave one of them out."
+                "Fix: remove one of them."
             )
 
 
 def read_outcome(
     folder: Path, split: Split, image_ids: Sequence[object], category_ids: Sequence[object]
 ) -> Finished | Failed | None:
-    """What became of the run in a folder; None where it is not finished.
+    """The result of the run in a folder; None if not finished.
 
     Args:
         folder: Of the run.
@@ -152,12 +152,14 @@ def read_outcome(
         )
     except (ValueError, TypeError) as error:
         raise ConfigError(
-            f"{folder / 'metrics.jsonl'} is damaged: {one_line(error)}. Fix: restore it, or leave out its run."
+            f"{folder / 'metrics.jsonl'} is damaged: {one_line(error)}. Fix: restore it, or exclude its run."
         ) from None
 
 
 def read_predictions(folder: Path, split: Split) -> list[dict[str, Any]] | None:
-    """The COCO results that a run wrote for a split, packed or not; None where they are not there to their end.
+    """The COCO results of a run for a split, packed or not.
+
+    None if they are incomplete.
 
     Raises:
         ConfigError: the file holds anything else.
@@ -169,21 +171,23 @@ def read_predictions(folder: Path, split: Split) -> list[dict[str, Any]] | None:
         return None
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(
-            f"{packed(path)} is damaged: {reason(error)}. Fix: restore it, or leave out its run."
+            f"{packed(path)} is damaged: {reason(error)}. Fix: restore it, or exclude its run."
         ) from error
     if not raw.rstrip().endswith(b"]"):
         return None
     try:
         results = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is damaged: {reason(error)}. Fix: restore it, or leave out its run.") from error
+        raise ConfigError(f"{path} is damaged: {reason(error)}. Fix: restore it, or exclude its run.") from error
     return list(results)
 
 
 def rows_of(
     results: Sequence[Mapping[str, Any]], folder: Path, image_ids: Sequence[object], category_ids: Sequence[object]
 ) -> Rows:
-    """COCO results with the ids of the ground truth; the arguments are those of `read_outcome`.
+    """COCO results with the ids of the ground truth.
+
+    The arguments are those of `read_outcome`.
 
     Raises:
         ConfigError: they are not COCO results of boxes.
@@ -202,12 +206,12 @@ def rows_of(
             return np.asarray_chkfinite(rows, dtype=np.float64).reshape(-1, 7)
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{folder}: its predictions are no COCO results of boxes ({type(error).__name__}: {one_line(error)}). "
-            "Fix: restore the file, or leave out the run."
+            f"{folder}: its predictions are not COCO results of boxes ({type(error).__name__}: {one_line(error)}). "
+            "Fix: restore the file, or exclude the run."
         ) from None
     raise DataError(
         f"{folder}: its predictions name image_id {unknown['image_id']!r} and category_id {unknown['category_id']!r}, "
-        "which the data do not have. Fix: restore the data that the run was trained with."
+        "which the data does not have. Fix: restore the data that the run was trained with."
     )
 
 
@@ -220,7 +224,9 @@ def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def short_labels(losses: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A short name for each of several sections `losses`: ``giou:10``, ``ciou(eps=0.1)``; alike ones are called alike.
+    """A short name for each of several sections `losses`.
+
+    For example ``giou:10``, ``ciou(eps=0.1)``; equal ones have equal names.
 
     Heads in which all are alike are not named.
     """
@@ -229,7 +235,7 @@ def short_labels(losses: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def differing_heads(losses: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The heads in which sections `losses` differ; where they do not, the first one."""
+    """The heads in which sections `losses` differ, or the first one."""
     sections = list(losses)
     heads = sorted({head for each in sections for head in each})
     return [head for head in heads if any(each.get(head) != sections[0].get(head) for each in sections)] or heads[:1]
@@ -256,7 +262,10 @@ _PAUSE = 600.0
 
 
 def _taken(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Seconds, seconds a step and memory, from the lines that a run wrote; what they do not say is None."""
+    """Seconds, seconds per step and memory from a run's lines.
+
+    Unknown values are None.
+    """
     timed = [(datetime.fromisoformat(line["time"]).timestamp(), line["step"]) for line in lines if "time" in line]
     passed = [
         ((later - earlier) / (step - before), step - before)

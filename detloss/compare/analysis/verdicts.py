@@ -1,4 +1,4 @@
-"""What a comparison says, in sentences: the first one is the answer, the others how sure it is and why."""
+"""The verdict in sentences: first the answer, then its certainty and why."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _none_better(known: Sequence[Difference], comparison: Comparison) -> str:
 
 
 def _leader(comparison: Comparison) -> Iterator[str]:
-    """Two or three sentences on the arm that has most over the reference."""
+    """Two or three sentences on the arm with the largest lead."""
     known = [each for each in comparison.differences if each.full]
     if not known:
         yield from (_images_alone(each, comparison) for each in comparison.differences if each.images)
@@ -200,7 +200,7 @@ def _best(comparison: Comparison) -> Iterator[str]:
 
 
 def _lost(arms: Iterable[ArmResult]) -> Iterator[str]:
-    """Runs that failed, and arms that have fewer because they were far behind."""
+    """Failed runs, and arms with fewer runs because they were behind."""
     for arm in arms:
         failed = [run for run in arm.runs if run.state == "failed"]
         if failed:
@@ -270,7 +270,7 @@ def _number(value: float, sign: str = "+") -> str:
 
 
 def _percent(share: float | None) -> str:
-    """At most one decimal, and never 0 or 100 for what is neither."""
+    """At most one decimal, and 0 or 100 only if exact."""
     percent = 100 * (share or 0.0)
     if percent and (percent < 0.5 or percent > 99.95):
         return "less than 1 %" if percent < 50 else "more than 99.9 %"

@@ -1,4 +1,4 @@
-"""The driver of a comparison: starts its runs seed by seed, and goes on where an earlier one ended."""
+"""The driver of a comparison: starts or resumes its runs by seed."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class ComparisonInterrupted(KeyboardInterrupt):
 def run_plan(
     plan: Plan, engine: Engine | None = None, *, show: Show | None = None, retry_failed: bool = False
 ) -> Ended:
-    """Do all runs of a plan that are not done yet, wherever its engine runs them.
+    """Do all remaining runs of a plan on its engine.
 
     Args:
         plan: What is to be done.
-        engine: One of your own in the place of the plan's; you close it.
+        engine: Your own engine instead of the plan's; you close it.
         show: Is given the comparison's status when a run changes its state, and twice a second at most.
         retry_failed: Whether runs that failed are tried again.
 
@@ -64,9 +64,9 @@ def run_plan(
         ``budget`` where its time was up before all were done.
 
     Raises:
-        ComparisonInterrupted: Ctrl-C, SIGTERM or SIGHUP; the runs that were going on have checkpoints.
+        ComparisonInterrupted: Ctrl-C, SIGTERM or SIGHUP; active runs have checkpoints.
         ConfigError: another process is at it, or what the engine needs is not installed.
-        DetlossError: the engine cannot be reached any more; the message says how to go on.
+        DetlossError: the engine cannot be reached any more; the message says how to resume.
     """
     with locked(plan.folder), _stops() as stop:
         write_plan(plan)
@@ -83,9 +83,9 @@ def run_plan(
 
 
 def commands(plan: Plan) -> list[list[str]]:
-    """The commands that do all runs which are not done, for whatever runs them; the folders are prepared.
+    """The commands of all remaining runs, with prepared folders.
 
-    Each may be run at any time and again: it begins its run, goes on with it, or finds it finished.
+    Each may be run at any time and again: it starts its run, resumes it, or finds it finished.
     """
     write_plan(plan)
     left = [run for run in plan.runs if state_of(run, plan.split) not in SETTLED]
@@ -95,7 +95,7 @@ def commands(plan: Plan) -> list[list[str]]:
 
 
 def command_of(run: Run) -> list[str]:
-    """The command that begins a prepared run or goes on with it."""
+    """The command that starts or resumes a prepared run."""
     return [sys.executable, "-m", "detloss", "train", "--resume", str(run.folder)]
 
 
@@ -111,7 +111,7 @@ class _Stop:
 
 @contextmanager
 def _stops() -> Iterator[_Stop]:
-    """Note a request to stop; a second one ends this process at once, and the children with it."""
+    """Note a request to stop; a second one ends everything at once."""
     stop = _Stop()
 
     def request(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -132,7 +132,7 @@ def _stops() -> Iterator[_Stop]:
 
 @dataclass
 class _Drive:
-    """What one driver knows of its runs, besides what is in their folders."""
+    """What one driver knows of its runs, in addition to their folders."""
 
     plan: Plan
     engine: Engine
@@ -176,7 +176,7 @@ class _Drive:
             self._cancel()
 
     def _next(self, elapsed: float) -> list[Run]:
-        """The runs that begin now: there is room for them, and their seed's turn has come."""
+        """The runs to start now, in the order of seeds, if possible."""
         found: list[Run] = []
         left, budget = self._left(), self.plan.config.budget_seconds
         for place, seed in enumerate(self.plan.config.all_seeds):
@@ -192,7 +192,7 @@ class _Drive:
         return found[: max(0, self._places() - self._running())]
 
     def _left(self) -> list[Run]:
-        """The runs that are not through, those that run among them, without those of dropped arms."""
+        """The unfinished runs, running ones too, without dropped arms."""
         return [run for run in self.plan.runs if self.states[run] not in SETTLED and not self._is_dropped(run)]
 
     def _is_dropped(self, run: Run) -> bool:
@@ -205,7 +205,7 @@ class _Drive:
         return sum(state == "running" for state in self.states.values())
 
     def _expected(self, runs: int) -> float:
-        """Seconds that so many further runs take; 0 where none was timed yet."""
+        """Seconds of more runs; 0 if none was timed yet."""
         return sum(self.seconds) / max(1, len(self.seconds)) * runs / max(1, min(self._places(), runs))
 
     def _start(self, run: Run) -> None:
@@ -215,7 +215,7 @@ class _Drive:
         self.states[run] = "running"
 
     def _look(self) -> None:
-        """See which jobs have ended, and from time to time what others do that this driver waits for."""
+        """Check for ended jobs, and sometimes for other drivers' progress."""
         for run, job in list(self.jobs.items()):
             if job.done():
                 del self.jobs[run]
@@ -246,7 +246,7 @@ class _Drive:
         self.states[run] = "failed"
 
     def _cancel(self) -> None:
-        """Ask all jobs to end, and wait for that; asked to stop once more meanwhile, wait no longer."""
+        """Ask all jobs to end, and wait; a second request stops waiting."""
         jobs, self.jobs = self.jobs, {}
         for job in jobs.values():
             job.cancel()
@@ -263,7 +263,7 @@ class _Drive:
             self.show(Status(runs, self._seconds_left(runs)))
 
     def _seconds_left(self, runs: tuple[RunStatus, ...]) -> float | None:
-        """Until the end of all, if each further run takes what those took that were seen."""
+        """Seconds until the end, from the times of earlier runs."""
         left = [one.seconds_left for one in runs if one.state == "running"]
         known = [seconds for seconds in left if seconds is not None]
         waiting = sum(one.state in ("waiting", "interrupted") for one in runs) + len(left) - len(known)

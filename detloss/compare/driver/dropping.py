@@ -1,4 +1,7 @@
-"""The race: which arms get no more seeds, decided once and noted in their folders."""
+"""The race: which arms get no more seeds.
+
+It is decided once and noted in their folders.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ RACE_AFTER = 2
 
 
 def drop(plan: Plan, states: Mapping[Run, State]) -> frozenset[Arm] | None:
-    """The arms that get no more than the first seeds; None while some of those are not through.
+    """The arms that get only the first seeds; None while undecided.
 
-    It follows from the folders alone: what was decided is noted there, and an arm that has begun a later seed goes on.
+    It follows only from the folders: decisions are noted there, and an arm that has started a later seed continues.
     """
     first, later = plan.config.all_seeds[:RACE_AFTER], plan.config.all_seeds[RACE_AFTER:]
     if not (plan.config.race and later):

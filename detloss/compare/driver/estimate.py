@@ -1,4 +1,4 @@
-"""What a comparison will take: time from some timed steps and an evaluation, and disk space."""
+"""The cost of a comparison: time from timed steps, and disk space."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class Estimate:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Time some steps and a part of an evaluation of the first arm, alone on this machine, and add up.
+    """Time some steps and a part of an evaluation, and add up.
+
+    The first arm is timed, alone on this machine.
 
     Raises:
         DataError: the data cannot be read.
@@ -91,7 +93,10 @@ def _step(model: nn.Module, batch: Batch) -> None:
 
 
 def _timed(items: Iterable[Item], do: Callable[[Item], object]) -> float:
-    """Seconds that `do` takes with an item, the first few aside; the time to make the item is part of it."""
+    """Seconds per item of `do`, without the first few.
+
+    The time to make an item is included.
+    """
     times = [time.perf_counter()]
     for item in items:
         do(item)

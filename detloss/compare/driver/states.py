@@ -1,4 +1,7 @@
-"""What has become of a run, read from its folder alone: no engine and no driver keeps anything that matters."""
+"""The state of a run, read only from its folder.
+
+No engine and no driver keeps anything important.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +43,13 @@ def final_numbers(run: Run) -> dict[str, Any]:
 
 
 def final_ap(run: Run, split: str) -> float:
-    """The AP that a run is judged on; NaN where it has none."""
+    """The AP that decides for a run; NaN without one."""
     numbers = final_numbers(run).get("test" if split == "test" else "last", {})
     return float(numbers.get("AP", math.nan))
 
 
 def prepare(run: Run, within: Path) -> None:
-    """Make the run's folder with its config, so that one command begins it and goes on with it.
+    """Make the run's folder and config, so one command starts and resumes.
 
     Paths within the comparison's folder `within` are relative: it can be moved with its data.
     """
@@ -60,14 +63,14 @@ def write_failure(run: Run, reason: str, code: int) -> None:
 
 
 def reason_in(log: Path) -> str:
-    """Why a run ended, in its own words: its last error message, else the last line that it printed."""
+    """Why a run ended: its last error message or printed line."""
     lines = tail(log, 4000).strip().splitlines() or ["it printed nothing"]
     errors = [number for number, line in enumerate(lines) if "Error: " in line]
     return one_line("\n".join(lines[errors[-1] if errors else -1 :]).removeprefix("Error: "), 200)
 
 
 def tail(log: Path, size: int) -> str:
-    """The last `size` bytes of a text file; nothing where there is none."""
+    """The last `size` bytes of a text file, or an empty text."""
     if not log.exists():
         return ""
     with log.open("rb") as file:
@@ -76,13 +79,13 @@ def tail(log: Path, size: int) -> str:
 
 
 def dropped_after(folder: Path) -> int | None:
-    """Seeds after which the race dropped the arm of this folder; None where it did not."""
+    """Seeds after which the race dropped this arm, or None."""
     found = read_json(folder / DROPPED)
     return int(found["after"]) if found else None
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
-    """The object in a small JSON file; None where it is missing or not there to its end."""
+    """The object in a small JSON file; None if missing or incomplete."""
     try:
         found = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -91,7 +94,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
 
 
 def packed(predictions: Path) -> Path:
-    """The compressed file that may stand in the place of a run's predictions."""
+    """The compressed file that may replace a run's predictions."""
     return predictions.with_name(f"{predictions.name}.gz")
 
 

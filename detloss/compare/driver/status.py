@@ -1,4 +1,4 @@
-"""Where a comparison is: for a table on a terminal, or a line for each change."""
+"""The progress of a comparison, for a table or for lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where the runs of a comparison run: one small file a kind of engine, each imported when it is chosen.
+"""Engines: where the runs of a comparison run.
+
+Each is one small file, imported when it is chosen.
 
 An engine knows commands, not runs: all that must survive it is in the folders of the runs.
 """
@@ -20,7 +22,7 @@ class Job(Protocol):
         """Whether it has ended."""
 
     def result(self) -> int:
-        """Wait for its end, and return its exit code: a negative one where it was killed."""
+        """Wait for its end, and return its exit code; negative if killed."""
 
     def cancel(self) -> None:
         """Ask it to end: a run that trains writes a checkpoint first."""
@@ -33,7 +35,7 @@ class Engine(Protocol):
         """Run ``python -m MODULE ARGUMENTS...`` now or later; what it prints is added to `log`."""
 
     def attach(self, log: Path) -> Job | None:
-        """The job with this log that an earlier process submitted and that may still run."""
+        """The running job with this log that an earlier process submitted."""
 
     def close(self) -> None:
         """Give back what the engine holds; no job runs any more."""

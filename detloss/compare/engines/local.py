@@ -1,4 +1,4 @@
-"""Runs as child processes of this one: they end with it, and checkpoint first."""
+"""Runs as child processes, which end with this one and checkpoint first."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class LocalJob:
             return self._process.wait()
 
     def cancel(self) -> None:
-        """Ask it to end: it may first end its step or its evaluation, however long that takes."""
+        """Ask it to end: it may finish its step or evaluation first."""
         self._process.terminate()
 
 

@@ -13,7 +13,7 @@ from detloss.errors import ConfigError
 
 @contextmanager
 def opened(plan: Plan) -> Iterator[Engine]:
-    """Open the plan's engine, and give back what it holds at the end.
+    """Open the plan's engine, and close it at the end.
 
     Raises:
         ConfigError: what it needs is not installed, or it runs nothing.

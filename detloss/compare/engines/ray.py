@@ -59,10 +59,12 @@ class RayJobs:
         return RayJob(self, self._ray, self._task.remote(list(command), log))
 
     def attach(self, log: Path) -> None:
-        """No task outlives the process that submitted it by more than its training run."""
+        """Return None: tasks end soon after the process that submitted them."""
 
     def check(self) -> None:
-        """Look from time to time whether the cluster is there: Ray itself would wait for it, and then end this process.
+        """Check sometimes if the cluster exists.
+
+        Ray itself would wait for it, and then end this process.
 
         Raises:
             DetlossError: it is not.
@@ -101,7 +103,7 @@ class RayJob:
             return KILLED
 
     def cancel(self) -> None:
-        """End the worker: its child process then ends as well, and checkpoints first."""
+        """End the worker: its child process then checkpoints and ends."""
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.cancel(self._reference, force=True)
 

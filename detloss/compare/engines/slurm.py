@@ -1,4 +1,7 @@
-"""Runs as jobs of a Slurm cluster: they outlive this process, and are found again by the id in their folders."""
+"""Runs as jobs of a Slurm cluster, which outlive this process.
+
+They are found again by the id in their folders.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class SlurmJobs:
         return SlurmJob(job)
 
     def attach(self, log: Path) -> SlurmJob | None:
-        """The job whose id is beside this log; None where there is none, or none that runs or waits."""
+        """The job whose id is next to this log, if still active."""
         import submitit  # noqa: PLC0415 - as above
 
         file = log.with_name(_JOB)

@@ -1,6 +1,6 @@
-"""A Python module run in a process that ends with the process that started it, however that ends.
+"""Runs a Python module in a process that ends with its parent.
 
-``python -m detloss.compare.engines.tied MODULE ARGUMENTS...`` is ``python -m MODULE ARGUMENTS...``, but for this: at
+``python -m detloss.compare.engines.tied MODULE ARGUMENTS...`` is ``python -m MODULE ARGUMENTS...``, except that at
 the end of its stdin, a pipe that the starting process holds open, it gets a SIGTERM, and later a SIGKILL.
 """
 
@@ -21,7 +21,9 @@ GRACE = 10.0
 
 
 def start(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start ``python -m MODULE ARGUMENTS...`` so that it ends with this process, or when its stdin is closed.
+    """Start ``python -m MODULE ARGUMENTS...`` so that it ends with this process.
+
+    It also ends when its stdin is closed.
 
     Args:
         command: Its first item is the interpreter, its second ``-m``.
@@ -41,7 +43,10 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
 
 
 def run(command: Sequence[str], log: Path) -> int:
-    """Run a command in this way and return its exit code, a negative one where a signal ended it."""
+    """Run a command this way and return its exit code.
+
+    It is negative if a signal ended it.
+    """
     with start(command, log) as process:
         return process.wait()
 

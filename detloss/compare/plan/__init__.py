@@ -1,4 +1,4 @@
-"""The plan of a comparison: which runs there are, in which order and in which folders."""
+"""The plan of a comparison: its runs, their order and folders."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Plan:
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """All arms of the first seed, then all of the second: what is interrupted leaves whole blocks."""
+        """All arms of the first seed, then of the second: complete blocks."""
         return tuple(
             Run(arm, seed, self.place_of(arm) / f"seed-{seed}") for seed in self.config.all_seeds for arm in self.arms
         )
@@ -78,7 +78,7 @@ class Plan:
 
     @property
     def jobs(self) -> int | None:
-        """Most runs at once; None is no limit."""
+        """Most runs at once; None means no limit."""
         if self.config.jobs is not None or not isinstance(self.config.engine, LocalEngine):
             return self.config.jobs
         config = self.arms[0].config
@@ -117,7 +117,7 @@ def load_compare(source: Source | None = None, *, overrides: Sequence[str] = (),
     inner = [*data.pop("overrides", []), *overrides]
     base = absolute(data["base"], folder) if isinstance(data.get("base"), str) else data.get("base")
     try:
-        # Whatever becomes of its file, the comparison keeps it.
+        # The comparison keeps it, even if its file changes.
         data["base"] = read_config(base, inner, folder).model_dump(mode="json", exclude_unset=True)
     except ConfigError as error:
         if not isinstance(base, dict):
@@ -134,7 +134,7 @@ def load_compare(source: Source | None = None, *, overrides: Sequence[str] = (),
 def with_more(
     config: CompareConfig, *, seeds: int | Sequence[int] | None = None, losses: str | Sequence[str] = ()
 ) -> CompareConfig:
-    """The same comparison with more seeds or more losses; what there is of it stays.
+    """The same comparison with more seeds or losses.
 
     Args:
         config: As `Plan.config` has it.
@@ -159,7 +159,9 @@ def with_more(
 
 
 def make_plan(config: CompareConfig, folder: str | Path) -> Plan:
-    """Decide what a config leaves open, and plan its runs; of a config that leaves nothing open, this is quick.
+    """Decide what a config does not set, and plan its runs.
+
+    This is quick if the config sets everything.
 
     Weights that follow from gradients are measured: the model is built once and a few batches run through it.
 

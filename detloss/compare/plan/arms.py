@@ -1,4 +1,4 @@
-"""The arms of a comparison: from what is written of each to the config that all its runs share."""
+"""The arms of a comparison: from specs to the configs of runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Arm:
 
     label: str
     config: TrainConfig
-    """Of all its runs, but for the seed."""
+    """The config of all its runs, except for the seed."""
     hash: str
     """Of its config: the same in every comparison that this arm is a part of."""
     weight: float
@@ -49,7 +49,10 @@ class Arm:
 
 
 def hash_of(config: TrainConfig, folder: Path) -> str:
-    """What tells a config from others that differ in more than the seed; where `folder` lies makes no difference."""
+    """A hash of a config without its seed.
+
+    The place of `folder` makes no difference.
+    """
     # Without defaults: an option that a later version of detloss adds changes no hash.
     plain = relative(config.model_dump(mode="json", exclude_defaults=True), folder, folder)
     plain.get("train", {}).pop("seed", None)
@@ -68,7 +71,9 @@ def swept(arms: Sequence[ArmConfig]) -> tuple[ArmConfig, ...]:
 
 
 def weighed(arms: Sequence[ArmConfig], base: TrainConfig, head: str) -> tuple[ArmConfig, ...]:
-    """The arms with a label, a number for a weight, and their gradient ratio; those that have all of it stay.
+    """The arms with label, numeric weight and gradient ratio.
+
+    Complete arms do not change.
 
     Raises:
         ConfigError: a loss or a parameter is wrong, or two arms are the same.
@@ -91,14 +96,14 @@ def weighed(arms: Sequence[ArmConfig], base: TrainConfig, head: str) -> tuple[Ar
 
 
 def arm_of(spec: ArmConfig, base: TrainConfig, head: str, folder: Path) -> Arm:
-    """The arm of a spec whose weight is a number, in the comparison's folder."""
+    """The arm of a spec with a numeric weight, in the folder."""
     losses = {**base.losses, head: (LossSpec.model_validate(_spec(spec)),)}
     config = base.model_copy(update={"losses": losses})
     return Arm(spec.title, config, hash_of(config, folder), float(spec.weight or 0), spec.gradient_ratio)
 
 
 def _checked(arm: ArmConfig, head: str) -> ArmConfig:
-    """The same arm with its label, its recommended weight where it has none, and no parameter that is the default."""
+    """The arm with label and weight, and without default parameters."""
     try:
         resolved = check_spec(_spec(arm, weight=None))
     except DetlossError as error:
@@ -110,7 +115,7 @@ def _checked(arm: ArmConfig, head: str) -> ArmConfig:
 
 
 def _measured(arms: Sequence[ArmConfig], base: TrainConfig, head: str) -> Iterator[Calibration | None]:
-    """How strongly each loss pulls on its head, all measured on the same batches."""
+    """Gradient ratios of the losses, measured on the same batches."""
     specs = [{**_spec(arm), "weight": 1.0, "compile": False} for arm in arms]
     config = base.model_copy(update={"losses": {head: tuple(map(LossSpec.model_validate, specs))}})
     model, batches = model_and_batches(config)

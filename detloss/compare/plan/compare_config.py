@@ -1,4 +1,4 @@
-"""`CompareConfig`: which losses are compared, on what, how often and where it runs: the file ``compare.yaml``."""
+"""`CompareConfig`: the file ``compare.yaml`` with losses, data, seeds and engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Section(BaseModel):
 
 
 class LocalEngine(_Section):
-    """Child processes on this machine, which end with the process that started them."""
+    """Child processes on this machine, which end with their parent."""
 
     name: Literal["local"] = "local"
     """Which engine it is."""
@@ -54,7 +54,7 @@ class RayEngine(_Section):
 
 
 class PrintEngine(_Section):
-    """Nothing is run: the commands are printed, one a line, for whatever else runs commands."""
+    """Only prints the commands of the runs, one per line."""
 
     name: Literal["print"] = "print"
     """Which engine it is."""
@@ -64,7 +64,7 @@ Engine = Annotated[LocalEngine | SlurmEngine | RayEngine | PrintEngine, Field(di
 
 
 class ArmConfig(BaseModel):
-    """One arm of a comparison: a loss, its parameters, and how its weight is chosen.
+    """One arm of a comparison: a loss, its parameters and its weight.
 
     Written ``[package:]name[:weight][@equal]``, or as a mapping of these keys and the loss's own parameters.
     """
@@ -95,9 +95,9 @@ class ArmConfig(BaseModel):
     @model_validator(mode="after")
     def _weight_rule(self) -> Self:
         if isinstance(self.weight, str) and not _EQUAL.fullmatch(self.weight):
-            raise ValueError(f"weight is a number, '@equal' or a number before '@equal'; found {self.weight!r}")
+            raise ValueError(f"weight must be a number, '@equal' or a number before '@equal' (found {self.weight!r})")
         if isinstance(self.weight, float) and self.weight < 0:
-            raise ValueError(f"weight is 0 or more; found {self.weight:g}")
+            raise ValueError(f"weight must be 0 or more (found {self.weight:g})")
         return self
 
     @property
@@ -107,7 +107,7 @@ class ArmConfig(BaseModel):
 
     @property
     def equal_factor(self) -> float | None:
-        """How many times the equalizing weight it gets; None where its weight does not follow from that."""
+        """Factor on the equalizing weight; None if the weight is fixed."""
         return float(self.weight.partition("@")[0] or 1) if isinstance(self.weight, str) else None
 
     @property
@@ -128,12 +128,12 @@ def arm_from_text(text: str) -> dict[str, Any]:
     """
     written, at, rule = text.strip().partition("@")
     if at and rule != "equal":
-        raise ValueError(f"a loss is written [package:]name[:weight][@equal]; found {text!r}")
+        raise ValueError(f"a loss must be [package:]name[:weight][@equal] (found {text!r})")
     name, _, last = written.rpartition(":")
     if not (name and _NUMBER.fullmatch(last)):
         name, last = written, ""
     if not all(name.split(":")) or name.count(":") > 1 or " " in name:
-        raise ValueError(f"a loss is written [package:]name[:weight][@equal]; found {text!r}")
+        raise ValueError(f"a loss must be [package:]name[:weight][@equal] (found {text!r})")
     weight = f"{last}@equal" if at else float(last) if last else None
     return {"name": name} if weight is None else {"name": name, "weight": weight}
 
@@ -150,7 +150,10 @@ def _named(value: Any) -> Any:
 
 
 class CompareConfig(_Section):
-    """A comparison of losses: each arm is trained with each seed, everything else is the same."""
+    """A comparison of losses: each arm is trained with each seed.
+
+    Everything else is equal.
+    """
 
     base: str | dict[str, Any] | None = None
     """What all arms share: a config as `detloss train` takes it, or its path; null is a small model that learns
@@ -188,9 +191,11 @@ class CompareConfig(_Section):
     def _distinct(self) -> Self:
         seeds = self.all_seeds
         if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-            raise ValueError(f"seeds is a number from 1, or a list of different numbers from 0; found {self.seeds}")
+            raise ValueError(
+                f"seeds must be a number from 1, or a list of different numbers from 0 (found {self.seeds})"
+            )
         if self.sweep and (weighted := [arm.title for arm in self.losses if arm.weight is not None]):
-            raise ValueError(f"a sweep chooses the weights: give {weighted[0]} without one")
+            raise ValueError(f"a sweep chooses the weights. Fix: give {weighted[0]} without one")
         return self
 
     @property

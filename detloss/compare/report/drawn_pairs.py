@@ -1,4 +1,4 @@
-"""Test images as two arms see them, side by side, small enough to stand in the page."""
+"""Test images of two arms side by side, small for the page."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ class Gallery:
 
 
 def draw_pairs(comparison: Comparison, folder: Path) -> Gallery:
-    """Draw what both arms of each pair found, in the run of the first seed that both finished.
+    """Draw the detections of both arms of each pair.
+
+    They come from the first seed that both finished.
 
     Args:
         comparison: Names images and runs.

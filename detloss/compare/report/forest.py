@@ -1,4 +1,4 @@
-"""The forest plot: each arm's difference to the reference, with its intervals and single seeds."""
+"""The forest plot: each arm's difference to the reference, with intervals."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _text(difference: Difference) -> str:
 
 
 def _limits(comparison: Comparison) -> tuple[float, float]:
-    """Which differences are shown: those of what may be best, and of the others what does not lie far out."""
+    """The shown differences: of possible best arms, without far outliers."""
     margin = comparison.question.margin
     best = {arm.label for arm in comparison.arms if arm.may_be_best}
     ends = {each.arm: _ends(each) for each in comparison.differences if each.estimate is not None}
@@ -137,13 +137,16 @@ def _ground(axes: Axes, comparison: Comparison, scale: _Scale, base: float) -> N
 
 
 def _lane(axes: Axes, margin: float, scale: _Scale, heights: tuple[float, float]) -> None:
-    """Zero and the margin, where the bars of one arm are: no line strikes a text through."""
+    """Draw zero and the margin next to one arm's bars, without text."""
     axes.fill_between([scale.place(-margin), scale.place(margin)], *heights, color=BAND, linewidth=0)
     axes.plot([scale.place(0)] * 2, heights, color=INK, linewidth=1)
 
 
 def _bars(axes: Axes, difference: Difference, color: str, scale: _Scale, y: float) -> None:
-    """Thin, thick and the estimate of one arm; what lies beyond the edges is cut, with an arrow."""
+    """Thin bar, thick bar and estimate of one arm.
+
+    Ends beyond the edges are cut, with an arrow.
+    """
     if difference.estimate is None:
         return
     thin, thick = difference.decides, difference.training

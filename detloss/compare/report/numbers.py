@@ -9,12 +9,12 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 def plain(value: float | None, digits: int = 3) -> str:
-    """A number with its minus sign, or a dash for what was not measured."""
+    """A number with its minus sign, or a dash if not measured."""
     return DASH if value is None else f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """A difference: always with a sign, but for zero."""
+    """A difference: always with a sign, except for zero."""
     if value is None:
         return DASH
     text = f"{value:+.{digits}f}"
@@ -22,7 +22,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def between(interval: Interval | None) -> str:
-    """The two ends of an interval; the sign of one that is nearly zero is seen, as it decides."""
+    """The two ends of an interval, with the sign of near-zero ends."""
     if interval is None:
         return DASH
     return " to ".join(signed(end, 3 if abs(end) >= 0.0005 else 4) for end in (interval.low, interval.high))

@@ -1,4 +1,4 @@
-"""The page: a comparison in one HTML file, which needs no network and runs no script."""
+"""The report: one HTML file without network or scripts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _environment() -> Environment:
 
 
 def _flags(comparison: Comparison) -> Iterator[str]:
-    """What a reader must know before any number, in a few words; the verdict has the sentences."""
+    """Short warnings that a reader must see first."""
     if comparison.selection:
         yield "selection, not confirmation"
     if len(comparison.question.seeds) == 1:

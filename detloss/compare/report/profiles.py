@@ -1,4 +1,4 @@
-"""Lines over something: AP at each IoU threshold, and AP over the epochs."""
+"""Line charts: AP by IoU threshold, and AP over the epochs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Points = Mapping[float, float]
 
 
 def thresholds(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[Markup]:
-    """AP at each IoU threshold: of all arms, then the differences of each arm to the reference."""
+    """AP by IoU threshold: of all arms, then differences to the reference."""
     arms = {arm.label: {run.seed: _by_iou(run) for run in arm.finished} for arm in comparison.arms}
     reference = comparison.question.reference
     differences = {
@@ -43,7 +43,7 @@ def thresholds(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[M
         for label, lines in differences.items():
             axes = framed(_WIDTH, _HEIGHT)
             axes.set(title=f"{short(label, 30)} minus {short(reference, 20)}", xlabel="IoU threshold")
-            # One scale for all, but for an arm that would make all others flat.
+            # One scale for all, except for an arm that would make all others flat.
             most = shared if reach[label] <= usual else 1.1 * reach[label]
             axes.set_ylim(-most, most)
             axes.yaxis.set_major_formatter(lambda value, _: signed(value, 2))

@@ -1,4 +1,4 @@
-"""SVG text for a page: small, the same each time, and in the colors of the page, light or dark."""
+"""SVG text for a page: small, repeatable, in the page's colors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ class ArmStyle:
 
 
 def arm_styles(labels: Sequence[str], reference: str) -> dict[str, ArmStyle]:
-    """Return the look of each arm by its label: the reference gray, all others apart in color, marker or dashes."""
+    """Return each arm's look by label: the reference is gray.
+
+    All others differ in color, marker or dashes.
+    """
     others = [label for label in labels if label != reference]
     styles = {
         label: ArmStyle(_ARMS[number % 6], _MARKERS[(number + number // 6) % 6], _DASHES[number // 6 % 3])
@@ -84,7 +87,7 @@ def arm_styles(labels: Sequence[str], reference: str) -> dict[str, ArmStyle]:
 
 @contextmanager
 def chart_style() -> Iterator[None]:
-    """Draw in the page's style, whatever the user's own settings of matplotlib are."""
+    """Draw in the page's style, independent of your matplotlib settings."""
     with style.context(["default", _STYLE]), warnings.catch_warnings():
         # The browser has a font for what matplotlib's has no glyph for.
         warnings.filterwarnings("ignore", "Glyph .* missing")
@@ -92,7 +95,7 @@ def chart_style() -> Iterator[None]:
 
 
 def blank(width: float, height: float) -> Axes:
-    """Axes that measure in pixels from the upper left corner, and draw nothing of their own."""
+    """Axes in pixels from the upper left corner, without own drawing."""
     axes = Figure((width / 72, height / 72)).add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()

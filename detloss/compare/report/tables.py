@@ -1,4 +1,4 @@
-"""Tables of what describes the arms: the reference's numbers, and how the others differ from them."""
+"""Tables of the arms: the reference's numbers, and differences to them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _TIDE: Mapping[str, str] = {
 
 
 def overview(comparison: Comparison) -> list[Row]:
-    """AP at two thresholds and by size, and what else tells the arms apart."""
+    """AP at two thresholds and by size, and other differences of arms."""
     rows = [_row(comparison, key, _metric(key), note=note) for key, note in _KEYS.items()]
     rows += [
         _row(comparison, "IoU where all agree", lambda run: run.matched_iou, note="objects that every run found"),
@@ -67,7 +67,7 @@ def overview(comparison: Comparison) -> list[Row]:
 
 
 def errors(comparison: Comparison) -> list[Row]:
-    """What errors of each kind cost (TIDE); none where that was not measured."""
+    """The cost of errors of each kind (TIDE); empty if not measured."""
     rows = [
         _row(comparison, kind, lambda run, kind=kind: run.tide.get(kind), less=True, note=note)  # type: ignore[misc]
         for kind, note in _TIDE.items()

@@ -1,4 +1,6 @@
-"""What runs on shared seeds and images say about differences between arms; numpy and scipy, no torch.
+"""Statistics of differences between arms on shared seeds and images.
+
+It needs numpy and scipy, not torch.
 
 Methods, formulas and their coverage are in docs/compare-statistics.md.
 """

@@ -1,4 +1,4 @@
-"""Which arms may be the best one, how probably, and what a wrong choice costs."""
+"""Probabilities of each arm to be best, and costs of wrong choices."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def may_be_best(pairs: Pairs, alpha: float, *, shared_variance: bool) -> tuple[b
 
 
 def chances(pairs: Pairs) -> tuple[Array, Array]:
-    """Probability of each arm to be the best, and what is lost on average if it is chosen and another is better.
+    """Probability of each arm to be the best, and the expected loss.
+
+    That is the mean loss if it is chosen and another arm is better.
 
     From draws of the means given the data with flat priors, which are a multivariate t (Box & Tiao 1973, "Bayesian
     Inference in Statistical Analysis", 2.7); the expected loss is that of Chick & Inoue 2001, Operations Research 49.

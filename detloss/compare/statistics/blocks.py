@@ -1,4 +1,4 @@
-"""The block model: metric = arm + seed + noise, a seed being shared by all arms."""
+"""The block model ``metric = arm + seed + noise``; arms share seeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class BlockModel:
 
 
 def fit_blocks(y: Array) -> BlockModel:
-    """Fit the block model to `(seeds, arms)`; NaN is a run that is missing, each arm has one.
+    """Fit the block model to `(seeds, arms)`; NaN is a missing run.
+
+    Each arm has a run.
 
     Variances are estimated by restricted maximum likelihood, the seeds' at least zero (Patterson & Thompson 1971,
     Biometrika 58; Searle, Casella & McCulloch 1992, "Variance Components", 3.8). Degrees of freedom follow: those of
@@ -71,7 +73,7 @@ def _balanced(y: Array) -> BlockModel:
 
 
 def _unbalanced(y: Array) -> BlockModel:
-    """Generalized least squares at the seed variance that maximizes the restricted likelihood."""
+    """Generalized least squares at the REML estimate of the seed variance."""
     there = np.isfinite(y)
     runs, arms = int(there.sum()), y.shape[1]
     df_all = runs - arms
@@ -96,13 +98,16 @@ def _unbalanced(y: Array) -> BlockModel:
 
 
 def _incidence(there: NDArray[np.bool_]) -> Array:
-    """Which arm and which seed each run has, as a matrix of zeros and ones."""
+    """Arm and seed of each run as a 0-1 matrix."""
     seed, arm = np.nonzero(there)
     return np.hstack([np.eye(there.shape[1])[arm], np.eye(there.shape[0])[seed]])
 
 
 def _solve(y: Array, there: NDArray[np.bool_], share: float) -> tuple[Array, Array, float, float]:
-    """Weights, scale, sum of squares and -2 log restricted likelihood where seeds have `share` of the variance."""
+    """Weights, scale, sum of squares and -2 log restricted likelihood.
+
+    Seeds have `share` of the variance.
+    """
     ratio = share / (1 - share)
     present = there.astype(float)
     count = present.sum(1)

@@ -15,7 +15,9 @@ SIGNIFICANCE = 0.05
 
 
 def variances_differ(y: Array) -> bool:
-    """Whether one of at least three arms has more than 4 times the others' variance, and not by chance.
+    """Whether an arm's variance is significantly more than 4 times the others'.
+
+    There must be at least three arms.
 
     Each arm minus the mean of the others is free of seed effects and independent of the residuals among the others, so
     the ratio of both mean squares is an F ratio (Shukla 1972, Heredity 29). Bonferroni over the arms.

@@ -1,4 +1,4 @@
-"""What more seeds or images would decide, and what a planned comparison can see."""
+"""What more seeds or images would decide, and a plan's resolution."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def expect(
     image_sd: float | None = None,
     alpha: float = 0.05,
 ) -> Expected | None:
-    """Return what a comparison of `arms` with so many seeds and images can say; None with one arm or one seed.
+    """Return what a planned comparison can show.
+
+    None with one arm or one seed.
 
     Arguments:
         arms: The reference included.
@@ -89,7 +91,10 @@ def expect(
 
 
 def half_width(spread: Spread, level: float, *, seeds: Array | float = 0.0, images: Array | float = 0.0) -> Array:
-    """Half the width of the interval for new training and new images, with so many more seeds and images."""
+    """Half the interval's width with so many more seeds and images.
+
+    It is the interval for new training and new images.
+    """
     now, total, count = spread.seeds, spread.seeds + seeds, spread.count + np.asarray(images)
     fewer = spread.count / count
     interaction = min(spread.interaction, spread.training)
@@ -101,14 +106,17 @@ def half_width(spread: Spread, level: float, *, seeds: Array | float = 0.0, imag
 
 
 def more_seeds(spread: Spread, estimate: float, margin: float, level: float) -> int | None:
-    """Further seeds that would decide if the estimate stayed; None where none would."""
+    """Further seeds that would decide at this estimate, or None."""
     further = np.arange(1.0, MAX_MORE_SEEDS + 1)
     enough = _decides(estimate, half_width(spread, level, seeds=further), margin)
     return int(further[enough.argmax()]) if enough.any() else None
 
 
 def more_images(spread: Spread, estimate: float, margin: float, level: float) -> int | None:
-    """Further images that would decide if the estimate stayed, to two digits; None where none would."""
+    """Further images that would decide at this estimate, or None.
+
+    Rounded to two digits.
+    """
     further = np.ceil(np.geomspace(0.05, MAX_TIMES_IMAGES - 1, 200) * spread.count)
     enough = _decides(estimate, half_width(spread, level, images=further), margin)
     if not enough.any():

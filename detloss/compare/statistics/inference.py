@@ -117,7 +117,10 @@ NOTHING = dict.fromkeys(("seed_sd", "seed_correlation", "runs_saved", "image_sd"
 
 @dataclass(frozen=True)
 class _Estimates:
-    """Differences between all arms, the reference first; `training` and `full` are None without repeated runs."""
+    """Differences between all arms, the reference first.
+
+    `training` and `full` are None without repeated runs.
+    """
 
     model: BlockModel
     images: Pairs
@@ -130,7 +133,10 @@ class _Estimates:
 
 
 def _equal(y: Array, replicates: Array, arm: int, reference: int) -> bool:
-    """Whether an arm's runs gave exactly the reference's numbers, on all images and on parts of them."""
+    """Whether an arm's runs gave exactly the reference's numbers.
+
+    On all images and on parts of them.
+    """
     return bool(
         np.array_equal(y[:, arm], y[:, reference], equal_nan=True)
         and np.array_equal(replicates[..., arm], replicates[..., reference], equal_nan=True)
@@ -162,7 +168,7 @@ def _estimate(y: Array, replicates: Array, images: int) -> _Estimates:
 
 
 def _pair_by_pair(y: Array, pooled: Pairs) -> Pairs:
-    """Variances of each pair of arms from its differences at shared seeds alone: Student's paired t, exact for any."""
+    """Variances of each pair of arms at shared seeds: exact paired t."""
     variance, df = pooled.variance.copy(), pooled.df.copy()
     for first, second in zip(*np.triu_indices(y.shape[1], 1), strict=True):
         differences = y[:, first] - y[:, second]
@@ -242,7 +248,7 @@ def _verdict(interval: Interval, margin: float) -> Verdict:
 
 
 def _choice(found: _Estimates | None, alpha: float) -> tuple[tuple[bool, ...], list[float], list[float]]:
-    """Set of arms that may be best, probabilities and losses; all empty without repeated runs."""
+    """Possible best arms, probabilities and losses; empty without repeated runs."""
     if found is None or found.full is None:
         return (), [], []
     best, loss = chances(found.full)
@@ -265,7 +271,10 @@ def _noise(found: _Estimates, seeds: float, alpha: float) -> Noise:
 
 
 def _runs_saved(model: BlockModel, seeds: float, alpha: float) -> float:
-    """Runs more that arms with seeds of their own need for an interval (training, one pair) as wide as the present."""
+    """Extra runs needed for an equally wide interval without shared seeds.
+
+    The interval is that for training and one pair.
+    """
     arms, residual, total = len(model.means), float(model.residual), float(model.residual + model.seed)
     width = critical(alpha, model.df, sides=2) * np.sqrt(residual / seeds)
 

@@ -1,4 +1,4 @@
-"""How sure each look at a growing comparison must be, so that all looks together keep alpha."""
+"""The certainty of each look, so that all together keep alpha."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def look_level(looks: Sequence[tuple[int, int]], alpha: float = 0.05) -> float:
 
 
 def _levels(information: Sequence[float], alpha: float) -> Iterator[float]:
-    """Level of each look; `density` is that of the normal statistic where no look has exceeded its bound so far."""
+    """Level of each look.
+
+    `density` is that of the normal statistic where no look has exceeded its bound so far.
+    """
     left, share = alpha, FIRST_LOOK
     density = np.exp(-(GRID**2) / 2) / np.sqrt(2 * np.pi)
     for number, now in enumerate(information):
@@ -54,7 +57,7 @@ def _levels(information: Sequence[float], alpha: float) -> Iterator[float]:
 
 
 def _later(density: Array, correlation: float) -> Array:
-    """Density at a later look that has this correlation with the present one."""
+    """Density at a later look with this correlation to the current one."""
     sd = np.sqrt(1 - correlation**2)
     kernel = np.exp(-(((GRID[:, None] - correlation * GRID) / sd) ** 2) / 2) / (sd * np.sqrt(2 * np.pi))
     return np.asarray(kernel @ density * STEP)

@@ -15,7 +15,9 @@ DRAWS = 100_000
 
 @dataclass(frozen=True)
 class Pairs:
-    """Arm i minus arm j for all i and j; leading dimensions are kept.
+    """Arm i minus arm j for all i and j.
+
+    Leading dimensions stay.
 
     Attributes:
         difference: `(..., arms, arms)`.
@@ -36,7 +38,9 @@ def training_pairs(model: BlockModel) -> Pairs:
 
 
 def full_pairs(training: Pairs, images_variance: Array, images: int) -> Pairs:
-    """Differences if all were trained again and tested on as many new images.
+    """Differences after training again and testing on new images.
+
+    There are as many new images.
 
     The variances add. The critical value is the mean of those of both, weighted by the variances (Cochran & Cox 1957,
     "Experimental Designs", 4.14): `degrees_of_freedom` gives nearly that. Those of Satterthwaite are too many where few
@@ -47,14 +51,17 @@ def full_pairs(training: Pairs, images_variance: Array, images: int) -> Pairs:
 
 
 def degrees_of_freedom(training: Array, of_images: Array, df: Array | float, images: Array | int) -> Array:
-    """Harmonic mean of the degrees of freedom of two variances, weighted by them; N images have N - 1."""
+    """Weighted harmonic mean of two variances' degrees of freedom.
+
+    N images have N - 1.
+    """
     inverse = training / df + of_images / np.maximum(images - 1, 1)
     # Nothing to weigh where runs do not vary: an arm against itself, or two that learned nothing.
     return np.asarray(np.where(inverse > 0, (training + of_images) / np.where(inverse > 0, inverse, 1.0), df))
 
 
 def contrast_variance(covariance: Array) -> Array:
-    """Variance of i minus j from the covariance of i and j, at least 0."""
+    """Variance of i minus j from their covariance, at least 0."""
     own = np.diagonal(covariance, axis1=-2, axis2=-1)
     return np.maximum(own[..., :, None] + own[..., None, :] - 2 * covariance, 0.0)
 
@@ -70,7 +77,7 @@ def correlation(variance: Array, control: int) -> Array:
 
 
 def level_of_each(correlation: Array, df: float, alpha: float, *, sides: int, shared_variance: bool = True) -> float:
-    """Error probability each of several comparisons may have, for `alpha` in all together.
+    """Error probability of each comparison, for `alpha` in all together.
 
     The quantile of the largest of correlated t variables (Dunnett 1955, JASA 50; two-sided: Dunnett 1964, Biometrics
     20), by Monte Carlo with a fixed seed, so that any correlation will do. Without a variance in common their
@@ -92,12 +99,18 @@ def level_of_each(correlation: Array, df: float, alpha: float, *, sides: int, sh
 
 
 def critical(level: Array | float, df: Array | float, *, sides: int) -> Array:
-    """Value that a t variable exceeds with probability `level`, in either direction if `sides` is 2."""
+    """Value that a t variable exceeds with probability `level`.
+
+    In either direction if `sides` is 2.
+    """
     return np.asarray(-special.stdtrit(df, level / sides))
 
 
 def draw_t(correlation: Array, df: float, *, columns: int = 1) -> Array:
-    """Draws of correlated t variables, the same at each call; `columns` is how many denominators they have."""
+    """Draw correlated t variables, the same at each call.
+
+    `columns` is the number of denominators.
+    """
     rng = np.random.default_rng(0)
     values, vectors = np.linalg.eigh(correlation)
     z = rng.standard_normal((DRAWS, len(correlation))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
@@ -105,5 +118,5 @@ def draw_t(correlation: Array, df: float, *, columns: int = 1) -> Array:
 
 
 def common_df(df: Array) -> float:
-    """One number for several degrees of freedom: their harmonic mean, as small ones matter most."""
+    """The harmonic mean of degrees of freedom: small ones matter most."""
     return float(1 / np.mean(1 / df))

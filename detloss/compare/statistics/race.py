@@ -9,7 +9,9 @@ from detloss.compare.statistics.pairs import critical, training_pairs
 
 
 def droppable(y: Array, reference: int = 0, alpha: float = 0.1) -> tuple[int, ...]:
-    """Columns whose upper bound for the difference to the leader lies below zero.
+    """Columns whose upper bound for the difference is below zero.
+
+    The difference is that to the leader.
 
     A one-sided bound with the pooled variance on these images, Bonferroni over the arms: one call drops the best arm,
     even if it is the best by nothing, with probability `alpha` at most. docs/compare-statistics.md has how often.

@@ -1,4 +1,4 @@
-"""What the finite number of images does to a metric, from replicates on random halves of them."""
+"""The effect of finitely many images, from random halves of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def half_sample_covariance(replicates: Array, images: int) -> Array:
 
 
 def grouped_jackknife(without: Array, images: int) -> Array:
-    """Turn metrics without one group of images each into replicates as of halves.
+    """Turn metrics without one group of images into half replicates.
 
     The delete-a-group jackknife has covariance (G - 1)/G times the sum of squares over G groups (Wolter 2007,
     "Introduction to Variance Estimation", 4.2); here each deviation is stretched so that both agree.
@@ -30,7 +30,9 @@ def grouped_jackknife(without: Array, images: int) -> Array:
 
 
 def of_means(covariance: Array, weights: Array) -> Array:
-    """Covariance `(arms, arms)` of the arms' means on new images, the models staying the same.
+    """Covariance `(arms, arms)` of the arms' means on new images.
+
+    The models stay the same.
 
     Arguments:
         covariance: Of the runs, `(..., seeds, arms, seeds, arms)`, zero where a run is missing.
