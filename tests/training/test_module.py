@@ -218,7 +218,7 @@ def test_schedules(schedule, at, factor):
     ("values", "message"),
     [
         ({}, "`train` and `val`"),
-        ({"shapes": {}, "train": {"images": "a", "annotations": "b"}}, "not both"),
+        ({"shapes": {}, "train": {"images": "a", "annotations": "b"}}, "remove either"),
     ],
 )
 def test_data_has_one_source(values, message):

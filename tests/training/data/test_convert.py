@@ -150,7 +150,7 @@ def test_a_split_for_validation_is_made_where_there_is_none(tmp_path: Path) -> N
     split = {name: {file for file, *_ in boxes(first, name)} for name in ("train", "val")}
     assert (len(split["train"]), len(split["val"]), len(split["train"] | split["val"])) == (7, 3, 10)
     assert boxes(first, "val") == boxes(second, "val")
-    assert "3 of the 10 images" in first.notes[0]
+    assert "3 random images of the 10" in first.notes[0]
     assert first.config
     config = load_config(first.config, TrainConfig)
     assert config.data.val
@@ -340,7 +340,7 @@ def test_what_cannot_be_read_back_is_not_left_behind(tmp_path: Path) -> None:
         ({"data.yaml": "names: [a]\ntrain: gone"}, r"train is gone, which is missing \(tried .*Fix: correct `path`"),
         ({"data.yaml": "names: [a]\ntrain: empty", "empty/a.txt": ""}, "train .empty. has no image"),
         ({"data.yaml": "names: 3\ntrain: ."}, "`names` must be a list .*found 3"),
-        ({"data.yaml": "names: [a, a]\ntrain: ."}, "the class a stands twice"),
+        ({"data.yaml": "names: [a, a]\ntrain: ."}, "the class a appears twice"),
     ],
     ids=[
         "nothing",
@@ -391,7 +391,7 @@ def test_a_cvat_file_may_have_any_name(tmp_path: Path) -> None:
     (source / "annotations.xml").rename(source / "one.xml")
     assert convert(source, tmp_path / "out").splits["train"].images == 1
     text(source / "two.xml", (source / "one.xml").read_text())
-    with pytest.raises(DataError, match=r"holds 2 XML files. Fix: give CVAT's annotations\.xml itself"):
+    with pytest.raises(DataError, match=r"has 2 XML files. Fix: give CVAT's annotations\.xml itself"):
         convert(source, tmp_path / "again")
 
 

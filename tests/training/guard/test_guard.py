@@ -202,7 +202,7 @@ def test_torchvisions_own_losses_are_named(tmp_path):
 
 def test_a_bad_picture_is_named(tmp_path):
     """A picture with a NaN pixel is the first thing said, by its place in the batch and its id."""
-    message = r"\n  picture 2 of the batch \(image_id 105\) has pixels that are NaN or infinite\n"
+    message = r"\n  image 2 of the batch \(image_id 105\) has pixels that are NaN or infinite\n"
     with pytest.raises(NonFiniteError, match=message) as caught:
         guarded_run(tmp_path, fit(), Guard(), loader(bad_pixel=BAD_PICTURE))
     assert "the prediction itself is not finite: the fault is before the loss" in str(caught.value)
@@ -258,7 +258,7 @@ def test_skipping_without_end_is_an_error(tmp_path, caplog):
     reports = [record.getMessage() for record in caplog.records if record.name == "detloss.training.guard"]
     assert ["row 0: pred" in report for report in reports] == [True] * 10 + [False] * (guard.skipped - 10)
     assert reports[-1].splitlines()[1:] == [f"The step is skipped: {guard.skipped} so far."]
-    with pytest.raises(NonFiniteError, match=f"None of the last {MOST_IN_A_ROW} could be taken"):
+    with pytest.raises(NonFiniteError, match=f"None of the last {MOST_IN_A_ROW} steps could be taken"):
         guarded_run(tmp_path, fit(), Guard("skip"), repeated([*almost, BAD_PICTURE, 0]), picture=BAD_PICTURE)
 
 
