@@ -116,7 +116,7 @@ def test_what_is_printed(run_detloss: Run, trained_run: Path, tmp_path: Path) ->
         "evaluate", str(trained_run), *foreign(trained_run, tmp_path, annotations=ellipses), "--checkpoint", "last"
     )
     assert (code, err) == (0, "")
-    assert f"last.ckpt on {tmp_path / 'foreign.json'}: 6 images, 1 objects" in out
+    assert f"last.ckpt on {tmp_path / 'foreign.json'}: 6 images, 1 object" in out
     first, second = out.split("AP at each IoU threshold")
     rows = {line.split()[0]: line.split()[1:] for table in (first,) for line in table.splitlines() if line.strip()}
     assert rows["objects"] == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
