@@ -35,6 +35,7 @@ INSTEAD = {
     r"and its kin|all of its kin": "and others like it",
     r"to the letter": "exactly",
     r"upon": "on",
+    r"beside": "next to",
     r"look-ups?": "lookup",
     r"(writes?|wrote|written|writing) down": "record",
     r"for ever": "forever",

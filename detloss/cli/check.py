@@ -103,7 +103,7 @@ def _spec(name: str, overrides: Sequence[str]) -> LossSpec:
             raise click.BadParameter(f"A parameter is KEY=VALUE, found {override!r}.")
         if key.strip() in ENVELOPE:
             raise click.BadParameter(
-                f"{key.strip()!r} is not a parameter of a loss: a config has it beside them. No check looks at it."
+                f"{key.strip()!r} is not a parameter of a loss: it belongs to the spec around it. No check uses it."
             )
     at = "losses.roi_heads"  # any head: a loss has the same parameters in all of them
     try:

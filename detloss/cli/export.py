@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """Write a trained detector to a file that needs no detloss.
 
-    A state dict gets a Python file beside it that builds torchvision's detector and loads the weights. An ONNX file
+    A state dict gets a Python file next to it that builds torchvision's detector and loads the weights. An ONNX file
     takes images of any size. Either file is run on an image, and must find what the trained detector finds.
     """
     with needs("train", "Exporting"):

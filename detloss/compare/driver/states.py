@@ -20,7 +20,7 @@ SETTLED = ("finished", "failed")
 LOG = "log.txt"
 """What the run's processes printed."""
 FAILED = "failed.json"
-"""Why a run failed, beside its config."""
+"""Why a run failed, next to its config."""
 DROPPED = "dropped.json"
 """After how many seeds the race dropped an arm, in the arm's folder."""
 

@@ -44,7 +44,7 @@ class SlurmJobs:
         )
 
     def submit(self, command: Sequence[str], log: Path) -> SlurmJob:
-        """Submit a job, and write its id beside its log."""
+        """Submit a job, and write its id next to its log."""
         job = self._executor.submit(tied.run, list(command), log)
         write_text(log.with_name(_JOB), json.dumps({"cluster": self._cluster, "id": job.job_id}) + "\n")
         return SlurmJob(job)

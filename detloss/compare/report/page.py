@@ -18,7 +18,7 @@ from detloss.training.predictions_image import legend
 
 REPORT = "report.html"
 _NARROW, _WIDE = 358, 580
-"""Widths of the forest plot in pixels: on a phone, and beside the verdict."""
+"""Widths of the forest plot in pixels: on a phone, and next to the verdict."""
 
 
 def write_report(comparison: Comparison, folder: Path) -> Path:
@@ -101,7 +101,7 @@ def _flags(comparison: Comparison) -> Iterator[str]:
 
 
 def _headline(verdict: Sequence[str]) -> tuple[str, str]:
-    """The first sentence, and what stands beside it."""
+    """The first sentence, and the content next to it."""
     first, _, rest = verdict[0].partition(". ") if verdict else ("", "", "")
     return (f"{first}." if rest else first), rest
 

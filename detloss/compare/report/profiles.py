@@ -57,7 +57,7 @@ def thresholds(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[M
 
 
 def epochs(comparison: Comparison, styles: Mapping[str, ArmStyle]) -> list[Markup]:
-    """AP on validation data over the epochs, each arm beside the reference."""
+    """Validation AP over the epochs, each arm next to the reference."""
     arms = {arm.label: [_curve(run) for run in arm.finished if run.curve] for arm in comparison.arms}
     reference = arms.pop(comparison.question.reference)
     found = {label: lines for label, lines in arms.items() if lines}

@@ -57,7 +57,7 @@ def gradient(trial: Trial) -> None:
 
 @Check
 def inputs_unchanged(trial: Trial) -> None:
-    """Neither the boxes nor what the head supplies besides is written to."""
+    """The loss writes neither to the boxes nor to the extras."""
     for loss in (trial.fresh(), *trial.stages()):
         # Some coordinates are negative, as of boxes that reach out of the image: a loss might clamp them in place.
         pred, target = (numbers - OUTSIDE for numbers in trial.pairs(8))
