@@ -171,7 +171,9 @@ class BoxRegressionLoss(nn.Module, ABC):
         if config is None:
             config = self.Config(**params)
         elif params:
-            raise TypeError(f"{type(self).__name__} takes a config or its fields, not both: got {sorted(params)}.")
+            raise TypeError(
+                f"{type(self).__name__} takes a config or its fields, not both (found {sorted(params)}). Fix: pass one."
+            )
         elif not isinstance(config, self.Config):
             raise TypeError(
                 f"{type(self).__name__} takes a {self.Config.__qualname__}, not a {type(config).__qualname__}."

@@ -100,7 +100,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
         with Image.open(file, formats=FORMATS) as stored:
             yield stored
     except FileNotFoundError:
-        raise DataError(f"The image {name} does not exist.") from None
+        raise DataError(f"The image {name} does not exist. Fix: restore it, or remove it from the data.") from None
     except Exception as error:  # decoders raise anything on a damaged file
         raise DataError(
             f"The image {name} cannot be read: {reason(error)}. Fix: repair it, or remove it from the data."

@@ -81,7 +81,8 @@ def open_datasets(config: TrainConfig) -> dict[str, DetectionDataset]:
     if not datasets["train"].has_targets:
         skipped = datasets["train"].skipped
         why = f" {len(skipped)} annotations are skipped; the first: {skipped[0]}." if skipped else ""
-        raise DataError(f"{config.data.train and config.data.train.annotations} has no box to train on.{why}")
+        file = config.data.train and config.data.train.annotations
+        raise DataError(f"{file} has no box to train on.{why} Fix: give annotated data.")
     return datasets
 
 

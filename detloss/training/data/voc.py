@@ -125,7 +125,8 @@ def _read(file: Path, by_stem: Mapping[str, Path], skipped: list[Unused]) -> _Im
     root = read_xml(file)
     if root.tag != "annotation":
         raise DataError(
-            f"{printable(str(file))} is not Pascal VOC: its root is <{clipped(root.tag)}>, not <annotation>."
+            f"{printable(str(file))} is not Pascal VOC (found the root <{clipped(root.tag)}>, expected <annotation>). "
+            "Fix: remove it."
         )
     written = root.findtext("filename", "").replace("\\", "/").rpartition("/")[2]
     image = by_stem.get(file.stem) or by_stem.get(Path(written).stem)
