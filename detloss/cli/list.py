@@ -57,7 +57,7 @@ def _print(found: Scan, plugins: Sequence[Plugin], loading: Loading | None, grou
     elif group == HEAD_GROUP:
         out.print("No head is installed: the metadata of detloss is missing. Install detloss again.")
     else:
-        out.print("No loss is installed. Fix: `python -m pip install 'detloss[losses]'`.")
+        out.print("No loss is installed. Fix: install a package of losses, such as detloss-iou.")
     if found.conflicts or found.problems:
         out.print()
     for name, claims in found.conflicts.items():

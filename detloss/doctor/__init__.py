@@ -77,7 +77,7 @@ def _scan_findings(installed: Scan) -> Iterator[Problem]:
         yield Problem(f"{what}`detloss list --json`.", VARIABLE, kind="allow-list", wrong=False)
     losses, heads = installed.of(LOSS_GROUP), installed.of(HEAD_GROUP)
     if not losses.plugins and not losses.left_out:
-        what = "No loss is installed. Fix: `python -m pip install 'detloss[losses]'`."
+        what = "No loss is installed. Fix: install a package of losses, such as detloss-iou."
         yield Problem(what, "detloss", kind="load", wrong=False)
     if not heads.plugins and not installed.allow_list_error:
         yield Problem("No head is installed: its metadata is missing. Fix: install detloss again.", "detloss")

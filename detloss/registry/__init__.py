@@ -229,7 +229,7 @@ def _unknown(name: str, group: Group, plugins: tuple[Plugin, ...], left_out: tup
     elif left_out:
         hints.append(f"{VARIABLE} excludes all that are installed. `detloss list --json` shows them.")
     elif group == LOSS_GROUP:
-        hints.append("No loss is installed. Fix: `python -m pip install 'detloss[losses]'`.")
+        hints.append("No loss is installed. Fix: install a package of losses, such as detloss-iou.")
     return UnknownPluginError(
         f"There is no {group.kind} {name!r}. {' '.join(hints)}", name=name, package=package or None
     )
