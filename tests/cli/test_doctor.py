@@ -130,7 +130,7 @@ def test_what_is_left_out_is_not_imported(packages: Any, loss_source: str, run_p
     assert [plugin["name"] for plugin in data["plugins"] if plugin["group"] == "detloss.losses"] == ["far"]
     assert "other" in [plugin["name"] for plugin in data["left_out"]]
     (note,) = [one for one in data["findings"] if one["kind"] == "allow-list"]
-    assert note["message"].startswith(f"leaves out {len(data['left_out'])} of the installed plugins")
+    assert note["message"].startswith(f"excludes {len(data['left_out'])} of the installed plugins")
     assert not mark.exists()
 
 

@@ -88,9 +88,9 @@ def test_foreign_ids_are_mapped_by_name(run_detloss: Run, trained_run: Path, tmp
         (("ellipse", "rectangle"), ["only the detector has: triangle"]),
         (
             ("ellipse", "rectangle", "tri\x1bangle"),
-            ["only the detector has: triangle", r"only the data have: tri\x1bangle"],
+            ["only the detector has: triangle", r"only the data has: tri\x1bangle"],
         ),
-        ((*NAMES, "star"), ["only the data have: star"]),
+        ((*NAMES, "star"), ["only the data has: star"]),
     ],
 )
 def test_other_categories_are_named(
