@@ -2,7 +2,8 @@
 
     python docs/generate_overview.py TEST.json IMAGES FILE_NAME RUN_OF_SMOOTH_L1 RUN_OF_GIOU
 
-It shows what both runs predict in the test image FILE_NAME. Needs Chromium (Debian: ``apt-get install chromium``).
+It shows what both runs predict in the test image FILE_NAME. Choose one on which they differ as on the median image.
+Needs Chromium (Debian: ``apt-get install chromium``).
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ losses:
   roi_heads: <b>giou</b></pre>
     <p><code>smooth_l1</code>, <code>ciou</code>, <code>siou</code>, <code>wiou</code>, <code>nwd</code>, …
     or your own</p>
-    <h2>Train, and compare</h2>
-    <p>Dashed are the labels of one image. <code>detloss&nbsp;compare</code> trains both losses again, judges them on
-    all images, and says how sure it is.</p>
+    <h2>Which one is better?</h2>
+    <p>One image cannot say (dashed: its labels). <code>detloss&nbsp;compare</code> trains each loss several times,
+    judges all images, and says how sure it is.</p>
   </section>
   {panels}
 </main>
