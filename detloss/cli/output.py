@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 
 from detloss.text import printable_lines
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Step = TypeVar("Step")
 
@@ -40,6 +41,9 @@ def new_table(name: str, *headings: str, numbers: Iterable[str] = (), whole: boo
 
     With ``whole`` names are not folded.
     """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column(name, style="bold cyan", overflow="fold", no_wrap=whole)
     for heading in headings:
