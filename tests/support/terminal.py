@@ -15,7 +15,8 @@ def in_terminal(*arguments: str, columns: int = 80, **environment: str) -> subpr
         pytest.skip("there is no pseudo-terminal on Windows")
     reader, writer = os.openpty()
     command = [sys.executable, "-m", "detloss", *arguments]
-    kept = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **environment}
+    # Without LINES, rich takes a dumb terminal for one of 80 columns.
+    kept = {**os.environ, "COLUMNS": str(columns), "LINES": "25", "TERM": "xterm", **environment}
     with subprocess.Popen(command, stdout=writer, stderr=writer, env=kept) as process:
         os.close(writer)
         data = b""
