@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_comparisons import (
@@ -28,7 +30,7 @@ from tiny_comparisons import (
 from detloss import DetlossError
 from detloss.compare.comparing import analyzed
 from detloss.compare.driver import run_plan
-from detloss.compare.plan import Plan
+from detloss.compare.plan import Plan, Run
 from detloss.training import train
 
 pytestmark = pytest.mark.slow
@@ -48,14 +50,25 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {run.arm.label: train(run.config, output=folder / run.arm.label, progress="off").folder for run in runs}
 
 
-def kill_a_run(planned: Plan, after: int) -> None:
-    """Start a driver, kill the first run with SIGKILL once it has written so many lines, and let the driver go on."""
-    driver = drive(planned)
-    wait_for_lines(planned.runs[0], after, driver)
-    for process in processes(planned.runs[0]):
+def half_done(folder: Path, undisturbed: dict[str, Path], **changes: Any) -> Plan:
+    """A comparison of two runs, of which the second one is finished."""
+    planned = plan(folder, overrides=EVERY_STEP, **changes)
+    shutil.copytree(undisturbed[planned.runs[1].arm.label], planned.runs[1].folder)
+    return planned
+
+
+def kill(run: Run, after: int, driver: ForkServerProcess) -> None:
+    """Kill a run with SIGKILL once it has written so many lines."""
+    wait_for_lines(run, after, driver)
+    for process in processes(run):
         os.kill(process, signal.SIGKILL)
+
+
+def ends_well(driver: ForkServerProcess, planned: Plan, undisturbed: dict[str, Path]) -> None:
+    """Fail unless the driver, and the run that it had to do, end as if nothing had happened."""
     driver.join(timeout=300)
     assert driver.exitcode == 0, driver_log(planned).read_text()
+    assert_once(planned.runs[0], undisturbed[planned.runs[0].arm.label])
 
 
 def answer(planned: Plan) -> str:
@@ -67,20 +80,18 @@ def answer(planned: Plan) -> str:
 
 
 def test_local_runs_survive_every_kill(tmp_path, undisturbed):
-    """The driver is killed twice, its children ending by themselves, and then a child: the answer is the same."""
-    planned = plan(tmp_path / "c", overrides=EVERY_STEP)
+    """The driver is killed, its child ending by itself, and then a child: the answer is the same."""
+    planned = half_done(tmp_path / "c", undisturbed)
     moments = random.Random(0)
-    for _ in range(2):
-        driver = drive(planned)
-        wait_for_lines(planned.runs[0], moments.randrange(1, LINES // 2), driver)
-        time.sleep(moments.uniform(0, 0.5))
-        driver.kill()
-        driver.join()
-        for run in planned.runs:
-            wait_for_the_end(run)
-    kill_a_run(planned, moments.randrange(LINES // 2, LINES))
-    for run in planned.runs:
-        assert_once(run, undisturbed[run.arm.label])
+    driver = drive(planned)
+    wait_for_lines(planned.runs[0], moments.randrange(1, LINES // 2), driver)
+    time.sleep(moments.uniform(0, 0.5))
+    driver.kill()
+    driver.join()
+    wait_for_the_end(planned.runs[0])
+    driver = drive(planned)
+    kill(planned.runs[0], moments.randrange(LINES // 2, LINES), driver)
+    ends_well(driver, planned, undisturbed)
     assert not (planned.folder / ".images").exists()
     whole = plan(tmp_path / "whole", overrides=EVERY_STEP)
     for run in whole.runs:
@@ -89,19 +100,19 @@ def test_local_runs_survive_every_kill(tmp_path, undisturbed):
 
 
 def test_slurm_jobs_outlive_their_driver(tmp_path, undisturbed):
-    """Jobs go on when the driver is killed, the next one waits for them, and submits again what is killed."""
+    """A job goes on when the driver is killed, the next one waits for it, and submits it again when it is killed."""
     pytest.importorskip("submitit", reason="the dependency group `engines` is not installed")
-    planned = plan(tmp_path / "c", overrides=EVERY_STEP, engine={"name": "slurm", "cluster": "local"})
+    planned = half_done(tmp_path / "c", undisturbed, engine={"name": "slurm", "cluster": "local"})
     moments = random.Random(1)
     driver = drive(planned)
     wait_for_lines(planned.runs[0], moments.randrange(1, LINES // 2), driver)
     driver.kill()
     driver.join()
     assert processes(planned.runs[0])
-    kill_a_run(planned, moments.randrange(LINES // 2, LINES))
-    for run in planned.runs:
-        assert_once(run, undisturbed[run.arm.label])
-    assert len(list((planned.folder / ".slurm").glob("*_result.pkl"))) == 3  # one of them says that its run was killed
+    driver = drive(planned)
+    kill(planned.runs[0], moments.randrange(LINES // 2, LINES), driver)
+    ends_well(driver, planned, undisturbed)
+    assert len(list((planned.folder / ".slurm").glob("*_result.pkl"))) == 2  # one of them says that its run was killed
 
 
 PORT = 26379
@@ -142,26 +153,20 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 def test_ray_tasks_survive_every_kill(tmp_path, undisturbed, ray_head):
-    """The driver is killed, then the cluster, then a run: what was trained is kept, and goes on."""
+    """A run is killed, and then the cluster: what was trained is kept, and goes on."""
     engine = {"name": "ray", "address": f"127.0.0.1:{PORT}"}
-    planned = plan(tmp_path / "c", overrides=EVERY_STEP, engine=engine)
+    planned = half_done(tmp_path / "c", undisturbed, engine=engine)
     moments = random.Random(2)
     driver = drive(planned)
-    wait_for_lines(planned.runs[0], moments.randrange(1, LINES // 3), driver)
-    driver.kill()
-    driver.join()
-    driver = drive(planned)
-    wait_for_lines(planned.runs[0], moments.randrange(LINES // 3, 2 * LINES // 3), driver)
+    kill(planned.runs[0], moments.randrange(1, LINES // 2), driver)
+    wait_for_lines(planned.runs[0], moments.randrange(LINES // 2, LINES), driver)
     ray_head.kill()
     driver.join(timeout=120)
     assert driver.exitcode == 1
     assert f"detloss compare --resume {planned.folder}" in driver_log(planned).read_text()
-    for run in planned.runs:
-        wait_for_the_end(run)
+    wait_for_the_end(planned.runs[0])
     ray_head.start()
-    kill_a_run(planned, moments.randrange(2 * LINES // 3, LINES))
-    for run in planned.runs:
-        assert_once(run, undisturbed[run.arm.label])
+    ends_well(drive(planned), planned, undisturbed)
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path):
