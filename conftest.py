@@ -31,6 +31,7 @@ SHARED = {
 """Fixture that takes seconds to make -> the group of tests that one process runs, so that it is made once."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests marked `slow` last, and in one process those that share what takes long to make.
 
