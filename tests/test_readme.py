@@ -121,7 +121,7 @@ def test_nothing_is_installed_from_an_index_where_it_is_not() -> None:
 
 
 def test_the_first_command_is_one_that_is_tested() -> None:
-    """The first command trains without a config, which `test_cli_train.py` runs to an AP50 over 0.5."""
+    """The first command trains without a config, which `cli/test_train.py` runs in small."""
     assert ".uv/bin/uv run detloss train  " in blocks("console")[0]
 
 
