@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,20 +114,18 @@ def test_nothing_is_trained_on_a_dry_run(run_detloss: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_comparison_from_its_config_to_its_answer(
-    run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_a_comparison_from_its_config_to_its_answer(run_detloss: Run, tmp_path: Path) -> None:
     """Two losses are trained and compared; a third one is added, and no finished run begins again."""
     config = config_file(tmp_path)
     folder = tmp_path / "c"
-    begin = ("-m", "detloss", "compare", str(config), "--losses", "smooth_l1,giou:2", "--seeds", "1", "--jobs", "2")
-    done = run_python(*begin, "--output", str(folder))
-    assert done.returncode == 0, done.stderr
-    assert "giou:2, seed 0: finished" in done.stderr
+    begin = ("compare", str(config), "--losses", "smooth_l1,giou:2", "--seeds", "1", "--jobs", "2")
+    code, _, err = run_detloss(*begin, "--output", str(folder))
+    assert code == 0, err
+    assert "giou:2, seed 0: finished" in err
     assert read_comparison(folder / "compare.json").question.seeds == (0,)
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/seed-*/last.ckpt")}
     assert len(before) == 2
-    done = run_python("-m", "detloss", "compare", "--resume", str(folder), "--losses", "+ciou", "--json")
-    assert done.returncode == 0, done.stderr
-    assert [arm["label"] for arm in json.loads(done.stdout)["arms"]] == ["smooth_l1", "giou:2", "ciou"]
+    code, out, err = run_detloss("compare", "--resume", str(folder), "--losses", "+ciou", "--json")
+    assert code == 0, err
+    assert [arm["label"] for arm in json.loads(out)["arms"]] == ["smooth_l1", "giou:2", "ciou"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
