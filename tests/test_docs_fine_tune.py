@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from followed_page import Reader, blocks
+from followed_page import Reader, blocks, in_fork
 from torchvision.models.detection import (
     FasterRCNN_MobileNet_V3_Large_320_FPN_Weights,
     FasterRCNN_ResNet50_FPN_V2_Weights,
@@ -71,7 +71,7 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
     page = blocks(PAGE)
     assert sum("epochs: 8" in block.text for block in page) == 1
     short = [block._replace(text=block.text.replace("epochs: 8", "epochs: 1")) for block in page]
-    Reader(work, Path(sys.executable).parent, TORCH_HOME=str(tmp_path / "torch")).follow(short)
+    Reader(work, Path(sys.executable).parent, in_fork, TORCH_HOME=str(tmp_path / "torch")).follow(short)
     run = work / "runs" / "cells"
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
     assert json.loads((run / "metrics.json").read_text()).keys() >= {"best", "test"}

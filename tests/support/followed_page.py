@@ -15,10 +15,15 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import killed
 import pytest
 
 
@@ -39,11 +44,44 @@ def blocks(page: Path) -> list[Block]:
     return [Block(*groups) for groups in found]
 
 
+def in_shell(command: str, folder: Path, variables: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command in a folder, and return its exit code and what it printed."""
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+    )
+    return done.returncode, done.stdout
+
+
+def in_fork(command: str, folder: Path, variables: Mapping[str, str]) -> tuple[int, str]:
+    """Do the same, but `detloss` by itself is a fork of a process that has imported everything: it starts at once."""
+    if not re.fullmatch(r"detloss [\w ./=-]+", command):
+        return in_shell(command, folder, variables)
+    log = Path(variables["HOME"]) / "printed.txt"
+    log.unlink(missing_ok=True)
+    process = killed.call(_detloss, shlex.split(command), folder, variables, log=log)
+    process.join(timeout=300)
+    return cast("int", process.exitcode), log.read_text(encoding="utf-8")
+
+
 class Reader:
     """A person who follows a page in a folder, with programs of `programs` found first, and an empty home."""
 
-    def __init__(self, folder: Path, programs: Path, **variables: str) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        programs: Path,
+        run: Callable[[str, Path, Mapping[str, str]], tuple[int, str]] = in_shell,
+        **variables: str,
+    ) -> None:
+        self.folder, self.run = folder, run
         home = folder.parent / "home"
         home.mkdir()
         kept = {key: value for key, value in os.environ.items() if not re.match("VIRTUAL_ENV|PYTEST", key)}
@@ -84,19 +122,9 @@ class Reader:
         if place := re.fullmatch(r"cd (\S+)", command):
             self.folder /= place[1]
             return
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command],
-            cwd=self.folder,
-            env=self.variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
-        assert matches(done.stdout, shown), f"{command}\nprints\n{done.stdout}\nand the page shows\n{shown}"
+        code, printed = self.run(command, self.folder, self.variables)
+        assert code == 0, f"{command}\n{printed}"
+        assert matches(printed, shown), f"{command}\nprints\n{printed}\nand the page shows\n{shown}"
 
 
 def matches(printed: str, shown: str) -> bool:
@@ -105,6 +133,17 @@ def matches(printed: str, shown: str) -> bool:
         "(?:.*\n)*" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + "\n" for line in _plain(shown)
     )
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in _plain(printed))) is not None
+
+
+def _detloss(arguments: list[str], folder: Path, variables: Mapping[str, str]) -> None:
+    from detloss.cli import main
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    warnings.resetwarnings()
+    sys.argv = arguments
+    sys.exit(main())
 
 
 def _plain(text: str) -> list[str]:
