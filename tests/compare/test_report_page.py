@@ -80,6 +80,11 @@ class Shown:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(file.as_uri())
 
+    def resize(self, size: tuple[int, int]) -> None:
+        """Make the window as large as that of another device."""
+        self.size = size
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+
     def above_the_fold(self, place: str) -> bool:
         """Whether a whole element is seen without scrolling."""
         box = self.page.locator(place).bounding_box()
@@ -87,13 +92,14 @@ class Shown:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_answer_is_on_the_first_screen(browser: Any, report: Report, case: str, size: tuple[int, int]) -> None:
+def test_the_answer_is_on_the_first_screen(browser: Any, report: Report, case: str) -> None:
     """Without scrolling a reader sees the verdict, the set that may be best and every interval; nothing is wider."""
-    shown = Shown(browser, report(case), size, "light")
-    for place in ("h1", "#best", *["#intervals svg.chart:visible"] * (case not in WITHOUT_INTERVALS)):
-        assert shown.above_the_fold(place), place
-    assert shown.page.evaluate("document.documentElement.scrollWidth") == size[0]
+    shown = Shown(browser, report(case), DESKTOP, "light")
+    for size in (DESKTOP, PHONE):
+        shown.resize(size)
+        for place in ("h1", "#best", *["#intervals svg.chart:visible"] * (case not in WITHOUT_INTERVALS)):
+            assert shown.above_the_fold(place), (place, size)
+        assert shown.page.evaluate("document.documentElement.scrollWidth") == size[0]
     assert shown.complaints == []
     assert [url for url in shown.requests if not url.startswith("data:")] == [report(case).as_uri()]
     shown.page.close()
