@@ -209,21 +209,3 @@ class Screen:
             while chunk := os.read(self.leader, 65536):
                 self.seen += chunk.decode(errors="replace")
         return self.seen
-
-
-@pytest.mark.slow
-def test_a_written_package_passes_its_own_tests(fresh_environment: Any, tmp_path: Path, run_detloss: Run) -> None:
-    """Installed with `pip install --editable`, it is listed, and all of its tests pass: the kit and the value.
-
-    One for boxes does so in the tutorial.
-    """
-    folder = tmp_path / "package"
-    options = ("--space", "deltas", "--parameter", "alpha=3.0 eps=1e-7 gamma=-5 size=1000", "--output", str(folder))
-    assert run_detloss("new", "own", *options, "--no-input")[0] == 0
-    flags = ("--no-deps", "--no-index", "--no-build-isolation")
-    done = fresh_environment.run("python", "-m", "pip", "install", *flags, "--editable", str(folder))
-    assert done.returncode == 0, done.stderr
-    listed = fresh_environment.run("detloss", "list").stdout
-    assert "\n  own " in listed
-    done = fresh_environment.run("python", "-m", "pytest", "-q", "-W", "error", str(folder), f"--rootdir={folder}")
-    assert done.returncode == 0, done.stdout + done.stderr

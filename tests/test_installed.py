@@ -127,11 +127,3 @@ def test_the_extras(detloss_wheels: dict[str, Path]) -> None:
     assert "pytorch-lightning" in by_extra["train"]
     assert {"jinja2", "torch", "torchvision", "pydantic"} <= by_extra[""]
     assert not by_extra.pop("") & set().union(*by_extra.values())
-
-
-@pytest.mark.slow
-def test_the_installed_default_config(fresh_environment: Any) -> None:
-    """The installed command prints the embedded config, which is that of the sources."""
-    done = fresh_environment.run("detloss", "train", "--print-default")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == (ROOT / "detloss" / "training" / "default.yaml").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import os
 import shutil
@@ -21,6 +22,7 @@ from detloss.config.read_yaml import read_yaml
 from detloss.errors import ScaffoldError
 from detloss.scaffold import write_plugin
 from detloss.scaffold.package import TEMPLATE
+from detloss.testing import check_loss
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -228,6 +230,15 @@ def test_nothing_else_is_written(home: Path, tmp_path: Path) -> None:
     written = set(tmp_path.rglob("*")) - before
     assert {path for path in written if path.is_file()} == {folder / file for file in files}
     assert all(path.is_relative_to(folder) for path in written)
+
+
+def test_a_written_loss_keeps_every_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The written loss for deltas passes every check of the kit. That for boxes does so in the tutorial, installed."""
+    parameters = "alpha=3.0 eps=1e-7 gamma=-5 size=1000"
+    folder, _ = write_plugin("promising", tmp_path / "new", {"space": "deltas", "parameters": parameters})
+    monkeypatch.syspath_prepend(folder / "src")
+    report = check_loss(importlib.import_module("detloss_promising").PromisingLoss)
+    assert report.passed, str(report)
 
 
 @pytest.mark.slow
