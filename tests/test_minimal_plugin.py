@@ -24,7 +24,10 @@ losses:
 USE = """
 import sys, torch
 from detloss import build_model, injected
-model = build_model(sys.argv[1])
+from detloss.cli import main
+config, *sys.argv = sys.argv[1:]
+assert main() == 0
+model = build_model(config)
 loss = injected(model)["roi_heads"].losses[0]
 # IoU of a box and its left half is 1/2, so the loss is 1 - 1/4.
 print(loss(torch.tensor([[0.0, 0.0, 4.0, 4.0]]), torch.tensor([[0.0, 0.0, 2.0, 4.0]])).item())
@@ -58,16 +61,13 @@ def test_it_is_a_whole_plugin(fresh_environment: Any, tmp_path: Path) -> None:
     (plugin,) = [plugin for plugin in listed["plugins"] if plugin["name"] == "cubic_iou"]
     assert (plugin["package"], plugin["space"]) == ("detloss-cubic-iou", "boxes")
 
-    checked = fresh_environment.run("detloss", "check", "cubic_iou", "--json")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    report = json.loads(checked.stdout)
-    assert report["passed"]
-    assert len(report["results"]) > 30
-
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG, encoding="utf-8")
-    used = fresh_environment.run("python", "-c", USE, str(config))
-    assert used.returncode == 0, used.stderr
-    value, finite = used.stdout.split()
+    used = fresh_environment.run("python", "-c", USE, str(config), "detloss", "check", "cubic_iou", "--json")
+    assert used.returncode == 0, used.stdout + used.stderr
+    *checked, value, finite = used.stdout.splitlines()
+    report = json.loads("\n".join(checked))
+    assert report["passed"]
+    assert len(report["results"]) > 30
     assert float(value) == pytest.approx(0.75)
     assert finite == "True"
