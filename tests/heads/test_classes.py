@@ -255,6 +255,7 @@ def test_inject_and_eject_in_eval_losses() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("compiled")
 @pytest.mark.filterwarnings("default")  # the tracer of torch.compile trips over warnings of its own
 @pytest.mark.parametrize("in_place", [False, True])
 def test_compiled_before_and_after_the_injection(in_place: bool) -> None:

@@ -205,6 +205,7 @@ def test_threads_do_not_mix_their_matches(head: str) -> None:
     assert [found[index] for index in range(3)] == [{value} for value in expected]
 
 
+@pytest.mark.xdist_group("compiled")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the tracer of torch.compile trips over warnings of its own
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def test_row_45_a_worker_that_fails(end: Callable[[], None], message: str) -> No
     assert loading_failure(RuntimeError("CUDA out of memory")) is None
 
 
+@pytest.mark.xdist_group("whole")  # the fork server is ready there
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
 def test_row_45_the_end_of_the_terminal(tmp_path: Path) -> None:
     """SIGHUP stops a run with a checkpoint, as SIGTERM does, although its workers get the signal too."""

@@ -151,6 +151,7 @@ def test_after_the_end_resuming_changes_nothing(whole, tmp_path):
     assert_same_run(reference, tmp_path / "run")
 
 
+@pytest.mark.xdist_group("whole")  # the fork server is ready there
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux says in files which workers there are")
 def test_a_killed_run_with_workers_is_resumed_at_once(tmp_path):
     """Workers that outlive a killed run for some seconds do not keep its folder from the process that resumes it."""
