@@ -63,6 +63,7 @@ def write_weights(hub: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("whole")  # the fork server is ready there
 def test_the_page_works_as_written(tmp_path: Path) -> None:
     """A reader who does what the page says gets what it shows, from labels to an exported model that runs."""
     work = tmp_path / "work"
