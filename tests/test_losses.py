@@ -5,7 +5,6 @@ Values are checked in each plugin's own tests.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from coordinates import any_coordinate
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from loss_cases import NAMES, VARIANTS, evaluate, every_case, every_loss, random_pairs, value_and_gradient
+from loss_cases import NAMES, VARIANTS, case_id, evaluate, every_case, every_loss, random_pairs, value_and_gradient
 from torch import Tensor
 
 from detloss import build_loss
@@ -29,11 +28,9 @@ TOLERANCE = 1e-5
 CHECK = {check.name: check for check in CHECKS}
 HEAVY = ("torch_compile", "training")
 """Checks that take a hundred times as long as the others."""
-MODES = {
-    name: modes for name in NAMES if (modes := [params for params in VARIANTS.get(name, []) if "base" not in params])
-}
-"""Of each loss the modes with lines of their own. Every loss with its defaults, and so every base, is compiled by
-inductor in tests/heads/test_compiled.py."""
+COMPILED = [{"name": name, **params} for name in NAMES for params in VARIANTS.get(name, []) if "base" not in params]
+"""Modes, each with lines of its own. Every loss with its defaults, and so every base, is compiled by inductor in
+tests/heads/test_compiled.py."""
 
 
 def test_variants_are_of_installed_losses():
@@ -62,26 +59,10 @@ def test_every_loss_trains_a_detector(name: str):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("compiled")
-@pytest.mark.filterwarnings("default")  # the tracer of torch.compile trips over warnings of its own
-@pytest.mark.parametrize("name", MODES)
-def test_every_mode_is_one_graph(name: str):
-    """All modes of a loss are one graph, in training and in evaluation, with the eager values and gradients."""
-    eager = [build_loss({"name": name, **mode}).train(stage) for mode in MODES[name] for stage in (False, True)]
-    traced = copy.deepcopy(eager)
-    torch.compiler.reset()  # torch keeps at most 8 graphs of a function
-
-    @torch.compile(fullgraph=True, dynamic=True, backend="aot_eager")
-    def compiled(preds: list[Tensor], target: Tensor) -> list[Tensor]:
-        return [loss(pred, target) for loss, pred in zip(traced, preds, strict=True)]
-
-    for n in (7, 12):
-        pred, target = random_pairs(eager[0], n, seed=n, dtype=torch.float32)
-        preds = [pred.clone().requires_grad_() for _ in eager]
-        found = compiled(preds, target)
-        expected = [loss(pred, target) for loss, pred in zip(eager, preds, strict=True)]
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-        slopes, wanted = (torch.autograd.grad(torch.stack(values).sum(), preds) for values in (found, expected))
-        torch.testing.assert_close(slopes, wanted, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("case", COMPILED, ids=case_id)
+def test_every_mode_is_one_graph(case: dict[str, Any]):
+    """Every mode of a loss passes the kit's check of torch.compile."""
+    CHECK["torch_compile"].run(case)
 
 
 def coordinates(low: float, high: float) -> st.SearchStrategy[float]:
