@@ -41,7 +41,7 @@ def compare(
 
     Args:
         config: A train config or a comparison's, as file or mapping; None compares three losses on synthetic images.
-        output: Folder, new or empty; by default ``runs/compare-<time>``.
+        output: Folder without a comparison; by default ``runs/compare-<time>``.
         resume: Folder of a comparison to continue; `seeds` and `losses` add to it.
         overrides: ``key.path=value`` settings on top of the train config.
         show: Is given the status of all runs when it changes.
@@ -70,7 +70,7 @@ def planned(
     Arguments are those of `compare`.
 
     Raises:
-        ConfigError: the comparison is wrong, or the folder is not empty.
+        ConfigError: the comparison is wrong, or the folder holds one already.
         DataError: the data cannot be read.
     """
     if resume is not None:

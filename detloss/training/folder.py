@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from os.path import relpath
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -201,9 +200,35 @@ def is_whole(path: Path) -> bool:
 
 
 def write_config(folder: Path, config: TrainConfig, within: Path | None = None) -> None:
-    """Write a run's resolved config, with relative paths within `within`."""
-    plain = plain_config(config, folder, within)
-    write_text(folder / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    """Write a run's resolved config.
+
+    A path within `within`, by default the folder, becomes relative, so that both can be moved together. A relative path
+    in the folder's config stays relative.
+    """
+    file = folder / "config.yaml"
+    before = [section[key] for section, key in _paths(read_plain(folder))] if file.exists() else []
+    kept = {absolute(path, folder): path for path in before if not Path(path).is_absolute()}
+    plain = as_plain(config)
+    for section, key in _paths(plain):
+        section[key] = kept.get(section[key], section[key])
+    plain = relative(plain, folder, within)
+    write_text(file, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def read_plain(folder: Path) -> dict[str, Any]:
+    """The plain values of a config that `write_config` wrote."""
+    found: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def relative(plain: dict[str, Any], folder: Path, within: Path | None = None) -> dict[str, Any]:
+    """Make paths within `within`, by default `folder`, relative to `folder`."""
+    for section, key in _paths(plain):
+        path = section[key]
+        if Path(path).is_relative_to(within or folder):
+            text = Path(relpath(path, folder)).as_posix()
+            section[key] = text if text.startswith("../") else f"./{text}"
+    return plain
 
 
 def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, DetectionDataset]) -> None:
@@ -220,33 +245,6 @@ def write_start(folder: Path, config: TrainConfig, datasets: Mapping[str, Detect
         report = folder / _SKIPPED
         write_text(report, "\n".join(skipped) + "\n")
         log.warning("%d annotations are skipped (all in %s); the first: %s", len(skipped), report, skipped[0])
-
-
-def plain_config(config: TrainConfig, folder: Path, within: Path | None = None) -> dict[str, Any]:
-    """The config as plain values for the run's folder.
-
-    A path within `within`, by default that folder, is relative, so that both can be moved together. A relative path in
-    the folder's config stays relative.
-    """
-    file = folder / "config.yaml"
-    before = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
-    paths = [section[key] for section, key in _paths(before)]
-    kept = {absolute(path, folder): path for path in paths if not Path(path).is_absolute()}
-    return relative(as_plain(config), folder, within or folder, kept)
-
-
-def relative(
-    plain: dict[str, Any], folder: Path, within: Path, kept: Mapping[str, str] = MappingProxyType({})
-) -> dict[str, Any]:
-    """Make paths within `within` relative to `folder`, those in `kept` as given."""
-    for section, key in _paths(plain):
-        path = section[key]
-        if path in kept:
-            section[key] = kept[path]
-        elif Path(path).is_relative_to(within):
-            text = Path(relpath(path, folder)).as_posix()
-            section[key] = text if text.startswith("../") else f"./{text}"
-    return plain
 
 
 def _paths(plain: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -19,7 +19,7 @@ from detloss.loss import BoxRegressionLoss, NestedSpec
 from detloss.registry import HEAD_GROUP, Plugin, get_plugin, one_scan
 from detloss.training.banner import device_name
 from detloss.training.data.dataset import DetectionDataset
-from detloss.training.folder import PROVENANCE, plain_config, sha256, write_text
+from detloss.training.folder import PROVENANCE, read_plain, sha256, write_text
 from detloss.training.module import DetectionModule
 from detloss.training.settings import TrainConfig
 
@@ -71,7 +71,7 @@ def write_provenance(
         },
         device=device_name(trainer),
         data={name: digest(settings, name, data) for name, data in datasets.items()},
-        config=plain_config(settings, folder),
+        config=read_plain(folder),
     )
     file = folder / PROVENANCE
     before = read_provenance(file) if (folder / "last.ckpt").exists() else None

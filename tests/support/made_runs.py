@@ -14,7 +14,7 @@ from runs import TINY
 
 from detloss.compare.plan import Plan, load_compare, make_plan
 from detloss.training import ShapesDataset
-from detloss.training.folder import plain_config
+from detloss.training.folder import write_config
 from detloss.training.settings import ShapesConfig
 
 IMAGES = 30
@@ -86,7 +86,7 @@ def planned_runs(folder: Path, blur: Mapping[str, float], seeds: int, **changes:
     plan = make_plan(load_compare({"base": base, "losses": losses, "seeds": seeds, **changes}), folder / "comparison")
     for run in plan.runs:
         made_run(run.folder, seed=run.seed, blur=blur[run.arm.label])
-        (run.folder / "config.yaml").write_text(yaml.safe_dump(plain_config(run.config, run.folder)))
+        write_config(run.folder, run.config)
     return plan
 
 

@@ -224,7 +224,7 @@ def read_compare(folder: str | Path) -> CompareConfig:
 def write_plan(plan: Plan) -> None:
     """Write the plan's config into its folder; paths within that are relative."""
     plain = plan.config.model_dump(mode="json", exclude_none=True)
-    plain["base"] = relative(plain["base"], plan.folder, plan.folder)
+    plain["base"] = relative(plain["base"], plan.folder)
     write_text(plan.folder / CONFIG, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 

@@ -54,7 +54,7 @@ def hash_of(config: TrainConfig, folder: Path) -> str:
     The place of `folder` makes no difference.
     """
     # Without defaults: an option that a later version of detloss adds changes no hash.
-    plain = relative(config.model_dump(mode="json", exclude_defaults=True), folder, folder)
+    plain = relative(config.model_dump(mode="json", exclude_defaults=True), folder)
     plain.get("train", {}).pop("seed", None)
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -123,6 +123,6 @@ def with_classes(config: TrainConfig, data: DetectionDataset) -> TrainConfig:
 
 
 def _weights(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """A config with absolute paths to weights."""
+    """The absolute paths to weights in a config."""
     held = {key: config.get(key) for key in ("weights", "weights_backbone")}
     return {key: absolute(path, folder) for key, path in held.items() if isinstance(path, str) and is_path(path)}
