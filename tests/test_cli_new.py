@@ -82,7 +82,7 @@ def test_without_a_terminal_nothing_is_guessed(run_python: Callable[..., Any]) -
     assert done.returncode == 2
     assert "NAME is not given" in done.stderr
     assert not list(Path().iterdir())
-    everything = ("--title", "Power IoU", "--paper", "Nobody, 2024", "--space", "boxes", "--parameter", "alpha=3.0")
+    everything = ("--title", "Power IoU", "--paper", "Doe, 2024", "--space", "boxes", "--parameter", "alpha=3.0")
     assert run_python("-m", "detloss", "new", "power_iou", *everything).returncode == 0
 
 
@@ -127,7 +127,7 @@ def test_help_teaches(run_detloss: Run) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="a pseudo-terminal is a thing of POSIX")
 def test_questions_on_a_terminal() -> None:
     """On a terminal it asks for what is not given, asks again after a wrong answer, and offers the defaults."""
-    child, screen = ask("--paper", "Nobody, 2024", "--author", "Ada")
+    child, screen = ask("--paper", "Doe, 2024", "--author", "Ada")
     screen.answer("Name of the loss in configs: ", "9iou")
     screen.wait_for("cannot be the name of a loss")
     screen.answer("Name of the loss in configs: ", "power_iou")
@@ -148,7 +148,7 @@ def test_questions_on_a_terminal() -> None:
     assert written["authors"] == [{"name": "Ada"}]
     source = Path("detloss-power-iou/src/detloss_power_iou/__init__.py").read_text(encoding="utf-8")
     assert "class PowerIoULoss(BoxRegressionLoss):" in source
-    assert "(Nobody, 2024)" in source
+    assert "(Doe, 2024)" in source
     assert 'space = "deltas"' in source
     assert "alpha: float = Field(3.0, ge=1, le=10)" in source
 

@@ -27,7 +27,7 @@ from detloss import BoxRegressionLoss
 
 
 class SquaredLoss(BoxRegressionLoss):
-    """Sum of the squared distances (Nobody, 2024, arXiv 2401.00001)."""
+    """Sum of the squared distances (Doe, 2024, arXiv 2401.00001)."""
 
     space = "deltas"
 
@@ -70,7 +70,7 @@ def test_an_installed_loss_is_listed_and_trains(fresh_environment: Any, build_wh
     listed = json.loads(fresh_environment.run("detloss", "list", "--json").stdout)
     plugins = {plugin["name"]: plugin for plugin in listed["plugins"]}
     assert plugins["squared"]["package"] == "squared-loss"
-    assert plugins["squared"]["description"] == "Sum of the squared distances (Nobody, 2024, arXiv 2401.00001)."
+    assert plugins["squared"]["description"] == "Sum of the squared distances (Doe, 2024, arXiv 2401.00001)."
     assert "smooth_l1" not in plugins, "detloss-l1 is not installed there"
     assert listed["problems"] == []
 

@@ -49,7 +49,9 @@ INSTEAD = {
 ALLOWED = re.compile(r"`[^`\n]*`|[\w.-]*\.(md|py|jpg|png)\b|https?://\S+")
 """Code, names of files and addresses are not prose."""
 PYTHON = sorted([*(ROOT / "detloss").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")])
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("plugins/*/*.md"), *ROOT.glob("detloss/**/*.md"), *ROOT.glob("docs/**/*.md")]
+)
 
 
 def prose(file: Path) -> Iterator[tuple[int, str]]:

@@ -1,7 +1,7 @@
 """The `detloss` command, whose commands are the files of this folder.
 
 How to write a command ``NAME``: make ``detloss/cli/NAME.py`` with one function ``command``, a `click` command of class
-`Command` whose docstring is its help (first line: the summary in `detloss --help`), and add ``NAME`` to `COMMANDS`.
+`Command` whose docstring is its help (first line: the summary in `detloss --help`), and add ``NAME`` to `SECTIONS`.
 The file is imported only when its command runs or when help lists the commands. At its top it imports the standard
 library, click, `detloss.errors`, `detloss.text`, `detloss.cli.command` and `detloss.cli.options` (what several commands
 take) only; rich, torch, pydantic and the rest of detloss are imported inside of functions. It returns a `Result` if it

@@ -35,7 +35,7 @@ def test_long(packages: Any, loss_source: str, run_detloss: Run) -> None:
     """``--long`` shows the whole first line of the docstring, with the formula."""
     packages.add("far-losses", version="2.1", losses={"far": "far_o:FarLoss"}, modules={"far_o.py": loss_source})
     out = run_detloss("list", "--long")[1]
-    assert "  Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).\n" in out
+    assert "  Sum of the coordinates' distances (Doe, 2024, arXiv 2401.00001).\n" in out
     assert "  Generalized IoU: 1 - IoU + (C - U) / C.\n" in out
 
 
@@ -136,7 +136,7 @@ def test_json(packages: Any, loss_source: str, run_detloss: Run) -> None:
             "version": "1.0",
             "space": "deltas",
             "title": "Sum of the coordinates' distances (arXiv 2024)",
-            "description": "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).",
+            "description": "Sum of the coordinates' distances (Doe, 2024, arXiv 2401.00001).",
             "module": "far_j",
             "attribute": "FarLoss",
             "location": str(far),

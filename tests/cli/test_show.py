@@ -24,7 +24,7 @@ from detloss.loss import BoxRegressionLoss, LossConfig, NestedSpec
 
 
 class RichLoss(BoxRegressionLoss):
-    """Rich: ``1 - q**a`` [bold] (Nobody, 2024, arXiv 2401.00001).
+    """Rich: ``1 - q**a`` [bold] (Doe, 2024, arXiv 2401.00001).
 
     It follows arXiv:1506.01497v3 and doi:10.1000/xyz.1,
     and arXiv 2401.00001 again.
@@ -72,7 +72,7 @@ def test_json(rich_loss: Any, run_detloss: Run) -> None:
         "package": "rich-losses",
         "version": "0.3",
         "title": "Rich (arXiv 2024)",
-        "description": "Rich: ``1 - q**a`` [bold] (Nobody, 2024, arXiv 2401.00001).",
+        "description": "Rich: ``1 - q**a`` [bold] (Doe, 2024, arXiv 2401.00001).",
         "papers": [
             "https://arxiv.org/abs/2401.00001",
             "https://arxiv.org/abs/1506.01497",
@@ -107,7 +107,7 @@ def test_text(rich_loss: Any, run_detloss: Run) -> None:
     code, out, _ = run_detloss("show", "rich-losses:rich_one")
     assert code == 0
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line.strip()}
-    assert lines["rich_one"] == "Rich: 1 - q**a [bold] (Nobody, 2024, arXiv 2401.00001)."
+    assert lines["rich_one"] == "Rich: 1 - q**a [bold] (Doe, 2024, arXiv 2401.00001)."
     assert lines["paper"] == "https://arxiv.org/abs/2401.00001"
     assert lines["space"] == "boxes (decoded x1, y1, x2, y2 in network-input pixels)"
     assert lines["weight"] == "10 in roi_heads, 2.5 in rpn"

@@ -171,7 +171,7 @@ def test_row_26_wheel_on_path(
     monkeypatch.syspath_prepend(wheel)
     (plugin,) = scan(path=[str(wheel)]).plugins
     assert (plugin.name, plugin.package, plugin.version) == ("zipped", "zipped-losses", "1.0")
-    assert plugin.description == "Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001)."
+    assert plugin.description == "Sum of the coordinates' distances (Doe, 2024, arXiv 2401.00001)."
     assert plugin.space == "deltas"
     assert load(plugin).cls.__name__ == "FarLoss"
     del sys.modules["zipped_losses"]

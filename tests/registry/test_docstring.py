@@ -37,10 +37,10 @@ def test_title_of_a_section(reference: str, expected: str) -> None:
     ("line", "expected"),
     [
         ("Alpha: ``1 - x`` (He et al., NeurIPS 2021, arXiv 2110.13675).", "Alpha (NeurIPS 2021)"),
-        ("It talks (Nobody, 2024).", "It talks (2024)"),
+        ("It talks (Doe, 2024).", "It talks (2024)"),
         ("Power IoU (mine): ``x``.", "Power IoU (mine)"),
         ("``1 - x`` (unpublished)", "1 - x (unpublished)"),
-        ("Red \x1b[31m (Nobody, 2024)", "Red \\x1b[31m (2024)"),
+        ("Red \x1b[31m (Doe, 2024)", "Red \\x1b[31m (2024)"),
         ("", ""),
     ],
 )

@@ -58,7 +58,7 @@ class Uncited(BoxRegressionLoss):
 
 
 class Converting(BoxRegressionLoss):
-    """GIoU with a parameter that takes text for a number (Nobody, 2024)."""
+    """GIoU with a parameter that takes text for a number (Doe, 2024)."""
 
     class Config(LossConfig):
         scale: float = Field(1.0, gt=0, strict=False)
@@ -70,7 +70,7 @@ class Converting(BoxRegressionLoss):
 
 
 class Indulgent(BoxRegressionLoss):
-    """GIoU that drops parameters it does not know (Nobody, 2024)."""
+    """GIoU that drops parameters it does not know (Doe, 2024)."""
 
     class Config(LossConfig):
         scale: float = Field(1.0, gt=0)
@@ -87,7 +87,7 @@ class Indulgent(BoxRegressionLoss):
 
 
 class Boundless(BoxRegressionLoss):
-    """GIoU with a parameter that may be NaN (Nobody, 2024)."""
+    """GIoU with a parameter that may be NaN (Doe, 2024)."""
 
     class Config(LossConfig):
         scale: float = Field(1.0, allow_inf_nan=True)
@@ -99,7 +99,7 @@ class Boundless(BoxRegressionLoss):
 
 
 class Thawed(BoxRegressionLoss):
-    """GIoU with parameters that can be set later (Nobody, 2024)."""
+    """GIoU with parameters that can be set later (Doe, 2024)."""
 
     class Config(LossConfig):
         scale: float = Field(1.0, gt=0)
@@ -114,7 +114,7 @@ class Thawed(BoxRegressionLoss):
 
 
 class Headless(BoxRegressionLoss):
-    """GIoU with a weight for a head that does not exist (Nobody, 2024)."""
+    """GIoU with a weight for a head that does not exist (Doe, 2024)."""
 
     recommended_weights: ClassVar[Mapping[str, float]] = {"roi_head": 10.0}
 
@@ -123,35 +123,35 @@ class Headless(BoxRegressionLoss):
 
 
 class Undemanding(BoxRegressionLoss):
-    """GIoU of a package that takes any later detloss (Nobody, 2024)."""
+    """GIoU of a package that takes any later detloss (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target)
 
 
 class Squeezing(BoxRegressionLoss):
-    """GIoU that loses the dimension of a batch of one (Nobody, 2024)."""
+    """GIoU that loses the dimension of a batch of one (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target).squeeze()
 
 
 class Widening(BoxRegressionLoss):
-    """GIoU that is float64 whatever the boxes are (Nobody, 2024)."""
+    """GIoU that is float64 whatever the boxes are (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target).double()
 
 
 class Crowded(BoxRegressionLoss):
-    """GIoU that cannot do without a pair, for it asks for the first coordinate (Nobody, 2024)."""
+    """GIoU that cannot do without a pair, for it asks for the first coordinate (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target) + torch.zeros_like(pred[0, 0])
 
 
 class Queueing(BoxRegressionLoss):
-    """GIoU that costs more further back in the batch (Nobody, 2024)."""
+    """GIoU that costs more further back in the batch (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         place = torch.arange(pred.shape[0], dtype=pred.dtype, device=pred.device)
@@ -159,7 +159,7 @@ class Queueing(BoxRegressionLoss):
 
 
 class Counting(BoxRegressionLoss):
-    """GIoU times the number of pairs, outside of training too (Nobody, 2024)."""
+    """GIoU times the number of pairs, outside of training too (Doe, 2024)."""
 
     batch_dependent = True
 
@@ -168,7 +168,7 @@ class Counting(BoxRegressionLoss):
 
 
 class Secretive(BoxRegressionLoss):
-    """GIoU weighed by the batch's mean while training, without saying so (Nobody, 2024)."""
+    """GIoU weighed by the batch's mean while training, without saying so (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         loss = giou(pred, target)
@@ -176,7 +176,7 @@ class Secretive(BoxRegressionLoss):
 
 
 class Dicing(BoxRegressionLoss):
-    """GIoU with a little noise (Nobody, 2024)."""
+    """GIoU with a little noise (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         loss = giou(pred, target)
@@ -184,14 +184,14 @@ class Dicing(BoxRegressionLoss):
 
 
 class Offset(BoxRegressionLoss):
-    """GIoU that is 0.01 at its declared minimum of 0 (Nobody, 2024)."""
+    """GIoU that is 0.01 at its declared minimum of 0 (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target) + 0.01
 
 
 class Understated(BoxRegressionLoss):
-    """GIoU that says it ends at 1 (Nobody, 2024)."""
+    """GIoU that says it ends at 1 (Doe, 2024)."""
 
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
@@ -200,7 +200,7 @@ class Understated(BoxRegressionLoss):
 
 
 class Overstated(BoxRegressionLoss):
-    """GIoU and a distance in pixels, which says that scale does not matter (Nobody, 2024)."""
+    """GIoU and a distance in pixels, which says that scale does not matter (Doe, 2024)."""
 
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"scale"})
 
@@ -209,14 +209,14 @@ class Overstated(BoxRegressionLoss):
 
 
 class Infinite(BoxRegressionLoss):
-    """GIoU, and infinity for a prediction without width (Nobody, 2024)."""
+    """GIoU, and infinity for a prediction without width (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target) + torch.where(without_width(pred), torch.inf, 0.0)
 
 
 class Steep(BoxRegressionLoss):
-    """GIoU and a bare root, whose slope at identical boxes is NaN (Nobody, 2024)."""
+    """GIoU and a bare root, whose slope at identical boxes is NaN (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         offset = bounded(pred) - bounded(target)
@@ -224,14 +224,14 @@ class Steep(BoxRegressionLoss):
 
 
 class Contagious(BoxRegressionLoss):
-    """GIoU that costs every pair more beside a prediction without width (Nobody, 2024)."""
+    """GIoU that costs every pair more beside a prediction without width (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target) * torch.where(without_width(pred).any(), 1 + 1e-6, 1.0)
 
 
 class Forgiving(BoxRegressionLoss):
-    """GIoU that takes a NaN for a perfect match (Nobody, 2024)."""
+    """GIoU that takes a NaN for a perfect match (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         loss = giou(pred, target)
@@ -239,14 +239,14 @@ class Forgiving(BoxRegressionLoss):
 
 
 class Trusting(BoxRegressionLoss):
-    """GIoU that lets an inverted box off lightly (Nobody, 2024)."""
+    """GIoU that lets an inverted box off lightly (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target, inverted=0.0)
 
 
 class Cutting(BoxRegressionLoss):
-    """GIoU of as many pairs as there are of both (Nobody, 2024)."""
+    """GIoU of as many pairs as there are of both (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         n = min(pred.shape[0], target.shape[0])
@@ -270,7 +270,7 @@ class _Doubled(torch.autograd.Function):
 
 
 class Doubling(BoxRegressionLoss):
-    """GIoU with a backward of its own, twice too large (Nobody, 2024)."""
+    """GIoU with a backward of its own, twice too large (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         value: Tensor = _Doubled.apply(giou(pred, target))
@@ -278,14 +278,14 @@ class Doubling(BoxRegressionLoss):
 
 
 class Scribbling(BoxRegressionLoss):
-    """GIoU that clamps the target in place (Nobody, 2024)."""
+    """GIoU that clamps the target in place (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target.clamp_(min=0.0))
 
 
 class Grasping(BoxRegressionLoss):
-    """GIoU that asks for a gradient into the target (Nobody, 2024)."""
+    """GIoU that asks for a gradient into the target (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():
@@ -295,7 +295,7 @@ class Grasping(BoxRegressionLoss):
 
 
 class Deaf(BoxRegressionLoss):
-    """GIoU that is squared whatever its parameter says (Nobody, 2024)."""
+    """GIoU that is squared whatever its parameter says (Doe, 2024)."""
 
     class Config(LossConfig):
         power: float = Field(2.0, ge=1)
@@ -307,7 +307,7 @@ class Deaf(BoxRegressionLoss):
 
 
 class Overreaching(BoxRegressionLoss):
-    """IoU to a power, which allows one with an infinite slope at 0 (Nobody, 2024)."""
+    """IoU to a power, which allows one with an infinite slope at 0 (Doe, 2024)."""
 
     class Config(LossConfig):
         power: float = Field(2.0, ge=0.5, le=4)
@@ -319,7 +319,7 @@ class Overreaching(BoxRegressionLoss):
 
 
 class Remembering(BoxRegressionLoss):
-    """GIoU that counts its training steps in an attribute (Nobody, 2024)."""
+    """GIoU that counts its training steps in an attribute (Doe, 2024)."""
 
     steps = 0
 
@@ -330,7 +330,7 @@ class Remembering(BoxRegressionLoss):
 
 
 class Rounding(BoxRegressionLoss):
-    """GIoU with a running mean that half precision rounds (Nobody, 2024)."""
+    """GIoU with a running mean that half precision rounds (Doe, 2024)."""
 
     mean: Tensor
 
@@ -350,7 +350,7 @@ class Rounding(BoxRegressionLoss):
 
 
 class Forgetful(BoxRegressionLoss):
-    """GIoU with a running mean that no checkpoint holds (Nobody, 2024)."""
+    """GIoU with a running mean that no checkpoint holds (Doe, 2024)."""
 
     mean: Tensor
 
@@ -366,7 +366,7 @@ class Forgetful(BoxRegressionLoss):
 
 
 class Single(BoxRegressionLoss):
-    """GIoU whose copy is itself (Nobody, 2024)."""
+    """GIoU whose copy is itself (Doe, 2024)."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Single:
         return self
@@ -376,7 +376,7 @@ class Single(BoxRegressionLoss):
 
 
 class Closed(BoxRegressionLoss):
-    """GIoU that holds a function without a name (Nobody, 2024)."""
+    """GIoU that holds a function without a name (Doe, 2024)."""
 
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__(config, **params)
@@ -388,7 +388,7 @@ class Closed(BoxRegressionLoss):
 
 
 class Writing(BoxRegressionLoss):
-    """GIoU that is written into a tensor of zeros (Nobody, 2024)."""
+    """GIoU that is written into a tensor of zeros (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         out = torch.zeros(pred.shape[0], dtype=pred.dtype, device=pred.device)
@@ -397,14 +397,14 @@ class Writing(BoxRegressionLoss):
 
 
 class Settled(BoxRegressionLoss):
-    """GIoU with a constant that stays on the CPU (Nobody, 2024)."""
+    """GIoU with a constant that stays on the CPU (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target) + torch.zeros(pred.shape[0], dtype=pred.dtype)
 
 
 class Broken(BoxRegressionLoss):
-    """GIoU that is two graphs to torch.compile (Nobody, 2024)."""
+    """GIoU that is two graphs to torch.compile (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         torch._dynamo.graph_break()
@@ -412,14 +412,14 @@ class Broken(BoxRegressionLoss):
 
 
 class Loud(BoxRegressionLoss):
-    """GIoU times ten million, whose gradient is too large for float16 (Nobody, 2024)."""
+    """GIoU times ten million, whose gradient is too large for float16 (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return 1e7 * giou(pred, target)
 
 
 class Idle(BoxRegressionLoss):
-    """GIoU with a gradient of 0 everywhere (Nobody, 2024)."""
+    """GIoU with a gradient of 0 everywhere (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         loss = giou(pred, target)

@@ -14,7 +14,7 @@ from detloss.loss import BoxRegressionLoss, LossConfig
 
 
 class FarLoss(BoxRegressionLoss):
-    """Sum of the coordinates' distances (Nobody, 2024, arXiv 2401.00001).
+    """Sum of the coordinates' distances (Doe, 2024, arXiv 2401.00001).
 
     It is here to be loaded.
     """

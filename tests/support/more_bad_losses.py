@@ -19,7 +19,7 @@ from detloss.loss import BoxRegressionLoss, LossConfig
 
 
 class Repairing(BoxRegressionLoss):
-    """GIoU whose Config takes text for the numbers of a tuple (Nobody, 2024)."""
+    """GIoU whose Config takes text for the numbers of a tuple (Doe, 2024)."""
 
     class Config(LossConfig):
         scales: tuple[float, float] = (1.0, 1.0)
@@ -40,7 +40,7 @@ class _Limits(BaseModel):
 
 
 class Nested(BoxRegressionLoss):
-    """GIoU whose Config holds a model that is lax in everything (Nobody, 2024)."""
+    """GIoU whose Config holds a model that is lax in everything (Doe, 2024)."""
 
     class Config(LossConfig):
         limits: _Limits = _Limits()
@@ -52,7 +52,7 @@ class Nested(BoxRegressionLoss):
 
 
 class Anything(BoxRegressionLoss):
-    """GIoU with a parameter of any type (Nobody, 2024)."""
+    """GIoU with a parameter of any type (Doe, 2024)."""
 
     class Config(LossConfig):
         scale: Any = Field(1.0)
@@ -74,7 +74,7 @@ class _Stateful(BoxRegressionLoss):
 
 
 class Poisoned(_Stateful):
-    """GIoU over a running mean, which a batch without pairs makes NaN (Nobody, 2024)."""
+    """GIoU over a running mean, which a batch without pairs makes NaN (Doe, 2024)."""
 
     batch_dependent = True
 
@@ -86,7 +86,7 @@ class Poisoned(_Stateful):
 
 
 class Reading(_Stateful):
-    """GIoU over a running mean, which goes through a Python number while training (Nobody, 2024)."""
+    """GIoU over a running mean, which goes through a Python number while training (Doe, 2024)."""
 
     batch_dependent = True
 
@@ -98,7 +98,7 @@ class Reading(_Stateful):
 
 
 class Ticking(_Stateful):
-    """GIoU that counts its steps in evaluation mode too (Nobody, 2024)."""
+    """GIoU that counts its steps in evaluation mode too (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         self.steps += 1
@@ -115,7 +115,7 @@ class _Tally(BoxRegressionLoss):
 
 
 class Inheriting(_Tally):
-    """GIoU that counts its steps in the class that it derives from (Nobody, 2024)."""
+    """GIoU that counts its steps in the class that it derives from (Doe, 2024)."""
 
 
 class _Meter:
@@ -124,7 +124,7 @@ class _Meter:
 
 
 class Hiding(BoxRegressionLoss):
-    """GIoU over a running mean, which an object holds that is no module (Nobody, 2024)."""
+    """GIoU over a running mean, which an object holds that is no module (Doe, 2024)."""
 
     batch_dependent = True
 
@@ -140,7 +140,7 @@ class Hiding(BoxRegressionLoss):
 
 
 class Shaking(BoxRegressionLoss):
-    """GIoU with dropout, which is none in evaluation mode (Nobody, 2024)."""
+    """GIoU with dropout, which is none in evaluation mode (Doe, 2024)."""
 
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__(config, **params)
@@ -152,7 +152,7 @@ class Shaking(BoxRegressionLoss):
 
 
 class Square(BoxRegressionLoss):
-    """GIoU and a difference of areas in square pixels, too steep for float16 (Nobody, 2024)."""
+    """GIoU and a difference of areas in square pixels, too steep for float16 (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         pair = pair_boxes(pred, target)
@@ -161,7 +161,7 @@ class Square(BoxRegressionLoss):
 
 
 class Distant(BoxRegressionLoss):
-    """IoU and a distance that ends at 1 for boxes of small images only (Nobody, 2024)."""
+    """IoU and a distance that ends at 1 for boxes of small images only (Doe, 2024)."""
 
     value_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
 
@@ -171,7 +171,7 @@ class Distant(BoxRegressionLoss):
 
 
 class Lenient(BoxRegressionLoss):
-    """GIoU that lets an inverted box off lightly if it is far away (Nobody, 2024)."""
+    """GIoU that lets an inverted box off lightly if it is far away (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         pair = pair_boxes(pred, target)
@@ -179,7 +179,7 @@ class Lenient(BoxRegressionLoss):
 
 
 class Averaging(_Stateful):
-    """GIoU over a running mean, whose momentum is not the parameter (Nobody, 2024)."""
+    """GIoU over a running mean, whose momentum is not the parameter (Doe, 2024)."""
 
     class Config(LossConfig):
         scale: float = Field(1.0, gt=0)
@@ -201,7 +201,7 @@ class _Bounds(LossConfig):
 
 
 class HalfRead(BoxRegressionLoss):
-    """GIoU clamped from below, and not from above (Nobody, 2024)."""
+    """GIoU clamped from below, and not from above (Doe, 2024)."""
 
     class Config(LossConfig):
         bounds: _Bounds = _Bounds()
@@ -214,7 +214,7 @@ class HalfRead(BoxRegressionLoss):
 
 
 class Stored(BoxRegressionLoss):
-    """GIoU with a parameter that a buffer holds, and nothing reads (Nobody, 2024)."""
+    """GIoU with a parameter that a buffer holds, and nothing reads (Doe, 2024)."""
 
     class Config(LossConfig):
         scale: float = Field(1.0, gt=0)
@@ -230,21 +230,21 @@ class Stored(BoxRegressionLoss):
 
 
 class Gambling(BoxRegressionLoss):
-    """GIoU with a little noise of Python's own (Nobody, 2024)."""
+    """GIoU with a little noise of Python's own (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target) + 1e-12 * random.random()
 
 
 class Sampling(BoxRegressionLoss):
-    """GIoU with a little noise of numpy (Nobody, 2024)."""
+    """GIoU with a little noise of numpy (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target) + 1e-12 * float(np.random.rand())
 
 
 class Bare(BoxRegressionLoss):
-    """GIoU that is called as any module is, without what the base class does to its inputs (Nobody, 2024)."""
+    """GIoU that is called as any module is, without what the base class does to its inputs (Doe, 2024)."""
 
     __call__ = nn.Module.__call__
 
@@ -253,7 +253,7 @@ class Bare(BoxRegressionLoss):
 
 
 class Widening(_Stateful):
-    """GIoU over a running mean that takes over the dtype of the boxes (Nobody, 2024)."""
+    """GIoU over a running mean that takes over the dtype of the boxes (Doe, 2024)."""
 
     batch_dependent = True
 
@@ -265,7 +265,7 @@ class Widening(_Stateful):
 
 
 class Leaving(BoxRegressionLoss):
-    """GIoU whose parameters may be such that only both together lead out of its range (Nobody, 2024)."""
+    """GIoU whose parameters may be such that only both together lead out of its range (Doe, 2024)."""
 
     class Config(LossConfig):
         scale: float = Field(1.0, ge=1, le=2)
@@ -280,7 +280,7 @@ class Leaving(BoxRegressionLoss):
 
 
 class Progressive(BoxRegressionLoss):
-    """GIoU that costs more as training goes on, a sound loss (Nobody, 2024)."""
+    """GIoU that costs more as training goes on, a sound loss (Doe, 2024)."""
 
     progress: Tensor
 
@@ -293,7 +293,7 @@ class Progressive(BoxRegressionLoss):
 
 
 class Outgrowing(BoxRegressionLoss):
-    """GIoU by a loss within it, which leaves the declared range as training ends (Nobody, 2024)."""
+    """GIoU by a loss within it, which leaves the declared range as training ends (Doe, 2024)."""
 
     value_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
 

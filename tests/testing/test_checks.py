@@ -133,7 +133,7 @@ def test_an_ignored_parameter_of_any_type_is_found(annotation: Any, value: Any):
 
 
 class Named(BoxRegressionLoss):
-    """GIoU with a free text (Nobody, 2024)."""
+    """GIoU with a free text (Doe, 2024)."""
 
     class Config(LossConfig):
         label: str = "x"
@@ -149,7 +149,7 @@ def test_a_loss_without_parameters_to_change_has_none_to_ignore(loss: Any):
 
 
 class Open(BoxRegressionLoss):
-    """Power IoU with parameters whose bounds are closed, open and missing (Nobody, 2024)."""
+    """Power IoU with parameters whose bounds are closed, open and missing (Doe, 2024)."""
 
     class Config(LossConfig):
         closed: float = Field(1.0, ge=1, le=4)
@@ -243,7 +243,7 @@ def test_a_promise_that_does_not_apply_is_shown():
 
 
 class Raising(BoxRegressionLoss):
-    """Raises what its config says (Nobody, 2024)."""
+    """Raises what its config says (Doe, 2024)."""
 
     class Config(LossConfig):
         error: str
@@ -264,21 +264,21 @@ def test_whatever_a_loss_raises_is_a_failure_with_its_own_frame(error: str):
 
 
 class Mute(BoxRegressionLoss):
-    """Returns nothing (Nobody, 2024)."""
+    """Returns nothing (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Any:
         giou(pred, target)
 
 
 class Averaging(BoxRegressionLoss):
-    """Returns the mean over the pairs (Nobody, 2024)."""
+    """Returns the mean over the pairs (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target).mean()
 
 
 class Unbuildable(BoxRegressionLoss):
-    """Takes no config (Nobody, 2024)."""
+    """Takes no config (Doe, 2024)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -288,7 +288,7 @@ class Unbuildable(BoxRegressionLoss):
 
 
 class Unbegun(BoxRegressionLoss):
-    """Forgets to begin the module (Nobody, 2024)."""
+    """Forgets to begin the module (Doe, 2024)."""
 
     def __init__(self, config: LossConfig | None = None) -> None:
         self.scale = 2.0
@@ -298,7 +298,7 @@ class Unbegun(BoxRegressionLoss):
 
 
 class Ordinary(BoxRegressionLoss):
-    """Takes its parameters as any other class does (Nobody, 2024)."""
+    """Takes its parameters as any other class does (Doe, 2024)."""
 
     def __init__(self, alpha: float = 2.0) -> None:
         super().__init__()
@@ -326,14 +326,14 @@ def test_what_all_checks_need_is_said_by_all(loss: Any, message: str):
 
 
 class Logarithmic(BoxRegressionLoss):
-    """Infinite for boxes that do not overlap (Nobody, 2024)."""
+    """Infinite for boxes that do not overlap (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return -iou(pred, target).log()
 
 
 class Single(BoxRegressionLoss):
-    """GIoU in float32, whatever the boxes are (Nobody, 2024)."""
+    """GIoU in float32, whatever the boxes are (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred.float(), target.float())
@@ -407,7 +407,7 @@ def test_global_state_is_left_alone():
 
 
 class Precise(BoxRegressionLoss):
-    """Makes float64 the default of everybody (Nobody, 2024)."""
+    """Makes float64 the default of everybody (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         torch.set_default_dtype(torch.float64)
@@ -422,7 +422,7 @@ def test_a_loss_that_changes_global_state_spoils_one_check():
 
 
 class Weightless(BoxRegressionLoss):
-    """GIoU that autograd does not see (Nobody, 2024)."""
+    """GIoU that autograd does not see (Doe, 2024)."""
 
     @torch.no_grad()
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -437,7 +437,7 @@ def test_values_without_a_gradient_are_called_that(name: str):
 
 
 class Misdeclared(BoxRegressionLoss):
-    """Says everything in the wrong type (Nobody, 2024)."""
+    """Says everything in the wrong type (Doe, 2024)."""
 
     minimum: ClassVar[Any] = "0"
     value_range: ClassVar[Any] = ("0", None)
@@ -475,7 +475,7 @@ def test_a_given_instance_is_not_touched():
 
 
 class WithoutGradients(BoxRegressionLoss):
-    """GIoU times constants that are computed in several ways (Nobody, 2024)."""
+    """GIoU times constants that are computed in several ways (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         loss = giou(pred, target)

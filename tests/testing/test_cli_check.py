@@ -59,7 +59,7 @@ def test_json_stays_clean(run_detloss: Run, packages: Any):
         print("imported")
 
         class Chatty(BoxRegressionLoss):
-            "GIoU that talks (Nobody, 2024)."
+            "GIoU that talks (Doe, 2024)."
 
             def __init__(self, config=None, **params):
                 super().__init__(config, **params)
@@ -82,7 +82,7 @@ from bad_losses import giou
 from detloss.loss import BoxRegressionLoss
 
 class Raw(BoxRegressionLoss):
-    "GIoU that writes past Python's stdout (Nobody, 2024)."
+    "GIoU that writes past Python's stdout (Doe, 2024)."
 
     def forward(self, pred, target):
         os.write(1, b"raw")
@@ -94,7 +94,7 @@ from bad_losses import giou
 from detloss.loss import BoxRegressionLoss
 
 class Endless(BoxRegressionLoss):
-    "GIoU that somebody gives up waiting for (Nobody, 2024)."
+    "GIoU that somebody gives up waiting for (Doe, 2024)."
 
     def forward(self, pred, target):
         raise KeyboardInterrupt

@@ -32,7 +32,7 @@ class Limits(LossConfig):
 
 
 class ManyTypes(BoxRegressionLoss):
-    """GIoU whose parameters are of all types that a Config may have (Nobody, 2024)."""
+    """GIoU whose parameters are of all types that a Config may have (Doe, 2024)."""
 
     class Config(LossConfig):
         mode: Literal["a", "b"] = "a"
@@ -103,7 +103,7 @@ class TwoBases(BoxRegressionLoss):
 
 
 class Anchored(BoxRegressionLoss):
-    """GIoU that counts more for a good anchor (Nobody, 2024)."""
+    """GIoU that counts more for a good anchor (Doe, 2024)."""
 
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"translation"})
 
@@ -112,7 +112,7 @@ class Anchored(BoxRegressionLoss):
 
 
 class Split(BoxRegressionLoss):
-    """IoU by split, where and einsum, without detloss's pairs (Nobody, 2024)."""
+    """IoU by split, where and einsum, without detloss's pairs (Doe, 2024)."""
 
     value_range: ClassVar[tuple[float, float]] = (0.0, 2.0)
 
@@ -143,7 +143,7 @@ class WithModule(BoxRegressionLoss):
 
 
 class Delayed(BoxRegressionLoss):
-    """GIoU over the mean of the steps before, so that no pair depends on its batch (Nobody, 2024)."""
+    """GIoU over the mean of the steps before, so that no pair depends on its batch (Doe, 2024)."""
 
     mean: Tensor
 
@@ -159,7 +159,7 @@ class Delayed(BoxRegressionLoss):
 
 
 class Conditional(BoxRegressionLoss):
-    """GIoU whose power counts in one mode, and only with a switch besides (Nobody, 2024)."""
+    """GIoU whose power counts in one mode, and only with a switch besides (Doe, 2024)."""
 
     class Config(LossConfig):
         power: float = Field(3.0, gt=0)
@@ -180,7 +180,7 @@ class Conditional(BoxRegressionLoss):
 
 
 class Clamping(BoxRegressionLoss):
-    """GIoU at most as large as only misses are, with an eps that only points need (Nobody, 2024)."""
+    """GIoU at most as large as only misses are, with an eps that only points need (Doe, 2024)."""
 
     class Config(LossConfig):
         cap: float = Field(50.0, gt=0)
@@ -197,7 +197,7 @@ class Clamping(BoxRegressionLoss):
 
 
 class WarmedUp(BoxRegressionLoss):
-    """GIoU at half its value for the first thousand steps (Nobody, 2024)."""
+    """GIoU at half its value for the first thousand steps (Doe, 2024)."""
 
     class Config(LossConfig):
         warmup: int = Field(1000, ge=0)
@@ -216,7 +216,7 @@ class WarmedUp(BoxRegressionLoss):
 
 
 class Eased(Progressive):
-    """GIoU that costs more as training goes on, along a line or a wave (Nobody, 2024)."""
+    """GIoU that costs more as training goes on, along a line or a wave (Doe, 2024)."""
 
     class Config(LossConfig):
         easing: Literal["line", "wave"] = "line"
@@ -231,7 +231,7 @@ class Eased(Progressive):
 
 
 class GradientOnly(BoxRegressionLoss):
-    """GIoU weighed by itself, with or without a gradient of the weight (Nobody, 2024)."""
+    """GIoU weighed by itself, with or without a gradient of the weight (Doe, 2024)."""
 
     class Config(LossConfig):
         detached: bool = True
@@ -244,7 +244,7 @@ class GradientOnly(BoxRegressionLoss):
 
 
 class Picky(BoxRegressionLoss):
-    """GIoU with a parameter that is narrowly bound, and one that it refuses itself (Nobody, 2024)."""
+    """GIoU with a parameter that is narrowly bound, and one that it refuses itself (Doe, 2024)."""
 
     class Config(LossConfig):
         narrow: float = Field(0.3, ge=0.25, le=0.35)

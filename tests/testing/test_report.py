@@ -77,14 +77,14 @@ def test_a_report_prints_every_check(infinite: Report):
 
 
 class Averaging(BoxRegressionLoss):
-    """Returns the mean over the pairs (Nobody, 2024)."""
+    """Returns the mean over the pairs (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         return giou(pred, target).mean()
 
 
 class Failing(BoxRegressionLoss):
-    """Knows no box (Nobody, 2024)."""
+    """Knows no box (Doe, 2024)."""
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         raise RuntimeError("no box")
