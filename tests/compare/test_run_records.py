@@ -72,7 +72,7 @@ def test_different_keys_are_refused():
     with pytest.raises(ConfigError) as caught:
         check_comparable([first, record("b", seed=1, lr=0.1, epochs=2), record("c", lr=0.2, momentum=0.9)])
     assert str(caught.value).splitlines() == [
-        "a and c cannot be compared: they differ in more than losses and train.seed.",
+        "a and c cannot be compared: they differ in more than losses and seed.",
         "  lr: 0.1 and 0.2",
         "  epochs: 2 and absent",
         "  momentum: absent and 0.9",
@@ -110,7 +110,7 @@ def test_ids_of_the_annotation_file(tmp_path):
     assert isinstance(found, Finished)
     assert found.rows.tolist() == [[2, 1, 2, 3, 4, 0.5, 3]]
     with pytest.raises(
-        DataError, match=r"its predictions name image_id 'b' and category_id 30, which the data does not"
+        DataError, match=r"its predictions name image_id 'b' and category_id 30, which the ground truth does not"
     ):
         read_outcome(folder, "val", ("a",), (30,))
 

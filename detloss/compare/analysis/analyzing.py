@@ -14,7 +14,7 @@ import numpy as np
 
 from detloss.compare.analysis.grid import Grid, measure_runs
 from detloss.compare.analysis.image_pairs import choose_image_pairs
-from detloss.compare.analysis.run_folders import read_records
+from detloss.compare.analysis.reading import read_runs
 from detloss.compare.analysis.run_records import Failed, Records, Split
 from detloss.compare.analysis.verdicts import sentences
 from detloss.compare.result import (
@@ -133,7 +133,7 @@ def analyze_folders(
         DataError: the data of the runs cannot be read.
     """
     command = f"detloss compare {shlex.join(map(str, folders))}"
-    return analyze(read_records(folders, split), reference=reference, margin=margin, folder=folder, command=command)
+    return analyze(read_runs(folders, split), reference=reference, margin=margin, folder=folder, command=command)
 
 
 def _looks(known: Sequence[Look], grid: Grid, alpha: float) -> tuple[tuple[Look, ...], float, float]:

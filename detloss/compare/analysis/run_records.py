@@ -112,7 +112,7 @@ def check_comparable(runs: Sequence[Record]) -> None:
                 for key in different
             )
             raise ConfigError(
-                f"{first.folder} and {run.folder} cannot be compared: they differ in more than losses and train.seed.\n"
+                f"{first.folder} and {run.folder} cannot be compared: they differ in more than losses and seed.\n"
                 f"{''.join(values)}Fix: compare runs of one config."
             )
         other = seen.setdefault((run.arm.label, run.seed), run)
@@ -157,14 +157,18 @@ def read_outcome(
 
 
 def read_predictions(folder: Path, split: Split) -> list[dict[str, Any]] | None:
-    """The COCO results of a run for a split, packed or not.
+    """The COCO results of a run of `detloss train`, as `read_results` gives them."""
+    return read_results(folder / PREDICTIONS[split])
+
+
+def read_results(path: Path) -> list[dict[str, Any]] | None:
+    """The COCO results in a file, packed or not.
 
     None if they are incomplete.
 
     Raises:
         ConfigError: the file holds anything else.
     """
-    path = folder / PREDICTIONS[split]
     try:
         raw = path.read_bytes() if path.exists() else gzip.decompress(packed(path).read_bytes())
     except FileNotFoundError:
@@ -211,7 +215,7 @@ def rows_of(
         ) from None
     raise DataError(
         f"{folder}: its predictions name image_id {unknown['image_id']!r} and category_id {unknown['category_id']!r}, "
-        "which the data does not have. Fix: restore the data that the run was trained with."
+        "which the ground truth does not have. Fix: give the ground truth that they are of."
     )
 
 

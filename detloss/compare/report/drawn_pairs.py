@@ -12,6 +12,7 @@ from typing import Literal
 from PIL import Image
 
 from detloss.compare.analysis.run_records import read_predictions, rows_of
+from detloss.compare.analysis.written_runs import images_of, is_written, rows_in
 from detloss.compare.report.numbers import short
 from detloss.compare.result import ArmResult, Comparison, ImagePair
 from detloss.errors import DataError, DetlossError
@@ -100,7 +101,7 @@ def _drawn(
         for pair, seed in zip(chosen, seeds, strict=True)
     ]
     # All runs of a comparison have the same data.
-    data = open_split(read_config(config_of(runs[0][0])), comparison.question.split)
+    data = _images(runs[0][0], comparison.question.split)
     for pair in chosen:
         record = data.coco["images"][pair.image_id - 1] if pair.image_id <= len(data) else {"file_name": None}
         if record["file_name"] != pair.file_name:
@@ -116,7 +117,13 @@ def _drawn(
         yield (pair, seed), [next(images), next(images)]
 
 
+def _images(run: Path, split: Literal["val", "test"]) -> DetectionDataset:
+    return images_of(run) if is_written(run) else open_split(read_config(config_of(run)), split)
+
+
 def _rows(run: Path, split: Literal["val", "test"], data: DetectionDataset) -> Rows:
+    if is_written(run):
+        return rows_in(run)
     results = read_predictions(run, split)
     if results is None:
         raise DataError(f"{run} has no predictions for the split {split}.")

@@ -65,12 +65,12 @@ class Annotations:
         return tuple(category["name"] for category in self.coco["categories"])
 
 
-def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_check: bool = True) -> Annotations:
+def read_annotations(file: Path, images: Path | None, *, masks: bool = False, bbox_check: bool = True) -> Annotations:
     """Read and clean one COCO instances file.
 
     Args:
         file: The JSON file.
-        images: Folder of the images; each listed image must be there.
+        images: Folder of the images; each listed image must be there. None: no image is looked at.
         masks: Read segmentations too; a box without a usable one is not a target. Without masks they are never read.
         bbox_check: Refuse a file whose boxes look normalized, or like corners.
 
@@ -110,7 +110,7 @@ def read_annotations(file: Path, images: Path, *, masks: bool = False, bbox_chec
     rows = np.asarray(boxes).reshape(-1, 6)
     if bbox_check:
         _require_pixels(rows, file)
-    warnings = turned_otherwise(rows, np.asarray(owners, dtype=np.int64), records, file, images)
+    warnings = turned_otherwise(rows, np.asarray(owners, dtype=np.int64), records, file, images) if images else ()
     coco = {
         "info": {},
         "images": records,
@@ -166,7 +166,9 @@ def _places(
     return places_of(ids, (key_of(entry.get(f"{kind}_id")) for entry in annotations))
 
 
-def _image_records(entries: Sequence[ImageRecord], file: Path, images: Path) -> list[dict[str, Any]]:
+def _image_records(entries: Sequence[ImageRecord], file: Path, images: Path | None) -> list[dict[str, Any]]:
+    if images is None:
+        return [_described(number, entry, file) for number, entry in enumerate(entries, start=1)]
     names = [_file_name(entry["file_name"], images) for entry in entries]
     if missing := [entry["file_name"] for entry, name in zip(entries, names, strict=True) if name is None]:
         first = ", ".join(map(clipped, missing[:3])) + (", ..." if len(missing) > 3 else "")
@@ -177,11 +179,25 @@ def _image_records(entries: Sequence[ImageRecord], file: Path, images: Path) -> 
         )
     records: list[dict[str, Any]] = []
     for number, (entry, name) in enumerate(zip(entries, names, strict=True), start=1):
-        size: tuple[Any, Any] = (entry.get("width"), entry.get("height"))
-        if not all(is_number(side) and side > 0 for side in size):
-            size = read_header(images / str(name)).shown
+        size = _size(entry) or read_header(images / str(name)).shown
         records.append({"id": number, "file_name": name, "width": int(size[0]), "height": int(size[1])})
     return records
+
+
+def _described(number: int, entry: ImageRecord, file: Path) -> dict[str, Any]:
+    """The record of an image that is not looked at."""
+    size = _size(entry)
+    if size is None:
+        raise DataError(
+            f"{file}: image {shown(entry['id'])} has no size (found width {shown(entry.get('width'))} and height "
+            f"{shown(entry.get('height'))}, expected numbers above 0). Fix: write both."
+        )
+    return {"id": number, "file_name": entry["file_name"], "width": int(size[0]), "height": int(size[1])}
+
+
+def _size(entry: ImageRecord) -> tuple[float, float] | None:
+    size: tuple[Any, Any] = (entry.get("width"), entry.get("height"))
+    return size if all(is_number(side) and side > 0 for side in size) else None
 
 
 def _file_name(name: str, images: Path) -> str | None:
