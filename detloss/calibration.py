@@ -1,7 +1,7 @@
 """Compare the gradient of each injected loss with the stock loss."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ class Calibration:
         loss: Name of the loss.
         value: The loss, normalized, before its weight.
         gradient: Norm of its gradient with respect to the head's output, before its weight.
-        stock_value: Torchvision's own loss in the same steps.
+        stock_value: The head's own loss in the same steps, before its gain.
         stock_gradient: Norm of the stock loss's gradient.
         weight: The weight in use.
         recommended: The loss's recommended weight for this head, if it has one.
@@ -63,7 +63,7 @@ class Calibration:
         return self.stock_gradient / self.gradient if self.gradient > 0 else math.inf
 
 
-def calibrate(model: nn.Module, batches: Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]) -> list[Calibration]:
+def calibrate(model: nn.Module, batches: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[Calibration]:
     """Compare each injected loss of `model` with the stock loss.
 
     The batches run forward in training mode. Gradients run only from each loss to the head's output. No parameter
@@ -71,14 +71,15 @@ def calibrate(model: nn.Module, batches: Iterable[tuple[list[Tensor], list[dict[
 
     Args:
         model: A detector with injected losses.
-        batches: Images and targets as the detector takes them.
+        batches: What the detector takes in training: a sequence of arguments (images and targets), or a mapping of
+            named ones (``pixel_values`` and ``labels``).
 
     Returns:
         An entry for each loss, in the order of heads and losses; empty if no batch has a match.
     """
     with _in_mode(model, training=True), measuring(model) as seen:
-        for images, targets in batches:
-            model(images, targets)
+        for batch in batches:
+            model(**batch) if isinstance(batch, Mapping) else model(*batch)
     return [_mean(measured) for measured in seen.values()]
 
 
@@ -86,7 +87,7 @@ def far_weights(measured: Iterable[Calibration]) -> list[str]:
     """Describe each weight that you set more than `FAR_OFF` times off."""
     return [
         f"{one.head}: with weight {one.weight:g} the gradient of {one.loss} is {one.weight * one.ratio:.2g} times "
-        f"that of torchvision's own loss in this head; weight {one.equalizing_weight:.2g} would equalize them"
+        f"that of the head's own loss; weight {one.equalizing_weight:.2g} would equalize them"
         + ("" if one.recommended is None else f", and {one.recommended:g} is recommended")
         + ". `detloss calibrate` measures it."
         for one in measured
@@ -123,15 +124,16 @@ def _measure(head: str, losses: HeadLosses, matches: Matches) -> list[Calibratio
     if len(matches) == 0:
         return []
     with _in_mode(losses, training=False):  # this step has already changed the state of the losses
-        parts = losses.parts(matches)
-    stock = _norm(matches.stock_loss, matches.head_output)
+        parts = [part.sum() for part in losses.parts(matches)]
+    stock_loss = matches.stock_loss()
+    stock = _norm(stock_loss, matches.head_output)
     return [
         Calibration(
             head=head,
             loss=term.name,
             value=part.item(),
             gradient=_norm(part, matches.head_output),
-            stock_value=matches.stock_loss.item(),
+            stock_value=stock_loss.item(),
             stock_gradient=stock,
             weight=term.weight,
             recommended=loss.recommended_weights.get(losses.head),

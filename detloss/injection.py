@@ -10,7 +10,7 @@ from torch import nn
 from detloss.config.document import Notes
 from detloss.config.specs import ResolvedSpec, resolve_spec
 from detloss.errors import AlreadyPatchedError, ConfigError, HeadNotFoundError, InjectionError, PluginError
-from detloss.heads.base import HeadAdapter, adapted
+from detloss.heads.base import HeadAdapter, adapted, heads_in, slot_path
 from detloss.heads.classes import take_out, taken_out
 from detloss.heads.losses import HeadLosses, Term
 from detloss.loss import BoxRegressionLoss, LossSpec
@@ -41,7 +41,7 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
     injected, nothing changes.
 
     Args:
-        model: A torchvision detector, or any module that contains one.
+        model: A detector with heads that an installed package knows, or any module that contains one.
         losses: Head name -> a loss or several.
 
     Returns:
@@ -50,6 +50,7 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
     Raises:
         HeadNotFoundError: the model has no such head.
         AlreadyPatchedError: the loss of the head was already replaced by something else.
+        InjectionError: a loss needs what the head does not supply, or a class cannot be separated from one on top.
         PluginError: a loss or head name cannot be resolved to one installed plugin.
         ConfigError: a parameter of a loss is wrong.
     """
@@ -58,23 +59,26 @@ def inject(model: Model, losses: Mapping[str, LossLike | Sequence[LossLike]]) ->
             f"inject: the losses are not a mapping (found {losses!r:.80}). Fix: map heads to losses: {_AN_EXAMPLE}."
         )
     notes = Notes()
-    planned: list[tuple[nn.Module, type[nn.Module], str, list[ResolvedSpec | BoxRegressionLoss]]] = []
+    planned: list[tuple[nn.Module, type[HeadAdapter], list[ResolvedSpec | BoxRegressionLoss]]] = []
     with one_scan():
         for head, given in losses.items():
             adapter = _adapter(head)
             module = _find(model, adapter)
             if found := adapter.patches(module):
                 raise AlreadyPatchedError(f"{head}: another loss is already in place: {found[0]}.")
-            if any(module is other for other, *_ in planned):
+            if any(module is other and adapter.slot == before.slot for other, before, _ in planned):
                 raise InjectionError(f"{head}: this head is given twice. Fix: sum its losses in one list.")
-            resolved = _resolved(notes, head, given)
-            planned.append((module, adapted(adapter, type(module)), adapter.head_name, resolved))
+            planned.append((module, adapter, _resolved(notes, head, given)))
         if notes.findings:
             raise ConfigError(notes.findings)
-        built = [(module, cls, _losses(head, resolved)) for module, cls, head, resolved in planned]
-    for module, cls, head_losses in built:
+        built = [_losses(adapter, resolved) for _, adapter, resolved in planned]
+    classes: dict[nn.Module, type[nn.Module]] = {}
+    for module, adapter, _ in planned:
+        classes[module] = adapted(adapter, classes.get(module, type(module)))
+    for module, cls in classes.items():
         module.__class__ = cls
-        module.detloss = head_losses.to(_device(module)).train(module.training)
+    for (module, adapter, _), head_losses in zip(planned, built, strict=True):
+        setattr(module, adapter.slot, head_losses.to(_device(module)).train(module.training))
     return model
 
 
@@ -92,16 +96,21 @@ def eject(model: Model, heads: Iterable[str] | None = None) -> Model:
         HeadNotFoundError: nothing is injected in one of `heads`; nothing changes.
         InjectionError: a class on top of a head cannot stay; nothing changes.
     """
-    present = {module.head_name: module for module in _adapters(model)}
-    wanted = list(present) if heads is None else list(heads)
-    if missing := [head for head in wanted if head not in present]:
+    present = [(module, front) for _, module, front in heads_in(model)]
+    names = list(dict.fromkeys(front.head_name for _, front in present))
+    wanted = names if heads is None else list(heads)
+    if missing := [head for head in wanted if head not in names]:
         raise HeadNotFoundError(
             f"eject: nothing is injected into {missing[0]!r} of this {type(model).__name__} "
-            f"(heads with losses: {', '.join(present) or 'none'}). Fix: name one of those."
+            f"(heads with losses: {', '.join(names) or 'none'}). Fix: name one of those."
         )
-    chosen = [(module, taken_out(type(module))) for module in _adapters(model) if module.head_name in wanted]
-    for module, cls in chosen:
-        del module.detloss
+    chosen = [(module, front) for module, front in present if front.head_name in wanted]
+    classes: dict[nn.Module, type[nn.Module]] = {}
+    for module, front in chosen:
+        classes[module] = taken_out(classes.get(module, type(module)), front)
+    for module, front in chosen:
+        delattr(module, front.slot)
+    for module, cls in classes.items():
         module.__dict__.pop("_calls", None)
         take_out(module, cls)
     return model
@@ -113,19 +122,19 @@ def injected(model: nn.Module) -> Injected:
     The key is the head's name. If `model` has two heads of that name (a teacher and a student, say), it is the path of
     each within `model`.
     """
-    found = [(path, module) for path, module in model.named_modules() if isinstance(module, HeadAdapter)]
-    names = [module.head_name for _, module in found]
+    found = list(heads_in(model))
+    names = [front.head_name for *_, front in found]
     return Injected(
-        (module.head_name if names.count(module.head_name) == 1 else path, module.detloss) for path, module in found
+        (
+            front.head_name if names.count(front.head_name) == 1 else slot_path(path, front),
+            getattr(module, front.slot),
+        )
+        for path, module, front in found
     )
 
 
 def _adapter(head: str) -> type[HeadAdapter]:
     return get_plugin(head, group=HEAD_GROUP).cls  # type: ignore[return-value]  # HEAD_GROUP holds adapters
-
-
-def _adapters(model: nn.Module) -> list[HeadAdapter]:
-    return [module for module in model.modules() if isinstance(module, HeadAdapter)]
 
 
 def _find(model: nn.Module, adapter: type[HeadAdapter]) -> nn.Module:
@@ -166,8 +175,15 @@ def _resolved(notes: Notes, head: str, given: Any) -> list[ResolvedSpec | BoxReg
     return found
 
 
-def _losses(head: str, given: list[ResolvedSpec | BoxRegressionLoss]) -> HeadLosses:
+def _losses(adapter: type[HeadAdapter], given: list[ResolvedSpec | BoxRegressionLoss]) -> HeadLosses:
+    head = adapter.head_name
     terms, losses = zip(*(_term(head, one) for one in given), strict=True)
+    for term, loss in zip(terms, losses, strict=True):
+        if lacking := sorted(loss.extras - adapter.supplies):
+            raise InjectionError(
+                f"{head}: the loss {term.name} asks for {lacking[0]}, which this head does not supply (it supplies "
+                f"{', '.join(sorted(adapter.supplies)) or 'no extras'}). Fix: choose another loss for this head."
+            )
     return HeadLosses(head, terms, losses)
 
 
@@ -179,7 +195,9 @@ def _term(head: str, given: ResolvedSpec | BoxRegressionLoss) -> tuple[Term, Box
     weight = spec.weight
     if weight is None:
         weight = loss.recommended_weights.get(head, 1.0)
-        source = "its recommended weight for this head" if head in loss.recommended_weights else "none is recommended"
+        source = "its recommended weight for this head"
+        if head not in loss.recommended_weights:
+            source = "none is recommended: the gain stays the head's own"
         _log.info("%s: %s gets weight %g (%s)", head, spec.name, weight, source)
     return Term(spec.name, weight, spec.normalizer, explicit=spec.weight is not None, compile=spec.compile), loss
 

@@ -123,8 +123,8 @@ def test_the_warning_says_what_to_write() -> None:
     """The sentence names head, loss, both factors and the recommended weight."""
     (warning,) = far_weights([entry(weight=120.0)])
     assert warning == (
-        "roi_heads: with weight 120 the gradient of giou is 10 times that of torchvision's own loss in this head; "
-        "weight 12 would equalize them, and 10 is recommended. `detloss calibrate` measures it."
+        "roi_heads: with weight 120 the gradient of giou is 10 times that of the head's own loss; weight 12 "
+        "would equalize them, and 10 is recommended. `detloss calibrate` measures it."
     )
 
 

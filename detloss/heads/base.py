@@ -14,10 +14,11 @@ entry of the loss dict::
                 losses["box"] = self.box_loss(Matches(...))
             return losses
 
-The modules of the head and of torchvision do not change. The instance keeps its parameters, buffers and checkpoint
-keys.
+The modules of the head and of its library do not change. The instance keeps its parameters, buffers and checkpoint
+keys. docs/contract.md says what an adapter promises.
 """
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,14 +27,13 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from detloss.errors import InjectionError
-from detloss.heads.classes import in_front, made_of, taken_out
+from detloss.heads.classes import fronts, in_front, in_front_of_all, made_of, taken_out
 from detloss.heads.losses import HeadLosses, Matches
 
-__all__ = ["HeadAdapter", "HeadLosses", "Matches", "Recorded", "adapted", "image_sizes"]
+__all__ = ["HeadAdapter", "HeadLosses", "Matches", "Recorded", "adapted", "heads_in", "image_sizes", "slot_path"]
 
 
 class HeadAdapter(nn.Module):
@@ -49,11 +49,15 @@ class HeadAdapter(nn.Module):
     """Name of the head in configs."""
     adapts: ClassVar[type[nn.Module]]
     """The head's class; losses are injected into its instances."""
+    supplies: ClassVar[frozenset[str]] = frozenset()
+    """The names in `detloss.loss.EXTRAS` that its matches have. A loss that asks for another is refused."""
+    slot: ClassVar[str] = "detloss"
+    """Name of the submodule that holds the losses. Adapters of one class of heads need a slot each."""
     stock_functions: ClassVar[tuple[tuple[ModuleType, str], ...]] = ()
     """Module and name of the functions that compute the stock loss. Other code may have patched them."""
 
     detloss: HeadLosses
-    """The losses; a submodule of the head."""
+    """The losses, in the slot of this name; a submodule of the head."""
 
     @classmethod
     def patches(cls, module: nn.Module) -> list[str]:
@@ -67,16 +71,17 @@ class HeadAdapter(nn.Module):
             if hasattr(cls.adapts, name)
         ]
         for home, name in cls.stock_functions:
+            library = _library(home.__name__)
             if name in vars(module):
                 found.append(
-                    f"the instance has an attribute {name!r}, which torchvision never reads (it calls the function of "
+                    f"the instance has an attribute {name!r}, which {library} never reads (it calls the function of "
                     f"{home.__name__}): that loss never ran. Fix: delete the attribute"
                 )
             function = getattr(home, name)
-            if function.__name__ != name or not _is_torchvisions(function):
+            if function.__name__ != name or not _is_of(function, library):
                 found.append(
-                    f"{home.__name__}.{name} is {function!r}, not torchvision's own: it is replaced for every model in "
-                    "this process. Fix: restore torchvision's function"
+                    f"{home.__name__}.{name} is {function!r}, not {library}'s own: it is replaced for every model in "
+                    f"this process. Fix: restore {library}'s function"
                 )
         return found
 
@@ -92,9 +97,21 @@ class HeadAdapter(nn.Module):
             )
         return ""
 
-    def box_loss(self, matches: Matches) -> Tensor:
-        """Return the loss that replaces the head's box loss."""
-        loss: Tensor = self.detloss(matches)
+    @property
+    def computes_losses(self) -> bool:
+        """Whether a call now computes losses.
+
+        Override it if the head computes them in eval mode too.
+        """
+        return self.training
+
+    def box_loss(self, matches: Matches, slot: str = "detloss") -> Tensor:
+        """Return the loss that replaces the head's box loss.
+
+        It is a scalar, or ``(G,)`` if the matches have `entries`. Call it once a step, without a match too: a loss
+        with state may wait there for the other ranks of a job.
+        """
+        loss: Tensor = getattr(self, slot)(matches)
         return loss
 
     # A training step opens its record in the first of the two that it reaches. The instance may have its own `forward`
@@ -102,14 +119,14 @@ class HeadAdapter(nn.Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the head; open the record of a training step."""
-        if not self.training:
+        if not self.computes_losses:
             return super().__call__(*args, **kwargs)
         with self.recording():
             return super().__call__(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the head as it is."""
-        if not self.training:
+        if not self.computes_losses:
             return super().forward(*args, **kwargs)
         with self.recording():
             return super().forward(*args, **kwargs)
@@ -152,7 +169,8 @@ class HeadAdapter(nn.Module):
         if missing := [name for name in names if name not in record]:
             raise InjectionError(
                 f"{self.head_name}: the forward pass of this {type(self).__name__} did not call {missing[0]!r} "
-                f"(expected as in torchvision's {self.adapts.__name__}). Fix: write an adapter for this head."
+                f"(expected as in {_library(self.adapts.__module__)}'s {self.adapts.__name__}). Fix: write an adapter "
+                "for this head."
             )
         return record
 
@@ -186,7 +204,7 @@ class HeadAdapter(nn.Module):
         """
         reduced = super().__reduce_ex__(max(int(protocol), 2))
         made_from = made_of(type(self))
-        if made_from is None or in_front(*made_from) is not type(self):
+        if made_from is None:
             return reduced  # type: ignore[return-value]  # not text; a class on top pickles as without detloss
         return (_blank, made_from, *reduced[2:])
 
@@ -246,17 +264,38 @@ def image_sizes(sizes: Sequence[tuple[int, int]], image: Tensor) -> Tensor:
 
 
 def adapted(adapter: type[HeadAdapter], cls: type[nn.Module]) -> type[nn.Module]:
-    """Return `cls` with `adapter` in front, instead of another adapter."""
-    made_from = made_of(cls)
-    return cls if made_from is not None and made_from[0] is adapter else in_front(adapter, taken_out(cls))
+    """Return `cls` with `adapter` in front.
+
+    It replaces another adapter with the same slot.
+    """
+    before = next((front for front in fronts(cls) if front.slot == adapter.slot), None)
+    if before is adapter:
+        return cls
+    return in_front(adapter, cls if before is None else taken_out(cls, before))
 
 
-def _blank(adapter: type[HeadAdapter], original: type[nn.Module]) -> HeadAdapter:
-    blank: HeadAdapter = object.__new__(in_front(adapter, original))
+def heads_in(model: nn.Module) -> Iterator[tuple[str, nn.Module, type[HeadAdapter]]]:
+    """Yield path, module and adapter of each head with losses."""
+    for path, module in model.named_modules():
+        for front in reversed(fronts(type(module))):
+            yield path, module, front
+
+
+def slot_path(path: str, adapter: type[HeadAdapter]) -> str:
+    """Return a name for a slot: the path alone if usual."""
+    return path if adapter.slot == HeadAdapter.slot else f"{path}.{adapter.slot}".lstrip(".")
+
+
+def _blank(*classes: type[nn.Module]) -> HeadAdapter:
+    blank: HeadAdapter = object.__new__(in_front_of_all(*classes))
     return blank
 
 
-def _is_torchvisions(function: Any) -> bool:
+def _library(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _is_of(function: Any, library: str) -> bool:
     # By the file of its code: a wrapper may have the name and module of the wrapped function.
-    code = getattr(function, "__code__", None)
-    return code is not None and Path(code.co_filename).is_relative_to(Path(torchvision.__file__).parent)
+    code, file = getattr(function, "__code__", None), sys.modules[library].__file__
+    return code is not None and file is not None and Path(code.co_filename).is_relative_to(Path(file).parent)

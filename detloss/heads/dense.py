@@ -8,6 +8,7 @@ from torch import Tensor
 
 from detloss.heads.base import HeadAdapter, Recorded, image_sizes
 from detloss.heads.losses import Matches
+from detloss.loss import EXTRAS
 
 
 class Matching(NamedTuple):
@@ -27,6 +28,7 @@ class DenseAdapter(HeadAdapter):
     A concrete adapter returns the matches in `matching`.
     """
 
+    supplies = frozenset(EXTRAS)
     per_image: ClassVar[bool] = False
     """Whether the stock loss is divided by each image's positives and the number of images, or by all positives."""
 
@@ -54,7 +56,7 @@ class DenseAdapter(HeadAdapter):
                 targets, head_outputs, anchors, *rest, **named
             )
             matched_idxs, encode, decode = self.matching(*rest, **named)
-            regression = head_outputs["bbox_regression"]
+            regression, stock_loss = head_outputs["bbox_regression"], losses["bbox_regression"]
             matched = torch.stack(matched_idxs)
             image, anchor = torch.where(matched >= 0)
             counts = [len(target["boxes"]) for target in targets]
@@ -67,11 +69,11 @@ class DenseAdapter(HeadAdapter):
                     pred_deltas=regression[image, anchor],
                     target_boxes=target_boxes,
                     anchors=matched_anchors,
-                    decode=decode,
+                    decode=lambda deltas: decode(deltas, matched_anchors.to(deltas.dtype)),
                     target_deltas=lambda: encode(target_boxes, matched_anchors),
                     image_size=lambda: image_sizes(self._image_sizes(), image),
                     stock_divisor=positives[image] * len(targets) if self.per_image else float(max(1, len(image))),
-                    stock_loss=losses["bbox_regression"],
+                    stock_loss=lambda: stock_loss,
                     head_output=regression,
                 )
             )

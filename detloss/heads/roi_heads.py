@@ -10,6 +10,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from detloss.errors import InjectionError
 from detloss.heads.base import HeadAdapter, image_sizes
 from detloss.heads.losses import Matches
+from detloss.loss import EXTRAS
 
 
 class RoIHeadsAdapter(HeadAdapter):
@@ -22,6 +23,7 @@ class RoIHeadsAdapter(HeadAdapter):
 
     head_name = "roi_heads"
     adapts = RoIHeads
+    supplies = frozenset(EXTRAS)
     stock_functions = ((roi_heads, "fastrcnn_loss"),)
 
     box_predictor: nn.Module
@@ -69,16 +71,16 @@ class RoIHeadsAdapter(HeadAdapter):
                 for boxes, matched in zip(seen["ground_truth"], matched_idxs, strict=True)
             ]
         )
-        anchors = torch.cat(proposals)
+        anchors = torch.cat(proposals)[positive]
         return Matches(
             pred_deltas=regression[positive, 0 if agnostic else label[positive]],
             target_boxes=matched_boxes[positive],
-            anchors=anchors[positive],
-            decode=self.box_coder.decode_single,
+            anchors=anchors,
+            decode=lambda deltas: self.box_coder.decode_single(deltas, anchors.to(deltas.dtype)),
             target_deltas=lambda: torch.cat(regression_targets)[positive],
             image_size=lambda: image_sizes(image_shapes, _image_of_each(proposals)[positive]),
             stock_divisor=float(label.numel()),
-            stock_loss=stock_loss,
+            stock_loss=lambda: stock_loss,
             head_output=head_output,
         )
 

@@ -8,6 +8,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from detloss.heads.base import HeadAdapter, Recorded, image_sizes
 from detloss.heads.losses import Matches
+from detloss.loss import EXTRAS
 
 
 class RPNAdapter(HeadAdapter):
@@ -19,6 +20,7 @@ class RPNAdapter(HeadAdapter):
 
     head_name = "rpn"
     adapts = RegionProposalNetwork
+    supplies = frozenset(EXTRAS)
 
     box_coder: Any
     fg_bg_sampler = Recorded()
@@ -47,16 +49,16 @@ class RPNAdapter(HeadAdapter):
         seen = self.require("anchors", "fg_bg_sampler")
         _, (positive_masks, negative_masks) = seen["fg_bg_sampler"]
         positive = torch.where(torch.cat(positive_masks))[0]
-        anchors = torch.cat(seen["anchors"])
+        anchors = torch.cat(seen["anchors"])[positive]
         matches = Matches(
             pred_deltas=pred_bbox_deltas[positive],
             target_boxes=torch.cat(seen["boxes"])[positive],
-            anchors=anchors[positive],
-            decode=self.box_coder.decode_single,
+            anchors=anchors,
+            decode=lambda deltas: self.box_coder.decode_single(deltas, anchors.to(deltas.dtype)),
             target_deltas=lambda: torch.cat(regression_targets)[positive],
             image_size=lambda: image_sizes(self.require("image_sizes")["image_sizes"], positive // len(labels[0])),
             stock_divisor=(len(positive) + torch.cat(negative_masks).sum()).clamp(min=1),
-            stock_loss=box_loss,
+            stock_loss=lambda: box_loss,
             head_output=pred_bbox_deltas,
         )
         return objectness_loss, self.box_loss(matches)

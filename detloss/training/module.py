@@ -10,7 +10,7 @@ from pytorch_lightning.plugins import MixedPrecision, Precision
 from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
-from detloss.heads.base import HeadAdapter
+from detloss.heads.base import heads_in
 from detloss.heads.eval_losses import DETECTORS, validation_losses
 from detloss.loss import BoxRegressionLoss
 from detloss.training.collected import Collected
@@ -145,31 +145,30 @@ class DetectionModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save which losses are in which head, and the card."""
-        checkpoint["detloss_losses"] = self._losses_by_head()
+        checkpoint["detloss_slots"] = self._losses_by_slot()
         if self.card is not None:
             checkpoint["detloss"] = dict(self.card)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Reset losses that differ from those of the checkpoint."""
-        here = self._losses_by_head()
-        for head, losses in checkpoint.get("detloss_losses", {}).items():
-            if here.get(head) != losses:
+        here = self._losses_by_slot()
+        for slot, losses in checkpoint.get("detloss_slots", {}).items():
+            if here.get(slot) != losses:
                 state = checkpoint["state_dict"]
-                for key in [key for key in state if key.startswith(f"{head}.detloss.")]:
+                for key in [key for key in state if key.startswith(f"{slot}.")]:
                     del state[key]
 
-    def _losses_by_head(self) -> dict[str, list[str]]:
+    def _losses_by_slot(self) -> dict[str, list[str]]:
         """The losses of each head, with their classes and state keys.
 
-        The key is the head's path.
+        The key is the path of the submodule that holds them.
         """
         return {
-            path: [
+            f"{path}.{adapter.slot}": [
                 f"{type(part).__qualname__}({', '.join(name for name, _ in part.named_buffers(recurse=False))})"
-                for part in head.detloss.modules()
+                for part in getattr(head, adapter.slot).modules()
             ]
-            for path, head in self.named_modules()
-            if isinstance(head, HeadAdapter)
+            for path, head, adapter in heads_in(self)
         }
 
     def _fraction(self, step: int) -> float:

@@ -66,7 +66,7 @@ def test_one_class_for_each_pair() -> None:
     assert (made.__name__, made.__module__) == ("RoIHeads", RoIHeads.__module__)
     assert made_of(made) == (RoIHeadsAdapter, RoIHeads)
     assert made_of(RoIHeads) is None
-    assert taken_out(made) is taken_out(RoIHeads) is RoIHeads
+    assert taken_out(made, RoIHeadsAdapter) is taken_out(RoIHeads, RoIHeadsAdapter) is RoIHeads
 
 
 def test_another_adapter_replaces_the_first() -> None:
@@ -131,7 +131,7 @@ def test_super_is_found_in_every_kind_of_method(kind: str) -> None:
         "decorated": torch.no_grad()(plain),
     }
     with pytest.raises(InjectionError, match="super"):
-        taken_out(type("Other", (made,), {"value": kinds[kind]}))
+        taken_out(type("Other", (made,), {"value": kinds[kind]}), RoIHeadsAdapter)
 
 
 def test_parametrized_after_the_injection() -> None:

@@ -95,6 +95,7 @@ class YoloLikeAdapter(HeadAdapter):
 
     head_name = "yolo_like"
     adapts = YoloLike
+    supplies = frozenset({"anchors", "image_size"})
 
     def assign(self, targets: list[dict[str, Tensor]]) -> tuple[Tensor, ...]:
         """Remember which cell was matched with which box."""
@@ -109,16 +110,17 @@ class YoloLikeAdapter(HeadAdapter):
             image, row, column, boxes, _ = self.require("assigned")["assigned"]
         cells = self.cells(row, column)
         height, width = (STRIDE * size for size in raw.shape[-2:])
+        stock_loss = losses["box"]
         losses["box"] = self.box_loss(
             Matches(
                 pred_deltas=raw[image, :4, row, column],
                 target_boxes=boxes,
                 anchors=cells,
-                decode=self.decode,
+                decode=lambda deltas: self.decode(deltas, cells),
                 target_deltas=lambda: self.encode(boxes, cells),
                 image_size=lambda: boxes.new_tensor([height, width]).expand(len(boxes), 2),
                 stock_divisor=float(max(1, len(boxes))),
-                stock_loss=losses["box"],
+                stock_loss=lambda: stock_loss,
                 head_output=raw,
             )
         )

@@ -45,11 +45,11 @@ def matches(deltas: Tensor, targets: Tensor = TARGETS, divisor: float | Tensor =
         pred_deltas=deltas,
         target_boxes=targets,
         anchors=anchors,
-        decode=CODER.decode_single,
+        decode=lambda given: CODER.decode_single(given, anchors),
         target_deltas=lambda: CODER.encode_single(targets + torch.tensor([0.0, 0.0, 1e-3, 1e-3]), anchors),
         image_size=lambda: torch.tensor([600, 600]).expand(len(targets), 2),
         stock_divisor=divisor,
-        stock_loss=deltas.sum() * 0,
+        stock_loss=lambda: deltas.sum() * 0,
         head_output=deltas,
     )
 
@@ -104,11 +104,11 @@ def fed(pred: Tensor, target: Tensor) -> Matches:
         pred_deltas=pred,
         target_boxes=target,
         anchors=target,
-        decode=lambda boxes, _anchors: boxes,
+        decode=lambda boxes: boxes,
         target_deltas=lambda: target,
         image_size=lambda: target.new_tensor([600, 800]).expand(len(target), 2),
         stock_divisor=8.0,
-        stock_loss=pred.sum() * 0,
+        stock_loss=lambda: pred.sum() * 0,
         head_output=pred,
     )
 
@@ -221,3 +221,76 @@ def test_the_target_gets_no_gradient() -> None:
     HeadLosses("roi_heads", [Term("giou", 1.0)], [build_loss("giou")])(matches(deltas, targets)).backward()
     assert targets.grad is None
     assert deltas.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "expected"),
+    [
+        # The weighted values sum to 4, which is divided by 8 and weighed with 3.
+        ("stock", 1.5),
+        # The weights sum to 4: 3 * 4 / 4.
+        ("positives", 3.0),
+    ],
+)
+def test_the_weights_of_pairs_count(normalizer: str, expected: float) -> None:
+    """A head's own weights multiply the values, and `positives` divides by their sum."""
+    head = HeadLosses("yolo", [Term("ones", 3.0, normalizer)], [Ones()])
+    weighted = dataclasses.replace(matches(torch.zeros(5, 4)), weights=torch.tensor([0.5, 0.5, 1.0, 0.0, 2.0]))
+    assert head(weighted).item() == pytest.approx(expected)
+
+
+def test_few_weights_are_not_divided_by_less_than_one() -> None:
+    """Where the weights sum to less than 1, `positives` divides by 1, as the heads themselves do."""
+    head = HeadLosses("yolo", [Term("ones", 1.0, "positives")], [Ones()])
+    weighted = dataclasses.replace(matches(torch.zeros(5, 4)), weights=torch.full((5,), 0.1))
+    assert head(weighted).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "expected"),
+    [
+        # Three pairs of weight 2 divided by 2, and two divided by 4, times 3.
+        ("stock", [9.0, 3.0]),
+        # Each entry by its own pairs: 3 and 2.
+        ("positives", [3.0, 3.0]),
+    ],
+)
+def test_entries_have_a_sum_each(normalizer: str, expected: list[float]) -> None:
+    """Pairs of several entries give a loss for each, in one call of the loss."""
+    counting = BatchMean()
+    head = HeadLosses("rt_detr", [Term("ones", 3.0, normalizer), Term("mean", 0.0)], [Ones(), counting])
+    divisor = torch.tensor([2.0, 2.0, 2.0, 4.0, 4.0]) / 2 if normalizer == "stock" else 8.0
+    found = head(dataclasses.replace(matches(torch.zeros(5, 4), divisor=divisor), entries=[3, 2]))
+    assert found.tolist() == pytest.approx(expected)
+    assert counting.calls == 1
+
+
+def test_without_pairs_each_entry_is_a_connected_zero() -> None:
+    """Without pairs every entry is a zero that is connected to the graph, and a batch-dependent loss is called."""
+    counting = BatchMean()
+    deltas = torch.zeros(0, 4, requires_grad=True)
+    head = HeadLosses("rt_detr", [Term("mean", 1.0)], [counting])
+    found = head(dataclasses.replace(matches(deltas, TARGETS[:0]), entries=[0, 0, 0]))
+    assert (found.tolist(), counting.calls) == ([0.0, 0.0, 0.0], 1)
+    found.sum().backward()
+    assert deltas.grad.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"weights": torch.ones(4)}, r"weights \(4,\), expected \(5, 4\) each and weights \(5,\)"),
+        ({"entries": [3, 1]}, r"entries do not hold all pairs \(found \[3, 1\], expected a sum of 5\)"),
+    ],
+)
+def test_wrong_weights_and_entries_are_named(changed: dict[str, object], said: str) -> None:
+    """Weights or entries that do not fit the pairs are an error."""
+    with pytest.raises(InjectionError, match=said):
+        HeadLosses("yolo", [Term("ones", 1.0)], [Ones()])(dataclasses.replace(matches(torch.zeros(5, 4)), **changed))
+
+
+def test_an_extra_that_was_promised_and_is_missing_is_named() -> None:
+    """Matches without the image sizes that their adapter promised are an error that names them."""
+    without = dataclasses.replace(matches(torch.zeros(5, 4)), image_size=None)
+    with pytest.raises(InjectionError, match="rt_detr: the head's adapter says that it supplies image_size, but"):
+        HeadLosses("rt_detr", [Term("mpdiou", 1.0)], [build_loss("mpdiou")])(without)

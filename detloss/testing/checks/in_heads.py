@@ -114,11 +114,11 @@ def _matches(dtype: torch.dtype, deltas: Tensor | None = None) -> tuple[Matches,
         pred_deltas=leaf,
         target_boxes=target,
         anchors=anchors,
-        decode=coder.decode_single,
+        decode=lambda deltas: coder.decode_single(deltas, anchors),
         target_deltas=lambda: encoded,
         image_size=lambda: torch.tensor(IMAGE_SIZE).expand(n, 2),
         stock_divisor=1.0,  # an image with one match: nothing makes its gradient smaller
-        stock_loss=leaf.float().abs().mean(),
+        stock_loss=lambda: leaf.float().abs().mean(),
         head_output=leaf,
     )
     return matches, leaf
