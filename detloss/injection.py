@@ -10,9 +10,10 @@ from torch import nn
 from detloss.config.document import Notes
 from detloss.config.specs import ResolvedSpec, resolve_spec
 from detloss.errors import AlreadyPatchedError, ConfigError, HeadNotFoundError, InjectionError, PluginError
-from detloss.heads.base import HeadAdapter, adapted, heads_in, slot_path
+from detloss.heads.base import HeadAdapter
 from detloss.heads.classes import take_out, taken_out
 from detloss.heads.losses import HeadLosses, Term
+from detloss.heads.slots import adapted, heads_in, slot_path
 from detloss.loss import BoxRegressionLoss, LossSpec
 from detloss.registry import HEAD_GROUP, find_plugins, get_plugin, one_scan
 

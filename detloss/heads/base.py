@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from detloss.errors import InjectionError
-from detloss.heads.classes import fronts, in_front, in_front_of_all, made_of, taken_out
+from detloss.heads.classes import in_front_of_all, made_of
 from detloss.heads.losses import HeadLosses, Matches
 
-__all__ = ["HeadAdapter", "HeadLosses", "Matches", "Recorded", "adapted", "heads_in", "image_sizes", "slot_path"]
+__all__ = ["HeadAdapter", "HeadLosses", "Matches", "Recorded", "image_sizes"]
 
 
 class HeadAdapter(nn.Module):
@@ -261,29 +261,6 @@ class _Recording:
 def image_sizes(sizes: Sequence[tuple[int, int]], image: Tensor) -> Tensor:
     """Return ``(N, 2)`` height and width of the image of each pair."""
     return torch.tensor(sizes, device=image.device)[image]
-
-
-def adapted(adapter: type[HeadAdapter], cls: type[nn.Module]) -> type[nn.Module]:
-    """Return `cls` with `adapter` in front.
-
-    It replaces another adapter with the same slot.
-    """
-    before = next((front for front in fronts(cls) if front.slot == adapter.slot), None)
-    if before is adapter:
-        return cls
-    return in_front(adapter, cls if before is None else taken_out(cls, before))
-
-
-def heads_in(model: nn.Module) -> Iterator[tuple[str, nn.Module, type[HeadAdapter]]]:
-    """Yield path, module and adapter of each head with losses."""
-    for path, module in model.named_modules():
-        for front in reversed(fronts(type(module))):
-            yield path, module, front
-
-
-def slot_path(path: str, adapter: type[HeadAdapter]) -> str:
-    """Return a name for a slot: the path alone if usual."""
-    return path if adapter.slot == HeadAdapter.slot else f"{path}.{adapter.slot}".lstrip(".")
 
 
 def _blank(*classes: type[nn.Module]) -> HeadAdapter:

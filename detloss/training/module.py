@@ -10,8 +10,8 @@ from pytorch_lightning.plugins import MixedPrecision, Precision
 from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
-from detloss.heads.base import heads_in
 from detloss.heads.eval_losses import DETECTORS, validation_losses
+from detloss.heads.slots import heads_in
 from detloss.loss import BoxRegressionLoss
 from detloss.training.collected import Collected
 from detloss.training.evaluation import Detections

@@ -18,10 +18,11 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detloss import InjectionError, eject, inject, injected, validation_losses
-from detloss.heads.base import HeadAdapter, adapted
+from detloss.heads.base import HeadAdapter
 from detloss.heads.classes import in_front, made_of, taken_out
 from detloss.heads.roi_heads import RoIHeadsAdapter
 from detloss.heads.rpn import RPNAdapter
+from detloss.heads.slots import adapted
 
 every_head = pytest.mark.parametrize("head", HEADS)
 
