@@ -163,8 +163,9 @@ class BoxRegressionLoss(nn.Module, ABC):
     iou_term: bool = False
     """True if every value is ``1 - IoU`` plus a penalty, so that a wrapper can replace the IoU. If a parameter decides
     it, ``__init__`` sets it on the instance."""
-    extras: ClassVar[frozenset[str]] = frozenset()
-    """The names in `EXTRAS` that ``forward`` takes, read from its signature."""
+    extras: frozenset[str] = frozenset()
+    """The names in `EXTRAS` that ``forward`` takes, read from its signature. A loss around another loss sets those of
+    its base on the instance, so that it fits the same heads."""
 
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__()

@@ -202,3 +202,12 @@ def test_an_extra_that_the_head_does_not_supply_is_refused(two: Any) -> None:
     with pytest.raises(InjectionError, match=said):
         inject(model, {"near": "l1", "far": "mpdiou"})
     assert type(model) is two
+
+
+@pytest.mark.parametrize("wrapper", ["inner", "focaler", "unified"])
+def test_a_loss_around_another_asks_for_what_that_asks_for(two: Any, wrapper: str) -> None:
+    """A wrapper fits every head that its base fits, and is refused where the base is."""
+    found = losses_of(inject(model_of(two), {"far": {"name": wrapper, "base": "giou"}}))
+    assert found["far"] > 0
+    with pytest.raises(InjectionError, match=f"{wrapper} asks for image_size"):
+        inject(model_of(two), {"far": {"name": wrapper, "base": "mpdiou"}})

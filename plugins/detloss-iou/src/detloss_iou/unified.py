@@ -71,6 +71,7 @@ class UnifiedIoULoss(BoxRegressionLoss):
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__(config, **params)
         self.base = build_loss(self.config.base)
+        self.extras = self.base.extras
         if self.base.space != "boxes":
             raise ConfigError(
                 f"unified: the base {self.config.base.model_dump()} is wrong (found a loss on {self.base.space}, "

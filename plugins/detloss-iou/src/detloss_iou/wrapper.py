@@ -28,6 +28,7 @@ class IoUWrapper(BoxRegressionLoss):
     def __init__(self, config: LossConfig | None = None, **params: Any) -> None:
         super().__init__(config, **params)
         self.base = build_loss(self.config.base)
+        self.extras = self.base.extras
         if not self.base.iou_term:
             raise ConfigError(
                 f"{type(self).__name__}: the base {self.config.base.model_dump()} is wrong (found iou_term False, "
