@@ -1,4 +1,4 @@
-"""Write the table of checks in docs/contract.md from `detloss.testing.CHECKS`; ``--check`` only compares."""
+"""Write the tables of checks in docs/contract.md from `detloss.testing`; ``--check`` only compares."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 
 from pages import rewrite
 
-from detloss.testing import CHECKS
+from detloss.testing import CHECKS, HEAD_CHECKS, Check
 
 OUTPUT = Path(__file__).resolve().parent / "contract.md"
 TABLE = re.compile(r"(?<=\n)\| check \| what it proves \|\n(?:\|.*\|\n)+")
 
 
 def page(text: str) -> str:
-    """Return the page with the checks that there are."""
-    rows = [f"| `{check.name}` | {check.proves} |\n" for check in CHECKS]
-    return TABLE.sub(lambda _: "".join(["| check | what it proves |\n", "| --- | --- |\n", *rows]), text)
+    """Return the page with the checks that there are: first those of losses, then those of heads."""
+    kinds = iter((CHECKS, HEAD_CHECKS))
+    return TABLE.sub(lambda _: _table(next(kinds)), text)
+
+
+def _table(checks: tuple[Check, ...]) -> str:
+    rows = [f"| `{check.name}` | {check.proves} |\n" for check in checks]
+    return "".join(["| check | what it proves |\n", "| --- | --- |\n", *rows])
 
 
 def main(arguments: list[str] | None = None) -> None:

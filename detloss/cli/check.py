@@ -1,4 +1,4 @@
-"""`detloss check NAME`: whether a loss keeps what every loss promises."""
+"""`detloss check NAME`: whether a loss or a head keeps what each promises."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from detloss.errors import ConfigError
 
 if TYPE_CHECKING:
     from detloss.loss import LossSpec
-    from detloss.testing import Report
+    from detloss.testing import Check, Report
 
 
 @click.command("check", cls=Command, json="Print the report as JSON, nothing else.")
 @click.argument("name", required=False, help="A loss, as `detloss list` names it, or package:name.")
+@click.option("--head", is_flag=True, help="NAME is a head, as `detloss list --heads` names it.")
 @click.option(
     "--set",
     "overrides",
@@ -30,44 +31,50 @@ if TYPE_CHECKING:
     "exceptions",
     multiple=True,
     metavar="CHECK=REASON",
-    help="Excuse a check that the loss cannot pass, and say why; repeatable. It is an error once it passes.",
+    help="Excuse a check that cannot pass, and say why; repeatable. It is an error once it passes.",
 )
 @click.option("--list", "list_checks", is_flag=True, help="List the checks instead; no loss is needed.")
-def command(name: str | None, overrides: tuple[str, ...], exceptions: tuple[str, ...], list_checks: bool) -> Result:
-    """Check that a loss keeps what every loss promises.
+def command(
+    name: str | None, *, head: bool, overrides: tuple[str, ...], exceptions: tuple[str, ...], list_checks: bool
+) -> Result:
+    """Check that a loss, or a head, keeps what each promises.
 
-    For example that its gradients are finite for boxes without area. Runs every check of the conformance kit on the
-    CPU, and exits with 1 if one fails. The loss's package is imported.
+    For example that a loss's gradients are finite for boxes without area, or that a head with its stock loss equals the
+    model without. Runs every check of the conformance kit on the CPU, and exits with 1 if one fails. The package is
+    imported.
     """
-    if list_checks:
-        from detloss.testing import CHECKS
+    from detloss.testing import CHECKS, HEAD_CHECKS
 
-        return Result([{"check": check.name, "proves": check.proves} for check in CHECKS], _print_checks)
+    checks = HEAD_CHECKS if head else CHECKS
+    if list_checks:
+        found = [{"check": check.name, "proves": check.proves} for check in checks]
+        return Result(found, lambda: _print_checks(checks))
     if name is None:
         raise click.BadParameter("Name a loss (`detloss list` shows them), or list the checks with --list.")
-    report = _checked(name, overrides, _declared(exceptions))
+    if head and overrides:
+        raise click.BadParameter("a head has no parameters. Fix: leave --set out.", param_hint="--set")
+    report = _checked(name, overrides, _declared(exceptions), checks)
     return Result(report.as_dict(), lambda: _print(report), 0 if report.passed else FAILED)
 
 
-def _checked(name: str, overrides: Sequence[str], exceptions: dict[str, str]) -> Report:
+def _checked(name: str, overrides: Sequence[str], exceptions: dict[str, str], checks: tuple[Check, ...]) -> Report:
     from rich.markup import escape
     from rich.progress import track
 
     from detloss.cli.output import stderr
-    from detloss.testing import CHECKS, Report
+    from detloss.testing import Report
     from detloss.testing.report import check_exceptions, results
-    from detloss.testing.subject import subject_of
 
     try:
-        check_exceptions(exceptions)
+        check_exceptions(exceptions, checks)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
-    subject = subject_of(_spec(name, overrides) if overrides else name)
+    subject = checks[0].kind.find(_spec(name, overrides) if overrides else name)
     console = stderr()
     bar = track(
-        results(subject, exceptions),
+        results(subject, exceptions, checks),
         f"Checking {escape(subject.who)}",
-        total=len(CHECKS),
+        total=len(checks),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -77,9 +84,9 @@ def _checked(name: str, overrides: Sequence[str], exceptions: dict[str, str]) ->
         for result in bar:
             ended.append(result)  # noqa: PERF402 - what ended before an interrupt is needed
     except KeyboardInterrupt:
-        console.print(f"Interrupted in the check {CHECKS[len(ended)].name} of {subject.who}.")
+        console.print(f"Interrupted in the check {checks[len(ended)].name} of {subject.who}.")
         raise
-    return Report(subject.who, tuple(ended))
+    return Report(subject.who, tuple(ended), checks)
 
 
 def _declared(exceptions: Sequence[str]) -> dict[str, str]:
@@ -122,14 +129,13 @@ def _spec(name: str, overrides: Sequence[str]) -> LossSpec:
     return spec
 
 
-def _print_checks() -> None:
+def _print_checks(checks: tuple[Check, ...]) -> None:
     from detloss.cli.output import new_table, plain, stdout
-    from detloss.testing import CHECKS
 
     table = new_table("check", "what it proves", whole=True)
-    for check in CHECKS:
+    for check in checks:
         table.add_row(check.name, plain(check.proves))
-    stdout().print(table, f"\n{len(CHECKS)} checks", sep="\n")
+    stdout().print(table, f"\n{len(checks)} checks", sep="\n")
 
 
 def _print(report: Report) -> None:
@@ -143,7 +149,7 @@ def _print(report: Report) -> None:
         word, style = _OUTCOMES[result.outcome]
         said = plain(result.message or result.check.proves)
         table.add_row(result.check.name, Text(word, style), Text(said, style if result.outcome == "failed" else ""))
-    out.print(report.loss, style="bold")
+    out.print(report.who, style="bold")
     out.print(table)
     out.print(f"\n{report.summary}", style="bold" if report.passed else "bold red")
     if failed := [result.check.name for result in report.results if result.outcome == "failed"]:

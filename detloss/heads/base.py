@@ -29,11 +29,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from detloss.errors import InjectionError
+from detloss.errors import ConformanceError, InjectionError
 from detloss.heads.classes import in_front_of_all, made_of
+from detloss.heads.example import Example
 from detloss.heads.losses import HeadLosses, Matches
 
-__all__ = ["HeadAdapter", "HeadLosses", "Matches", "Recorded", "image_sizes"]
+__all__ = ["Example", "HeadAdapter", "HeadLosses", "Matches", "Recorded", "image_sizes"]
 
 
 class HeadAdapter(nn.Module):
@@ -58,6 +59,14 @@ class HeadAdapter(nn.Module):
 
     detloss: HeadLosses
     """The losses, in the slot of this name; a submodule of the head."""
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small model with this head, which `detloss check --head` runs."""
+        raise ConformanceError(
+            f"{cls.head_name}: the adapter {cls.__qualname__} gives no example to check it with. Fix: write a class "
+            "method example that returns a detloss.heads.example.Example."
+        )
 
     @classmethod
     def patches(cls, module: nn.Module) -> list[str]:

@@ -4,6 +4,8 @@ from typing import Any
 
 from torchvision.models.detection import FCOS, fcos
 
+from detloss.heads import small_detectors
+from detloss.heads.base import Example
 from detloss.heads.dense import DenseAdapter, Matching
 
 
@@ -19,6 +21,11 @@ class FCOSAdapter(DenseAdapter):
     head_name = "fcos"
     adapts = FCOS
     stock_functions = ((fcos, "generalized_box_iou_loss"),)
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small model with this head."""
+        return small_detectors.example(small_detectors.fcos, "bbox_regression", "giou")
 
     def matching(self, *_rest: Any, **_named: Any) -> Matching:
         """Return what FCOS handed to its head."""

@@ -4,6 +4,8 @@ from typing import Any
 
 from torchvision.models.detection import RetinaNet, retinanet
 
+from detloss.heads import small_detectors
+from detloss.heads.base import Example
 from detloss.heads.dense import DenseAdapter, Matching
 
 
@@ -18,6 +20,11 @@ class RetinaNetAdapter(DenseAdapter):
     adapts = RetinaNet
     per_image = True
     stock_functions = ((retinanet, "_box_loss"),)
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small model with this head."""
+        return small_detectors.example(small_detectors.retinanet, "bbox_regression", "l1")
 
     def matching(self, *_rest: Any, **_named: Any) -> Matching:
         """Return what RetinaNet handed to its head."""

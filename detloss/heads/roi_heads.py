@@ -8,7 +8,8 @@ from torchvision.models.detection import roi_heads
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from detloss.errors import InjectionError
-from detloss.heads.base import HeadAdapter, image_sizes
+from detloss.heads import small_detectors
+from detloss.heads.base import Example, HeadAdapter, image_sizes
 from detloss.heads.losses import Matches
 from detloss.loss import EXTRAS
 
@@ -28,6 +29,13 @@ class RoIHeadsAdapter(HeadAdapter):
 
     box_predictor: nn.Module
     box_coder: Any
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small model with this head."""
+        return small_detectors.example(
+            small_detectors.faster_rcnn, "loss_box_reg", {"name": "smooth_l1", "beta": 1 / 9}
+        )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the head as it is; in training, replace its box loss."""

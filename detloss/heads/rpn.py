@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from detloss.heads.base import HeadAdapter, Recorded, image_sizes
+from detloss.heads import small_detectors
+from detloss.heads.base import Example, HeadAdapter, Recorded, image_sizes
 from detloss.heads.losses import Matches
 from detloss.loss import EXTRAS
 
@@ -24,6 +25,13 @@ class RPNAdapter(HeadAdapter):
 
     box_coder: Any
     fg_bg_sampler = Recorded()
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small model with this head."""
+        return small_detectors.example(
+            small_detectors.faster_rcnn, "loss_rpn_box_reg", {"name": "smooth_l1", "beta": 1 / 9}
+        )
 
     def filter_proposals(
         self, proposals: Tensor, objectness: Tensor, image_shapes: list[tuple[int, int]], *args: Any

@@ -5,6 +5,8 @@ from typing import Any
 from torch import Tensor
 from torchvision.models.detection.ssd import SSD
 
+from detloss.heads import small_detectors
+from detloss.heads.base import Example
 from detloss.heads.dense import DenseAdapter, Matching
 
 
@@ -19,6 +21,11 @@ class SSDAdapter(DenseAdapter):
     adapts = SSD
 
     box_coder: Any
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small model with this head."""
+        return small_detectors.example(small_detectors.ssd, "bbox_regression", {"name": "smooth_l1", "beta": 1.0})
 
     def matching(self, matched_idxs: list[Tensor]) -> Matching:
         """Return what SSD handed to its own `compute_loss`."""

@@ -10,14 +10,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from detloss.errors import ConformanceError
-from detloss.testing.subject import Subject, SubjectLike, subject_of
-from detloss.testing.trial import DoesNotApply, Trial
+from detloss.testing.comparing import Comparing, DoesNotApply
+from detloss.testing.subject import SubjectLike, subject_of
+from detloss.testing.trial import Trial
 from detloss.text import printable
 
 Outcome = Literal["passed", "failed", "excepted", "not_applicable"]
@@ -28,14 +29,34 @@ _LONGEST_ERROR = 240
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What is checked: losses or heads.
+
+    Attributes:
+        word: One of it.
+        find: Gives the subject from what a caller names. A subject has `who` and `cls`.
+        trial: Gives the tools of a check from a subject.
+    """
+
+    word: Literal["loss", "head"]
+    find: Callable[[Any], Any]
+    trial: Callable[[Any], Comparing]
+
+
+LOSSES = Kind("loss", subject_of, Trial)
+
+
+@dataclass(frozen=True)
 class Check:
-    """One promise that every loss makes.
+    """One promise that every loss, or every head, makes.
 
     Attributes:
         function: The check itself. It gives the name, and its docstring says first what it proves.
+        kind: What it checks.
     """
 
-    function: Callable[[Trial], None]
+    function: Callable[[Any], None]
+    kind: Kind = LOSSES
 
     @property
     def name(self) -> str:
@@ -47,25 +68,25 @@ class Check:
         """The sentence that is true for a loss that passes."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
-    def run(self, loss: SubjectLike) -> None:
-        """Check one loss, as a test does.
+    def run(self, subject: SubjectLike) -> None:
+        """Check one loss or head, as a test does.
 
         Args:
-            loss: Its name, its spec, its class or an instance.
+            subject: A loss: its name, its spec, its class or an instance. Or the name of a head.
 
         Raises:
-            ConformanceError: The loss breaks the promise. It says what was expected, what was found, and the fix.
-            PluginError: A name is unknown, claimed twice, or its loss cannot be loaded.
+            ConformanceError: It breaks the promise. The text says what was expected, what was found, and the fix.
+            PluginError: A name is unknown, claimed twice, or what it names cannot be loaded.
             ConfigError: A parameter is wrong.
         """
-        subject = subject_of(loss)
-        result = self.apply(subject)
+        found = self.kind.find(subject)
+        result = self.apply(found)
         if result.outcome == "failed":
-            raise ConformanceError(f"{subject.who} fails {self.name}. {result.message}") from result.error
+            raise ConformanceError(f"{found.who} fails {self.name}. {result.message}") from result.error
 
-    def apply(self, subject: Subject) -> Result:
-        """Check one loss; anything that it raises is a failure."""
-        trial = Trial(subject)
+    def apply(self, subject: Any) -> Result:
+        """Check one; anything that it raises is a failure."""
+        trial = self.kind.trial(subject)
         with _apart():
             try:
                 self.function(trial)
@@ -76,7 +97,7 @@ class Check:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - a loss may raise anything, even SystemExit
-                raised = _raised(error, trial.subject)
+                raised = _raised(error, subject, self.kind.word)
                 return Result(self, "failed", f"{raised} {trial.advice}".rstrip(), trial.comparisons, error, raised)
         if not trial.comparisons:
             return Result(
@@ -114,7 +135,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether the loss is in order."""
+        """Whether it is in order."""
         return self.outcome != "failed"
 
 
@@ -132,8 +153,8 @@ def _apart() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def _raised(error: BaseException, subject: Subject) -> str:
-    """Say what a loss raised, and where in its own package."""
+def _raised(error: BaseException, subject: Any, word: str) -> str:
+    """Say what it raised, and where in its own package."""
     # A compiler ends its errors with pages on itself, which include the line of the loss.
     text = " ".join(re.split(r"\n\s*(?:Developer debug context|from user code)", str(error))[0].split())
     if len(text) > _LONGEST_ERROR:
@@ -145,6 +166,6 @@ def _raised(error: BaseException, subject: Subject) -> str:
         if str(frame.f_globals.get("__name__")).partition(".")[0] == package
     ]
     frames = frames or re.findall(r'File "([^"]+)", line (\d+), in (\w+)', str(error))
-    who = "The loss raised {1}, at {0[0]}:{0[1]} in {0[2]}" if frames else "Trying it raised {1}"
+    who = f"The {word} raised {{1}}, at {{0[0]}}:{{0[1]}} in {{0[2]}}" if frames else "Trying it raised {1}"
     what = who.format(frames[-1] if frames else None, type(error).__name__)
     return f"{what}: {printable(text.rstrip('.!'))}."

@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 from detloss.errors import ConformanceError
-from detloss.testing.check import Outcome, Result
+from detloss.testing.check import Check, Outcome, Result
 from detloss.testing.checks import CHECKS
+from detloss.testing.head_checks import HEAD_CHECKS
+from detloss.testing.head_trial import HeadSubject, head_subject_of
 from detloss.testing.subject import Subject, SubjectLike, subject_of
 from detloss.text import near
 
@@ -17,15 +19,17 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Report:
-    """The results of all checks of one loss; prints as table.
+    """The results of all checks of one subject; prints as table.
 
     Attributes:
-        loss: The loss, with the parameters that are not the defaults.
-        results: One for each of `CHECKS`, in that order.
+        who: The loss, with the parameters that are not the defaults, or the head.
+        results: One for each of `checks`, in that order.
+        checks: All that must run.
     """
 
-    loss: str
+    who: str
     results: tuple[Result, ...]
+    checks: tuple[Check, ...] = CHECKS
 
     @property
     def passed(self) -> bool:
@@ -41,7 +45,7 @@ class Report:
     def missing(self) -> tuple[str, ...]:
         """Names of checks that did not run exactly once."""
         ran = Counter(result.check.name for result in self.results)
-        return tuple(check.name for check in CHECKS if ran[check.name] != 1)
+        return tuple(check.name for check in self.checks if ran[check.name] != 1)
 
     @property
     def summary(self) -> str:
@@ -55,7 +59,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the report as data that JSON can hold."""
         return {
-            "loss": self.loss,
+            self.checks[0].kind.word: self.who,
             "passed": self.passed,
             "summary": self.summary,
             "missing": list(self.missing),
@@ -75,7 +79,7 @@ class Report:
         if self.passed:
             return
         lines = [f"  {result.check.name}: {result.message}" for result in self.failures]
-        raise ConformanceError("\n".join([f"{self.loss}: {self.summary}", *lines]))
+        raise ConformanceError("\n".join([f"{self.who}: {self.summary}", *lines]))
 
     def __str__(self) -> str:
         width = max((len(result.check.name) for result in self.results), default=0)
@@ -83,7 +87,7 @@ class Report:
             f"  {_MARKS[result.outcome]:8}{result.check.name:{width}}  {result.message or result.check.proves}"
             for result in self.results
         ]
-        return "\n".join([self.loss, *lines, self.summary])
+        return "\n".join([self.who, *lines, self.summary])
 
 
 def check_loss(loss: SubjectLike, exceptions: Mapping[str, str] = _NONE) -> Report:
@@ -102,11 +106,31 @@ def check_loss(loss: SubjectLike, exceptions: Mapping[str, str] = _NONE) -> Repo
     return Report(subject.who, tuple(results(subject, exceptions)))
 
 
-def results(subject: Subject, exceptions: Mapping[str, str] = _NONE) -> Iterator[Result]:
+def check_head(head: str, exceptions: Mapping[str, str] = _NONE) -> Report:
+    """Run all checks on one head adapter.
+
+    Args:
+        head: Its name, or ``package:name``.
+        exceptions: As of `check_loss`.
+
+    Raises:
+        PluginError: The name is unknown, claimed twice, or its adapter cannot be loaded.
+        ConformanceError: The adapter gives no example to check it with.
+        ValueError: An exception names no check or gives no reason.
+    """
+    subject = head_subject_of(head)
+    return Report(subject.who, tuple(results(subject, exceptions, HEAD_CHECKS)), HEAD_CHECKS)
+
+
+def results(
+    subject: Subject | HeadSubject,
+    exceptions: Mapping[str, str] = _NONE,
+    checks: tuple[Check, ...] = CHECKS,
+) -> Iterator[Result]:
     """Yield each result; only the first explains a common failure."""
-    check_exceptions(exceptions)
+    check_exceptions(exceptions, checks)
     told: dict[str, str] = {}
-    for check in CHECKS:
+    for check in checks:
         result = check.apply(subject)
         if check.name in exceptions:
             yield _excepted(result, exceptions[check.name])
@@ -116,13 +140,13 @@ def results(subject: Subject, exceptions: Mapping[str, str] = _NONE) -> Iterator
             yield result
 
 
-def check_exceptions(exceptions: Mapping[str, str]) -> None:
+def check_exceptions(exceptions: Mapping[str, str], checks: tuple[Check, ...] = CHECKS) -> None:
     """Refuse exceptions that say nothing.
 
     Raises:
         ValueError: One names no check or gives no reason.
     """
-    names = [check.name for check in CHECKS]
+    names = [check.name for check in checks]
     for name, reason in exceptions.items():
         if name not in names:
             close = near(name, names)
@@ -130,7 +154,7 @@ def check_exceptions(exceptions: Mapping[str, str]) -> None:
             raise ValueError(f"An exception is declared for {name!r}, which is not a check. {advice}")
         if not isinstance(reason, str) or not reason.strip():
             raise ValueError(
-                f"The exception for {name!r} has no reason (found {reason!r}). Fix: say why this loss cannot pass."
+                f"The exception for {name!r} has no reason (found {reason!r}). Fix: say why it cannot pass."
             )
 
 

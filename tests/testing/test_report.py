@@ -43,7 +43,7 @@ def test_row_28_the_count_is_printed(sound: Report):
 def test_row_28_the_count_is_enforced(sound: Report, broken: str):
     """A report that lacks a check, or has one twice, is no pass, and names the check."""
     results = sound.results[1:] if broken == "left out" else (sound.results[0], *sound.results)
-    report = Report(sound.loss, results)
+    report = Report(sound.who, results)
     assert all(result.ok for result in report.results)
     assert not report.passed
     assert report.missing == ("docstring",)
@@ -177,5 +177,5 @@ def test_an_installed_class_is_known_by_its_name():
     from detloss import get_plugin
 
     report = check_loss(get_plugin("giou").cls)
-    assert report.loss == "giou"
+    assert report.who == "giou"
     assert {result.outcome for result in report.results} == {"passed"}

@@ -15,8 +15,9 @@ from detloss.registry import HEAD_GROUP, find_plugins
 from detloss.registry.distributions import normalized
 from detloss.testing.check import Check
 from detloss.testing.checks.values import is_number
+from detloss.testing.comparing import DoesNotApply
 from detloss.testing.config_values import Place, accepts, changed, declares, is_model, places, written
-from detloss.testing.trial import DoesNotApply, Trial
+from detloss.testing.trial import Trial
 
 LONGEST_SUMMARY = 120
 """Characters of a first line: `detloss list` shows it next to the name."""

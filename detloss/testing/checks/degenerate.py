@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from detloss.testing.check import Check
-from detloss.testing.trial import DoesNotApply, Pair, Trial, pair_at, same, shown
+from detloss.testing.comparing import DoesNotApply, same, shown
+from detloss.testing.trial import Pair, Trial, pair_at
 
 DEGENERATE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "identical": ((10, 20, 110, 70), (10, 20, 110, 70)),

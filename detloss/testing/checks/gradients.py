@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from detloss.testing.check import Check
-from detloss.testing.trial import Trial, pair_at, scale
+from detloss.testing.comparing import scale
+from detloss.testing.trial import Trial, pair_at
 
 STEP = 1e-6
 """Step of the differences, in px or without unit; float64 rounding is then about 1e-10 of the value."""

@@ -1,18 +1,17 @@
 """Checks of a loss in a head and in training."""
 
-from functools import partial
-
 import torch
-from torch import Tensor, nn
-from torchvision.models.detection import RetinaNet
+from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from detloss.heads.losses import HeadLosses, Matches, Term
+from detloss.heads.small_detectors import images as two_images
+from detloss.heads.small_detectors import retinanet
 from detloss.injection import inject
 from detloss.loss import BoxRegressionLoss
 from detloss.testing.check import Check
-from detloss.testing.trial import IMAGE_SIZE, Trial, set_seed, shown
+from detloss.testing.comparing import shown
+from detloss.testing.trial import IMAGE_SIZE, Trial, set_seed
 
 SIDE = 600.0
 """Side in pixels of the largest box in half precision; its area (360,000) overflows float16."""
@@ -21,8 +20,6 @@ CLOSE = 1e-3
 STEPS, RATE, KEPT = 24, 0.01, 0.98
 """Steps of the tiny training, its learning rate, and the share of the first loss that may remain. With the published
 losses, this small detector loses 4 to 90 % of it."""
-SIZE = 64
-"""Side in pixels of the images that the tiny detector sees."""
 
 
 @Check
@@ -59,7 +56,7 @@ def half_precision(trial: Trial) -> None:
 def training(trial: Trial) -> None:
     """In the training of a tiny RetinaNet the loss falls."""
     set_seed(0)
-    model, (images, targets) = _tiny_retinanet().train(), _images()
+    model, (images, targets) = retinanet().train(), two_images()
 
     def box_loss() -> Tensor:
         losses = model(images, [dict(target) for target in targets])
@@ -122,27 +119,6 @@ def _matches(dtype: torch.dtype, deltas: Tensor | None = None) -> tuple[Matches,
         head_output=leaf,
     )
     return matches, leaf
-
-
-def _tiny_retinanet() -> RetinaNet:
-    """Return torchvision's own detector on a backbone of two convolutions, stride 4."""
-    convolution = partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
-    backbone = nn.Sequential(convolution(3, 8), nn.ReLU(), convolution(8, 8), nn.ReLU())
-    backbone.out_channels = 8  # type: ignore[assignment]  # what torchvision reads, and torch types as a module
-    anchors = AnchorGenerator(((16, 24, 32),), ((0.5, 1.0, 2.0),))
-    return RetinaNet(backbone, num_classes=2, anchor_generator=anchors, min_size=SIZE, max_size=SIZE)
-
-
-def _images() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Return two images of light rectangles, with their boxes."""
-    images, targets = [], []
-    for boxes in (((6, 8, 30, 28), (36, 30, 58, 60)), ((20, 10, 44, 40),)):
-        image = torch.full((3, SIZE, SIZE), 0.1)
-        for x1, y1, x2, y2 in boxes:
-            image[:, y1:y2, x1:x2] = 0.9
-        images.append(image)
-        targets.append({"boxes": torch.tensor(boxes, dtype=torch.float32), "labels": torch.ones(len(boxes)).long()})
-    return images, targets
 
 
 _NOT_FINITE = "One NaN in a gradient makes every weight NaN. Fix: find the boxes with finite_value and finite_gradient."

@@ -11,8 +11,9 @@ from torch import Tensor
 from detloss.loss import BoxRegressionLoss, LossConfig
 from detloss.testing.check import Check
 from detloss.testing.checks.degenerate import degenerate_pairs
+from detloss.testing.comparing import DoesNotApply, same
 from detloss.testing.config_values import Place, other_values, parameters, value_at, written
-from detloss.testing.trial import DoesNotApply, Trial, same, set_progress
+from detloss.testing.trial import Trial, set_progress
 
 PROGRESS = (0.0, 0.3, 1.0)
 """Progress of the run in each training step. Schedules of all shapes agree at the ends, and many in the middle."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from detloss.loss import Invariance
 from detloss.testing.check import Check
-from detloss.testing.trial import PAIRWISE, Trial, pair_at, random_state, same, scale, set_seed
+from detloss.testing.comparing import same, scale
+from detloss.testing.trial import PAIRWISE, Trial, pair_at, random_state, set_seed
 
 ROUNDING = 1e-9
 """Relative difference of two float64 results of the same number in another order."""
