@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from detloss.errors import ConformanceError
-from detloss.testing.comparing import Comparing, DoesNotApply
+from detloss.testing.expecting import Comparing, DoesNotApply
 from detloss.testing.subject import SubjectLike, subject_of
 from detloss.testing.trial import Trial
 from detloss.text import printable

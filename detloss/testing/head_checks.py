@@ -16,7 +16,7 @@ from detloss.heads.pickled import PlainPickles
 from detloss.injection import eject, injected
 from detloss.loss import EXTRAS, BoxRegressionLoss
 from detloss.testing.check import Check, Kind
-from detloss.testing.comparing import DoesNotApply
+from detloss.testing.expecting import DoesNotApply
 from detloss.testing.head_ranks import Counted, command, environment
 from detloss.testing.head_trial import HeadTrial, head_subject_of
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detloss.heads.base import Example, HeadAdapter, HeadLosses, Matches
 from detloss.injection import inject, injected
 from detloss.registry import HEAD_GROUP, get_plugin
-from detloss.testing.comparing import Comparing
+from detloss.testing.expecting import Comparing
 
 TINY = 1e-6
 """A gradient is compared relative to its own norm, and to this share of the norm of all."""

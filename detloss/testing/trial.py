@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detloss.loss import BoxRegressionLoss
-from detloss.testing.comparing import Comparing, shown
+from detloss.testing.expecting import Comparing, shown
 from detloss.testing.subject import Subject
 
 IMAGE_SIZE = (800.0, 1000.0)

@@ -20,7 +20,7 @@ from detloss.boxes import iou
 from detloss.loss import BoxRegressionLoss, LossConfig, NestedSpec
 from detloss.testing import CHECKS, Check, Report, check_loss
 from detloss.testing.checks.definition import requirement_line
-from detloss.testing.comparing import DoesNotApply
+from detloss.testing.expecting import DoesNotApply
 from detloss.testing.subject import subject_of
 from detloss.testing.trial import Trial
 

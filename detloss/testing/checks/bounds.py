@@ -14,8 +14,8 @@ from detloss.loss import LossConfig
 from detloss.testing.check import Check
 from detloss.testing.checks.degenerate import degenerate_pairs
 from detloss.testing.checks.values import expect_in_range, is_number, unlike_pairs
-from detloss.testing.comparing import DoesNotApply
 from detloss.testing.config_values import Place, changed, choices, owner_of, parameters, value_at, with_fields, written
+from detloss.testing.expecting import DoesNotApply
 from detloss.testing.trial import Trial, pair_at
 
 SETTINGS = 300

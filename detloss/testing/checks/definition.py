@@ -15,8 +15,8 @@ from detloss.registry import HEAD_GROUP, find_plugins
 from detloss.registry.distributions import normalized
 from detloss.testing.check import Check
 from detloss.testing.checks.values import is_number
-from detloss.testing.comparing import DoesNotApply
 from detloss.testing.config_values import Place, accepts, changed, declares, is_model, places, written
+from detloss.testing.expecting import DoesNotApply
 from detloss.testing.trial import Trial
 
 LONGEST_SUMMARY = 120

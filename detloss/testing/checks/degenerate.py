@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detloss.testing.check import Check
-from detloss.testing.comparing import DoesNotApply, same, shown
+from detloss.testing.expecting import DoesNotApply, same, shown
 from detloss.testing.trial import Pair, Trial, pair_at
 
 DEGENERATE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from detloss.testing.check import Check
-from detloss.testing.comparing import scale
+from detloss.testing.expecting import scale
 from detloss.testing.trial import Trial, pair_at
 
 STEP = 1e-6

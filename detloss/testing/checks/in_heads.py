@@ -10,7 +10,7 @@ from detloss.heads.small_detectors import retinanet
 from detloss.injection import inject
 from detloss.loss import BoxRegressionLoss
 from detloss.testing.check import Check
-from detloss.testing.comparing import shown
+from detloss.testing.expecting import shown
 from detloss.testing.trial import IMAGE_SIZE, Trial, set_seed
 
 SIDE = 600.0

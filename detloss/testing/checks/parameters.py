@@ -11,8 +11,8 @@ from torch import Tensor
 from detloss.loss import BoxRegressionLoss, LossConfig
 from detloss.testing.check import Check
 from detloss.testing.checks.degenerate import degenerate_pairs
-from detloss.testing.comparing import DoesNotApply, same
 from detloss.testing.config_values import Place, other_values, parameters, value_at, written
+from detloss.testing.expecting import DoesNotApply, same
 from detloss.testing.trial import Trial, set_progress
 
 PROGRESS = (0.0, 0.3, 1.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detloss.loss import Invariance
 from detloss.testing.check import Check
-from detloss.testing.comparing import same, scale
+from detloss.testing.expecting import same, scale
 from detloss.testing.trial import PAIRWISE, Trial, pair_at, random_state, set_seed
 
 ROUNDING = 1e-9
