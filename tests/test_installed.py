@@ -111,6 +111,22 @@ def test_the_metadata_names_no_place_of_this_machine(detloss_wheels: dict[str, P
 
 
 @pytest.mark.slow
+def test_the_agpl_is_in_one_package(detloss_wheels: dict[str, Path]) -> None:
+    """The package for ultralytics is under AGPL and holds the text; the others are not, and none of them needs it."""
+    licenses = {}
+    for package, file in detloss_wheels.items():
+        with zipfile.ZipFile(file) as wheel:
+            (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+            (text,) = [wheel.read(name) for name in wheel.namelist() if name.endswith("licenses/LICENSE")]
+            metadata = message_from_bytes(wheel.read(name))
+        licenses[package] = metadata["License-Expression"]
+        assert (b"AFFERO" in text) == (package == "detloss-ultralytics")
+        assert not [line for line in metadata.get_all("Requires-Dist", []) if line.startswith("detloss-ultralytics")]
+    assert licenses.pop("detloss-ultralytics") == "AGPL-3.0-or-later"
+    assert set(licenses.values()) <= {"BSD-3-Clause", "Apache-2.0"}
+
+
+@pytest.mark.slow
 def test_the_extras(detloss_wheels: dict[str, Path]) -> None:
     """`[train]` brings Lightning, `[losses]` the first-party losses, `[export]` onnxruntime; plain detloss none."""
     with zipfile.ZipFile(detloss_wheels["detloss"]) as wheel:

@@ -16,7 +16,7 @@ from detloss.registry import load
 
 PACKAGES = ("detloss-l1", "detloss-iou", "detloss-gaussian")
 PLUGINS = [plugin for plugin in find_plugins() if plugin.package in PACKAGES]
-SOURCES = sorted(Path(__file__).parents[1].glob("plugins/*/src/*/*.py"))
+SOURCES = [path for name in PACKAGES for path in sorted(Path(__file__).parents[1].glob(f"plugins/{name}/src/*/*.py"))]
 DOOR = {"detloss.loss", "detloss.boxes", "detloss.errors", "detloss.config", "detloss.heads.base"}
 
 every_loss = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)

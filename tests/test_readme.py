@@ -104,7 +104,7 @@ def test_the_workflows_cover_what_is_promised() -> None:
     ]
     assert {name.partition("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
     lowest = " ".join(step.get("run", "") for step in jobs["lowest"]["steps"])
-    for plugin in (ROOT / "plugins").iterdir():
+    for plugin in {*(ROOT / "plugins").iterdir()} - {ROOT / "plugins" / "detloss-ultralytics"}:  # not of the workspace
         assert f"--editable plugins/{plugin.name}" in lowest
 
 

@@ -104,7 +104,7 @@ def _copy(target: Path) -> Path:
     shutil.copytree(ROOT, target, ignore=LEFT_OUT)
     packages = ["detloss", *sorted(path.parent.name for path in target.glob("plugins/*/src/*/__init__.py"))]
     program = (
-        f"import {', '.join(packages)}; print(*({', '.join(f'{name}.__file__' for name in packages)},), sep='\\n')"
+        f"from importlib.util import find_spec; print(*(find_spec(name).origin for name in {packages}), sep='\\n')"
     )
     done = _python(target, "-c", program)
     imported = done.stdout.splitlines()
