@@ -1,6 +1,7 @@
 """Puts losses into the heads of a detector, and removes them."""
 
 import logging
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -15,7 +16,7 @@ from detloss.heads.classes import take_out, taken_out
 from detloss.heads.losses import HeadLosses, Term
 from detloss.heads.slots import adapted, heads_in, slot_path
 from detloss.loss import BoxRegressionLoss, LossSpec
-from detloss.registry import HEAD_GROUP, find_plugins, get_plugin, one_scan
+from detloss.registry import HEAD_GROUP, Plugin, find_plugins, get_plugin, one_scan
 
 LossLike = str | Mapping[str, object] | LossSpec | ResolvedSpec | BoxRegressionLoss
 """A loss: its name, a spec (mapping, `LossSpec` or resolved), or an instance (with its recommended weight)."""
@@ -147,11 +148,16 @@ def _find(model: nn.Module, adapter: type[HeadAdapter]) -> nn.Module:
             f"{adapter.head_name}: this {type(model).__name__} has {len(found)} such heads: "
             f"{', '.join(path for path, _ in found)}. Fix: inject into one of these parts."
         )
-    there = [plugin.name for plugin in find_plugins(HEAD_GROUP) if _has(model, plugin.name)]
+    # A model of a library that nobody imported cannot be here, and its adapters import much.
+    there = [plugin.name for plugin in find_plugins(HEAD_GROUP) if _is_imported(plugin) and _has(model, plugin.name)]
     raise HeadNotFoundError(
         f"{adapter.head_name}: this {type(model).__name__} has no {adapter.adapts.__name__}. "
         f"Its heads: {', '.join(there) or 'none that an installed adapter knows'}."
     )
+
+
+def _is_imported(plugin: Plugin) -> bool:
+    return not plugin.host or plugin.host.replace("-", "_") in sys.modules
 
 
 def _has(model: nn.Module, head: str) -> bool:

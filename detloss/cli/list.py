@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 from detloss.cli.command import FAILED, Command, Result
 from detloss.errors import MAX_SHOWN
 from detloss.registry.allow_list import VARIABLE
+from detloss.registry.hosts import host_of
 from detloss.registry.plugin import HEAD_GROUP, LOSS_GROUP, Group, Plugin
 from detloss.registry.scan import Scan, contested, scan
 from detloss.text import clipped, counted
@@ -90,8 +92,9 @@ def _print_plugins(
     lines: list[Text] = []
     widest = max(map(len, names.values()))
     for owner, own in groupby(sorted(plugins, key=lambda plugin: plugin.owner), lambda plugin: plugin.owner):
-        lines.append(Text(owner, "bold"))
-        for plugin in own:
+        shown = list(own)
+        lines.append(Text(owner, "bold") + Text(_hosts(shown)))
+        for plugin in shown:
             columns = [f"  {names[plugin]:<{widest}}"]
             if plugin.group == LOSS_GROUP:
                 columns.append(f"{plugin.space:<6}")
@@ -108,6 +111,15 @@ def _print_plugins(
             line.stylize("cyan", 2, len(columns[0]))
             lines.append(line)
     out.print(Text("\n").join(lines), soft_wrap=True)
+
+
+def _hosts(plugins: Sequence[Plugin]) -> str:
+    """Say which libraries the heads of a package are for."""
+    found = dict.fromkeys(host for plugin in plugins if plugin.group == HEAD_GROUP and (host := host_of(plugin)))
+    if not found:
+        return ""
+    said = [f"{host.requirement} ({host.installed or 'not'} installed)" for host in found]
+    return f", for {' and '.join(said)}"
 
 
 def _load(plugins: Sequence[Plugin]) -> Loading:
@@ -139,6 +151,7 @@ def _as_data(found: Scan, plugins: Sequence[Plugin], loading: Loading | None) ->
             {
                 **_fields(plugin, "name", "package", "version"),
                 **(_fields(plugin, "space", "title") if plugin.group == LOSS_GROUP else {}),
+                **(_host_fields(plugin) if plugin.group == HEAD_GROUP else {}),
                 **_fields(plugin, "description", "module", "attribute", "location"),
                 "conflict": plugin.name in conflicts,
                 **outcome,
@@ -150,6 +163,11 @@ def _as_data(found: Scan, plugins: Sequence[Plugin], loading: Loading | None) ->
             {"message": one.message, "package": one.who, "path": one.path, "line": one.line} for one in found.problems
         ],
     }
+
+
+def _host_fields(plugin: Plugin) -> dict[str, object]:
+    host = host_of(plugin)
+    return {"host": None if host is None else asdict(host)}
 
 
 def _fields(plugin: Plugin, *names: str) -> dict[str, object]:

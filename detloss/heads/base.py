@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from detloss.errors import ConformanceError, InjectionError
-from detloss.heads.classes import in_front_of_all, made_of
+from detloss.heads.classes import fronts, in_front_of_all, made_of
 from detloss.heads.example import Example
 from detloss.heads.losses import HeadLosses, Matches
 
@@ -50,6 +50,8 @@ class HeadAdapter(nn.Module):
     """Name of the head in configs."""
     adapts: ClassVar[type[nn.Module]]
     """The head's class; losses are injected into its instances."""
+    host: ClassVar[str] = ""
+    """The distribution that the class comes from, as a literal. The versions are those that your package requires."""
     supplies: ClassVar[frozenset[str]] = frozenset()
     """The names in `detloss.loss.EXTRAS` that its matches have. A loss that asks for another is refused."""
     slot: ClassVar[str] = "detloss"
@@ -139,6 +141,10 @@ class HeadAdapter(nn.Module):
             return super().forward(*args, **kwargs)
         with self.recording():
             return super().forward(*args, **kwargs)
+
+    def fronts(self) -> tuple[type["HeadAdapter"], ...]:
+        """Return the adapters in front of this head, the topmost first."""
+        return fronts(type(self))
 
     @contextmanager
     def recording(self) -> Iterator[dict[str, Any]]:

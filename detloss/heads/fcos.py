@@ -19,6 +19,7 @@ class FCOSAdapter(DenseAdapter):
     """
 
     head_name = "fcos"
+    host = "torchvision"
     adapts = FCOS
     stock_functions = ((fcos, "generalized_box_iou_loss"),)
 

@@ -17,6 +17,7 @@ class RetinaNetAdapter(DenseAdapter):
     """
 
     head_name = "retinanet"
+    host = "torchvision"
     adapts = RetinaNet
     per_image = True
     stock_functions = ((retinanet, "_box_loss"),)

@@ -23,6 +23,7 @@ class RoIHeadsAdapter(HeadAdapter):
     """
 
     head_name = "roi_heads"
+    host = "torchvision"
     adapts = RoIHeads
     supplies = frozenset(EXTRAS)
     stock_functions = ((roi_heads, "fastrcnn_loss"),)

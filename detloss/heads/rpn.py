@@ -20,6 +20,7 @@ class RPNAdapter(HeadAdapter):
     """
 
     head_name = "rpn"
+    host = "torchvision"
     adapts = RegionProposalNetwork
     supplies = frozenset(EXTRAS)
 

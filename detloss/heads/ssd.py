@@ -18,6 +18,7 @@ class SSDAdapter(DenseAdapter):
     """
 
     head_name = "ssd"
+    host = "torchvision"
     adapts = SSD
 
     box_coder: Any

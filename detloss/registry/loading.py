@@ -16,7 +16,8 @@ from typing import Any
 
 from detloss._version import __version__
 from detloss.errors import PluginLoadError
-from detloss.registry.plugin import LoadedPlugin, Plugin
+from detloss.registry.hosts import host_of
+from detloss.registry.plugin import HEAD_GROUP, LoadedPlugin, Plugin
 from detloss.registry.requirements import unmet
 from detloss.text import nearest, one_line, printable
 
@@ -123,7 +124,7 @@ def load_error(plugin: Plugin, what: str) -> PluginLoadError:
 
 
 def _check_requirement(plugin: Plugin) -> None:
-    """Refuse a package built for another detloss before its import."""
+    """Refuse a package built for another detloss or host before its import."""
     requires = () if plugin.distribution is None else plugin.distribution.requires
     ours = [line for line in requires if line.lower().startswith("detloss")]
     # Packages of losses may require one another: only detloss is compared here, `list` reports the rest.
@@ -134,6 +135,13 @@ def _check_requirement(plugin: Plugin) -> None:
                 f"it requires {requirement}, but this is detloss {version}. {NOT_IMPORTED} "
                 f"Fix: install matching versions: `python -m pip install --upgrade {plugin.package} detloss`.",
             )
+    host = host_of(plugin) if plugin.group == HEAD_GROUP else None
+    if host is not None and not host.supported:
+        raise load_error(
+            plugin,
+            f"it is for {host.requirement}, but {host.name} {host.installed} is installed. {NOT_IMPORTED} "
+            f"Fix: `python -m pip install '{host.requirement}'`, or install another version of {plugin.package}.",
+        )
 
 
 _LONGEST = 500

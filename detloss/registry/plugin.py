@@ -91,6 +91,14 @@ class Plugin:
         return printable(self._source.space or "?")
 
     @property
+    def host(self) -> str:
+        """The distribution that a head's class comes from, or empty.
+
+        It is read from the source.
+        """
+        return printable(self._source.host or "")
+
+    @property
     def full_name(self) -> str:
         """``package:name``: selects this plugin even if another package claims the name."""
         return f"{self.package}:{self.name}"

@@ -1,4 +1,4 @@
-"""Reads a class's docstring and space from its source.
+"""Reads a class's docstring, space and host from its source.
 
 So `detloss list` describes losses without importing any.
 """
@@ -20,16 +20,18 @@ _MOST = 2**18
 
 
 class ClassSource(NamedTuple):
-    """Docstring and space of a class, from its source.
+    """Docstring, space and host of a class, from its source.
 
     Attributes:
         docstring: Cleaned; None if the class has none, or is not in the file.
         space: The literal assigned to ``space`` in the class. Without such a line it is ``"boxes"`` if the class
             derives directly from `BoxRegressionLoss`, else None.
+        host: The literal assigned to ``host`` in the class, or None.
     """
 
     docstring: str | None = None
     space: str | None = None
+    host: str | None = None
 
 
 def read_class(module: str, attribute: str, near: Path | None = None) -> ClassSource:
@@ -45,7 +47,7 @@ def read_class(module: str, attribute: str, near: Path | None = None) -> ClassSo
             node = _classes(data.decode("utf-8-sig")).get(attribute)
         except (MetadataError, UnicodeDecodeError):
             break
-        return ClassSource() if node is None else ClassSource(ast.get_docstring(node), _space(node))
+        return ClassSource() if node is None else _source(node)
     return ClassSource()
 
 
@@ -85,13 +87,22 @@ def _classes(text: str) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-def _space(node: ast.ClassDef) -> str | None:
+def _source(node: ast.ClassDef) -> ClassSource:
+    docstring, (assigned, space) = ast.get_docstring(node), _literal(node, "space")
+    if not assigned and any(
+        isinstance(base, ast.Name | ast.Attribute) and ast.unparse(base).rpartition(".")[2] == "BoxRegressionLoss"
+        for base in node.bases
+    ):
+        space = "boxes"
+    return ClassSource(docstring, space, _literal(node, "host")[1])
+
+
+def _literal(node: ast.ClassDef, name: str) -> tuple[bool, str | None]:
+    """Tell if the class assigns to ``name``, and the text if it is a literal."""
     for statement in node.body:
         match statement:
-            case ast.Assign(targets=[ast.Name("space")], value=value) | ast.AnnAssign(ast.Name("space"), value=value):
-                return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
-    for base in node.bases:
-        match base:
-            case ast.Name("BoxRegressionLoss") | ast.Attribute(attr="BoxRegressionLoss"):
-                return "boxes"
-    return None
+            case ast.Assign(targets=[ast.Name(id=found)], value=value) | ast.AnnAssign(ast.Name(id=found), value=value):
+                if found == name:
+                    text = value.value if isinstance(value, ast.Constant) else None
+                    return True, text if isinstance(text, str) else None
+    return False, None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detloss.doctor.isolated import end_group
 from detloss.errors import InjectionError
@@ -142,7 +142,11 @@ def copies(trial: HeadTrial) -> None:
     wanted, said = trial.step(model), str(injected(model))
     trial.advice = advice = "Fix: keep no function, lock or tensor of the graph in an attribute of the head."
     others = [copy.deepcopy(model)]
-    if not issubclass(trial.subject.cls, PlainPickles):
+    stock = trial.model()
+    trial.run(stock)
+    if not _can_be_pickled(stock):  # torch.save of its state is all that such a model allows
+        trial.remarks.append("The stock model cannot be pickled.")
+    elif not issubclass(trial.subject.cls, PlainPickles):
         others.append(pickle.loads(pickle.dumps(model)))
     for other in others:
         trial.expect(str(injected(other)) == said, f"a copy with {said}", str(injected(other)), advice)
@@ -244,6 +248,14 @@ _ASKING = {"image_size": _AskingSize, "anchors": _AskingAnchors}
 def _expect_same(trial: HeadTrial, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     ok = found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
     trial.expect(ok, "the stock model's own losses, bit for bit", "others", _NOTHING_ELSE)
+
+
+def _can_be_pickled(model: nn.Module) -> bool:
+    try:
+        pickle.dumps(model)
+    except Exception:  # noqa: BLE001 - pickle raises many errors, and only asks whether
+        return False
+    return True
 
 
 def _full_name(cls: type) -> str:

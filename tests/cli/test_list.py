@@ -175,6 +175,7 @@ def test_heads_as_json(packages: Any, run_detloss: Run) -> None:
             "name": "far_head",
             "package": "far-heads",
             "version": "1.0",
+            "host": None,
             "description": "`far_head`: replaces ``box`` of FarNet.",
             "module": "far_h",
             "attribute": "FarHeadAdapter",
@@ -182,6 +183,20 @@ def test_heads_as_json(packages: Any, run_detloss: Run) -> None:
             "conflict": False,
         }
     ]
+
+
+def test_heads_say_what_they_are_for(packages: Any, run_detloss: Run) -> None:
+    """Each package of heads shows its library, the versions that it requires, and the one that is installed."""
+    packages.add("far-net", version="3.1")
+    source = HEAD_SOURCE + '    host = "far-net"\n'
+    packages.add("far-heads", entry_points=HEAD_ENTRY, modules={"far_h.py": source}, requires=("far-net>=3,<4",))
+    _, out, _ = run_detloss("list", "--heads")
+    assert "far-heads 1.0, for far-net>=3,<4 (3.1 installed)\n" in out
+    (torchvision,) = (line for line in out.splitlines() if line.startswith("detloss 0."))
+    assert re.search(r", for torchvision>=0\.\d+ \(\d+\.\d+\S* installed\)$", torchvision)
+    _, out, _ = run_detloss("list", "--heads", "--json")
+    (far,) = (plugin for plugin in json.loads(out)["plugins"] if plugin["name"] == "far_head")
+    assert far["host"] == {"name": "far-net", "requirement": "far-net>=3,<4", "installed": "3.1", "supported": True}
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,25 @@ def test_built_for_this_detloss(packages: Any, loss_source: str, requirement: st
     assert get_plugin("acme").cls.__name__ == "FarLoss"
 
 
+def test_a_head_for_another_version_of_its_library(packages: Any) -> None:
+    """A head whose library has another version is refused before its import, with the range and both versions."""
+    packages.add("far-net", version="4.2")
+    packages.add(
+        "far-heads",
+        version="1.2",
+        entry_points="[detloss.heads]\nfar_head = far_n:FarHeadAdapter\n",
+        modules={"far_n.py": 'class FarHeadAdapter:\n    host = "far-net"\nraise RuntimeError\n'},
+        requires=("far-net>=3,<4",),
+    )
+    with pytest.raises(PluginLoadError) as caught:
+        get_plugin("far_head", HEAD_GROUP)
+    assert str(caught.value) == (
+        "The head 'far_head' of far-heads 1.2 cannot be used: it is for far-net>=3,<4, but far-net 4.2 is installed. "
+        "It was not imported. Fix: `python -m pip install 'far-net>=3,<4'`, or install another version of far-heads."
+    )
+    assert "far_n" not in sys.modules
+
+
 def test_a_failure_is_not_remembered(packages: Any, loss_source: str) -> None:
     """A package that is mended loads in the same process."""
     load_error(packages, "acme_f:FarLoss", {"acme_f.py": "raise RuntimeError"})

@@ -1,0 +1,1 @@
+"""Heads of detloss for the DETR family of transformers."""

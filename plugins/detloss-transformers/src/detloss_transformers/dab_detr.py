@@ -1,0 +1,31 @@
+"""DAB-DETR."""
+
+from transformers import DabDetrForObjectDetection
+
+from detloss.heads.base import Example
+from detloss_transformers import small_models
+from detloss_transformers.family import FamilyAdapter, L1Slot
+
+
+class _DabDetr(FamilyAdapter):
+    adapts = DabDetrForObjectDetection
+    criterion = "DeformableDetrImageLoss"
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small model with this head."""
+        return small_models.example(small_models.dab_detr, cls.entry)
+
+
+class DabDetrAdapter(_DabDetr):
+    """`dab_detr`: replaces ``loss_giou`` of transformers' ``DabDetrForObjectDetection``."""
+
+    head_name = "dab_detr"
+    host = "transformers"
+
+
+class DabDetrL1Adapter(L1Slot, _DabDetr):
+    """`dab_detr_l1`: replaces ``loss_bbox`` of transformers' ``DabDetrForObjectDetection``."""
+
+    head_name = "dab_detr_l1"
+    host = "transformers"
