@@ -148,7 +148,7 @@ def _find(model: nn.Module, adapter: type[HeadAdapter]) -> nn.Module:
             f"{adapter.head_name}: this {type(model).__name__} has {len(found)} such heads: "
             f"{', '.join(path for path, _ in found)}. Fix: inject into one of these parts."
         )
-    # A model of a library that nobody imported cannot be here, and its adapters import much.
+    # A model of a library that is not imported cannot be here, and its adapters import much.
     there = [plugin.name for plugin in find_plugins(HEAD_GROUP) if _is_imported(plugin) and _has(model, plugin.name)]
     raise HeadNotFoundError(
         f"{adapter.head_name}: this {type(model).__name__} has no {adapter.adapts.__name__}. "

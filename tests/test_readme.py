@@ -105,7 +105,10 @@ def test_the_workflows_cover_what_is_promised() -> None:
     assert {name.partition("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
     lowest = " ".join(step.get("run", "") for step in jobs["lowest"]["steps"])
     # The packages of heads are pinned to one minor version of their library.
-    for plugin in {each.name for each in (ROOT / "plugins").iterdir()} - {"detloss-transformers", "detloss-ultralytics"}:
+    for plugin in {each.name for each in (ROOT / "plugins").iterdir()} - {
+        "detloss-transformers",
+        "detloss-ultralytics",
+    }:
         assert f"--editable plugins/{plugin}" in lowest
 
 

@@ -98,7 +98,7 @@ def _source(node: ast.ClassDef) -> ClassSource:
 
 
 def _literal(node: ast.ClassDef, name: str) -> tuple[bool, str | None]:
-    """Tell if the class assigns to ``name``, and the text if it is a literal."""
+    """Tell if the class assigns to ``name``, and which text."""
     for statement in node.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=found)], value=value) | ast.AnnAssign(ast.Name(id=found), value=value):

@@ -78,7 +78,7 @@ def with_losses(stock: FunctionType, criterion: str, entries: frozenset[str], co
 
 def _made(cls: Any, entries: frozenset[str], compute: Compute, *args: Any, **kwargs: Any) -> Any:
     criterion = _collecting(cls)(*args, **kwargs)
-    # Past nn.Module: the head is no submodule of its criterion.
+    # Past nn.Module: the criterion must not move or train the head.
     vars(criterion).update(entries=entries, compute=compute, layers=[])
     return criterion
 
@@ -98,7 +98,10 @@ class _Collecting:
     def loss_boxes(
         self, outputs: Mapping[str, Tensor], targets: Any, indices: Indices, num_boxes: float
     ) -> dict[str, Tensor]:
-        """Remember the matches; what is replaced is 1 until all layers are known."""
+        """Remember the matches of a layer.
+
+        A replaced loss is 1 until all layers are known.
+        """
         layer = Layer(outputs["pred_boxes"], targets, indices, num_boxes)
         self.layers.append(layer)
         one = torch.ones((), device=layer.boxes.device)
@@ -111,7 +114,10 @@ class _Collecting:
         return {**self._stock(layer, layer.boxes), **dict.fromkeys(self.entries, one)}
 
     def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        """Return the losses; those replaced are multiplied with the gain that the 1 came back with."""
+        """Return the losses of the step.
+
+        A replaced loss is multiplied with the gain that its 1 came back with.
+        """
         losses: dict[str, Tensor] = super().forward(outputs, targets)  # type: ignore[misc]  # the criterion's own
         for entry, values in self.compute(self.layers, self._stock).items():
             names = [name for name in losses if name == entry or name.startswith(f"{entry}_")]

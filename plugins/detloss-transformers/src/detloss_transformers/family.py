@@ -16,7 +16,9 @@ from detloss_transformers.criterion import Layer, with_losses
 
 
 class FamilyAdapter(HeadAdapter):
-    """Base of the heads of a family: replaces one term of its box loss.
+    """Base of the heads of a family.
+
+    A head replaces one term of the box loss.
 
     The model asks its property `loss_function` for the function that makes a criterion in each step. In front of it,
     the function makes a criterion that leaves the replaced terms to the head. A model with labels computes losses in

@@ -1,4 +1,4 @@
-"""Small models of each family with random weights: the examples of the heads."""
+"""Small models with random weights: the examples of the heads."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,9 +25,9 @@ _STAGES: dict[str, Any] = {"embedding_size": 8, "hidden_sizes": [8, 12, 16, 24],
 
 
 def example(build: Callable[[], nn.Module], entry: str) -> Example:
-    """Return the example of a head, in float64 if the model runs in it.
+    """Return the example of a head.
 
-    Gradients of random weights are large, and rounding grows with them.
+    It is in float64 if the model runs in that. Gradients of random weights are large, and rounding grows with them.
     """
     stock = {"loss_giou": "giou", "loss_bbox": "l1"}[entry]
     return Example(build if build in _ONLY_FLOAT32 else lambda: build().double(), _step, entry, stock)
@@ -127,7 +127,7 @@ def yolos() -> Any:
 
 
 def labels(model: nn.Module, *, objects: bool = True) -> list[dict[str, Tensor]]:
-    """Return the boxes of two images, as center, width and height in shares of the image."""
+    """Return the boxes of two images, in shares of each image."""
     weight = next(model.parameters())
     boxes = weight.new_tensor([[0.3, 0.4, 0.4, 0.3], [0.6, 0.6, 0.3, 0.5], [0.5, 0.3, 0.6, 0.4]])
     classes = torch.tensor([0, 1, 2], device=weight.device)

@@ -23,6 +23,7 @@ class RTDETRAdapter(ModelAdapter):
     """
 
     head_name = "yolo_rtdetr"
+    host = "ultralytics"
     adapts = RTDETRDetectionModel
     stock_functions = ((ultralytics.models.utils.loss, "bbox_iou"),)
     stock_methods = (

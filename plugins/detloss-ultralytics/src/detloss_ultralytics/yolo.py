@@ -26,6 +26,7 @@ class YoloAdapter(ModelAdapter):
     """
 
     head_name = "yolo"
+    host = "ultralytics"
     adapts = DetectionModel
     stock_functions = ((ultralytics.utils.loss, "bbox_iou"),)
     stock_methods = ((BboxLoss, "forward"), (v8DetectionLoss, "get_assigned_targets_and_loss"))
