@@ -175,10 +175,10 @@ def ejected(trial: HeadTrial) -> None:
     stock, model = trial.model(), trial.with_stock(weight=3)
     trial.run(model)
     eject(model)
-    for before, after in zip(stock.modules(), model.modules(), strict=True):
-        trial.expect(type(after) is type(before), f"the class {type(before)}", type(after), _NOTHING_ELSE)
     fresh = trial.model()
-    trial.run(fresh)
+    trial.run(fresh)  # a step may make modules
+    for before, after in zip(fresh.modules(), model.modules(), strict=True):
+        trial.expect(type(after) is type(before), f"the class {type(before)}", type(after), _NOTHING_ELSE)
     attributes = [sorted(vars(module)) for module in fresh.modules()]
     found = [sorted(vars(module)) for module in model.modules()]
     left = {name for names in found for name in names} - {name for names in attributes for name in names}

@@ -40,14 +40,13 @@ def empty(batch: Batch) -> Batch:
 @pytest.fixture(scope="session")
 def build() -> Callable[[str], Any]:
     """Build a model from its name, with random weights that are always the same."""
-    from ultralytics.cfg import get_cfg
     from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+
+    from detloss_ultralytics.examples import small
 
     def built(name: str) -> Any:
         torch.manual_seed(0)
-        model = (RTDETRDetectionModel if "rtdetr" in name else DetectionModel)(f"{name}.yaml", nc=3, verbose=False)
-        model.args, model.nc = get_cfg(), 3
-        return model.train()
+        return small(RTDETRDetectionModel if "rtdetr" in name else DetectionModel, name).train()
 
     return built
 

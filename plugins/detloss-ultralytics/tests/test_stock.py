@@ -40,15 +40,18 @@ def test_ciou_is_the_stock_loss_of_yolo(name: str, build: Callable[[str], Any], 
 
 @pytest.mark.parametrize("name", YOLOS)
 def test_every_branch_gets_the_loss(name: str, build: Callable[[str], Any], batch: Batch) -> None:
-    """With weight 0 no branch has a box loss, and the others stay as they were."""
+    """With weight 0 no branch has a box loss, and the others stay as they were; one call has the pairs of all."""
     model = build(name)
     stock = step(model, batch)
     total, items, _ = step(inject(model, {"yolo": {"name": "ciou", "weight": 0}}), batch)
     assert (total[0], items["box_loss"]) == (0, 0)
     assert total[1:].tolist() == stock[0][1:].tolist()
-    kept = injected(model)["yolo"].kept = []
+    seen = []
+    injected(model)["yolo"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].entries))
     model(batch)
-    assert len(kept) == (2 if name in TWO_BRANCHES else 1)
+    (entries,) = seen
+    assert len(entries) == (2 if name in TWO_BRANCHES else 1)
+    assert min(entries) > 0
 
 
 def test_giou_is_the_stock_loss_of_rtdetr(build: Callable[[str], Any], batch: Batch, empty: Batch) -> None:

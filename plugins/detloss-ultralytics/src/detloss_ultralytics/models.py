@@ -21,12 +21,12 @@ _log = logging.getLogger("detloss")
 class Criterion:
     """The attribute `criterion` of a model.
 
-    In a step it gives a copy that the adapter has changed, outside of one the criterion itself. The model makes and
-    drops its criterion whenever it likes, and no criterion is ever changed.
+    In a step it gives what the adapter makes of a copy, outside of one the criterion itself. The model makes and drops
+    its criterion whenever it likes, and no criterion is ever changed.
     """
 
     def __get__(self, model: ModelAdapter | None, owner: type[ModelAdapter]) -> Any:
-        """Return the criterion, or its changed copy."""
+        """Return the criterion, or what stands for it."""
         if model is None:
             return self
         # nn.Module keeps a criterion that is a module elsewhere.
@@ -49,7 +49,10 @@ class ModelAdapter(PlainPickles):
     criterion = Criterion()
 
     def changed(self, criterion: Any) -> Any:
-        """Change a copy of the criterion for one step, and return it."""
+        """Return what stands for the criterion in a step.
+
+        It may be this copy, changed.
+        """
         raise NotImplementedError
 
     @classmethod

@@ -11,7 +11,8 @@ from torchvision.ops import box_convert
 from ultralytics.models.utils.loss import DETRLoss, RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
-from detloss.heads.base import Matches
+from detloss.heads.base import Example, Matches
+from detloss_ultralytics.examples import small, step
 from detloss_ultralytics.models import ModelAdapter
 
 
@@ -31,6 +32,11 @@ class RTDETRAdapter(ModelAdapter):
         (DETRLoss, "_get_loss_aux"),
         (RTDETRDetectionLoss, "forward"),
     )
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small RT-DETR."""
+        return Example(lambda: small(RTDETRDetectionModel, "yolov8n-rtdetr"), step, "giou_loss", "giou")
 
     def loss(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """Remember the size of the images."""
