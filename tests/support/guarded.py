@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import Field
 from pytorch_lightning.plugins import MixedPrecision
 from tiny_detectors import backbone, faster_rcnn
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.models.detection import FasterRCNN
 
 from detloss import BoxRegressionLoss, LossConfig, inject
@@ -167,6 +168,21 @@ def detector() -> FasterRCNN:
     layers.insert(1, nn.BatchNorm2d(8))
     model.backbone = layers
     return model
+
+
+def train_together(top: Path) -> None:
+    """Train as one of two processes: on a bad value in the second process, then on a bad gradient in it.
+
+    Of each training a process writes what the guard skipped, and its snapshots, into `top`.
+    """
+    warnings.simplefilter("default")  # what Lightning says of a trainer of one's own
+    for what in ("value", "gradient"):
+        guard, snapshots = Guard("skip"), Snapshots()
+        run = trainer(top, guard, snapshots, devices=2, strategy="ddp")
+        trained = module(FitConfig(lr=1e-3, schedule="constant"), picture=5, what=what, process=1)
+        own = [0, 1, 2, 3, 4, 5, 6, 7] if run.global_rank == 1 else [0, 1, 2, 3, 4, 4, 6, 7]
+        run.fit(trained, DataLoader(Subset(Pictures(8), own), batch_size=2, collate_fn=collate))
+        torch.save([guard.skipped, snapshots.taken], top / f"{what}-{run.global_rank}.pt")
 
 
 def module(

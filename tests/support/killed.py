@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Callable
@@ -23,26 +24,37 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["detloss.cli.app", "detloss.cli.train", "detloss.training.run", "detloss_iou"])
 
 
-def start(arguments: list[str], log: Path, folder: Path | None = None, die_at: int | str = "") -> ForkServerProcess:
+def start(
+    arguments: list[str], log: Path, folder: Path | None = None, die_at: int | str = "", **environment: str
+) -> ForkServerProcess:
     """Start the `detloss` command, as the first process of a group of its own; warnings are errors.
 
     Args:
         arguments: The command's.
-        log: File for what it prints.
+        log: File for what it prints, or a terminal.
         folder: Where its writing is watched.
         die_at: The process kills itself right before this change in `folder`: the how-manieth, or the first one that
             is written so: ``open last.ckpt``, ``os.rename metrics.json``.
+        **environment: More environment variables.
     """
-    process = _CONTEXT.Process(target=_run, args=(arguments, str(log), str(folder), die_at))
+    process = _CONTEXT.Process(target=_run, args=(arguments, str(log), environment, str(folder), die_at))
     process.start()
     return process
 
 
-def call(function: Callable[..., object], *arguments: object, log: Path) -> ForkServerProcess:
+def call(function: Callable[..., object], *arguments: object, log: Path, **environment: str) -> ForkServerProcess:
     """Call a function in such a process; what it raises is the end of its log."""
-    process = _CONTEXT.Process(target=_call, args=(function, arguments, str(log)))
+    process = _CONTEXT.Process(target=_call, args=(function, arguments, str(log), environment))
     process.start()
     return process
+
+
+def two_ranks() -> list[dict[str, str]]:
+    """The environment variables of the two processes of a distributed job, as Lightning sets them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    return [{**job, "LOCAL_RANK": rank} for rank in ("0", "1")]
 
 
 def finish(arguments: list[str], log: Path) -> None:
@@ -85,8 +97,8 @@ def _read(file: Path) -> None:
             raise AssertionError("nobody expects this file")
 
 
-def _run(arguments: list[str], log: str, folder: str, die_at: int | str) -> None:
-    _begin(log)
+def _run(arguments: list[str], log: str, environment: dict[str, str], folder: str, die_at: int | str) -> None:
+    _begin(log, environment)
     if die_at:
         sys.addaudithook(_Death(folder, die_at))
     from detloss.cli import main
@@ -95,16 +107,23 @@ def _run(arguments: list[str], log: str, folder: str, die_at: int | str) -> None
     sys.exit(main())
 
 
-def _call(function: Callable[..., object], arguments: tuple[object, ...], log: str) -> None:
-    _begin(log)
+def _call(
+    function: Callable[..., object], arguments: tuple[object, ...], log: str, environment: dict[str, str]
+) -> None:
+    _begin(log, environment)
     function(*arguments)
 
 
-def _begin(log: str) -> None:
+def _begin(log: str, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    # The old streams remember whether they had a file or a terminal.
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.setsid()
+    # A child of a fork server starts its own processes by another fork server; a command by the default of its Python.
+    multiprocessing.set_start_method(None, force=True)
     warnings.simplefilter("error")
     torch.set_num_threads(1)
 

@@ -137,9 +137,8 @@ def test_a_finished_run_says_so(copied, caplog):
 @pytest.mark.slow
 def test_a_terminal_gets_a_bar(copied):
     """On a terminal a bar shows epoch, step, speed and time left, and the evaluation; a resumed run says from where."""
-    done = in_terminal(
-        "train", "--resume", str(copied / "last.ckpt"), "--set", "train.epochs=3", columns=100, NO_COLOR="1"
-    )
+    longer = ["--resume", str(copied / "last.ckpt"), "--set", "train.epochs=3"]
+    done = in_terminal("train", *longer, columns=100, at_once=True, NO_COLOR="1")
     assert done.returncode == 0, done.stdout
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout)
     assert "Resumed after step 12/18, in epoch 3/3." in shown

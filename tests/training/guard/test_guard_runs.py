@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import signal
-import subprocess
-import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, ClassVar
 
 import guarded
+import killed
 import pytest
 import torch
 import yaml
@@ -143,64 +142,49 @@ def test_row_30_detloss_train_stops_with_the_way_on(packages, run_python, tmp_pa
     assert skipped == [1, 2]
 
 
-def test_row_30_of_several_processes_one_says_why_they_stop(packages, run_python, tmp_path):
+def finish_together(processes: list[ForkServerProcess]) -> list[int | None]:
+    """Wait for the processes of a job, and return their exit codes; None of one that does not end."""
+    for process in processes:
+        process.join(timeout=60)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes
+
+
+@pytest.mark.xdist_group("whole")  # the fork server is ready there
+def test_row_30_of_several_processes_one_says_why_they_stop(packages, tmp_path):
     """Under DDP `detloss train` ends with one report, which holds what each process found, and no process is left."""
     packages.add("late-losses", losses={"late": "late:LateLoss"}, modules={"late.py": PLUGIN}, version="1.5")
     config = {**SMALL, "train": {**SMALL["train"], "batch_size": 1, "devices": 2, "strategy": "ddp"}}
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
     arguments = ["train", str(tmp_path / "a.yaml"), "--output", str(tmp_path / "run")]
-    done = run_python("-m", "detloss", *arguments, PYTHONPATH=str(packages.folder), OMP_NUM_THREADS="1")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("Error:") == done.stderr.count("became NaN or infinite") == 1
-    assert "Error: Step 3 (epoch 1/1) became NaN or infinite.\n  process 0:\n" in done.stderr
-    assert "\n  process 1:\n" in done.stderr
+    log = tmp_path / "log.txt"
+    assert finish_together([killed.start(arguments, log, **rank) for rank in killed.two_ranks()]) == [1, 1]
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert said.count("Error:") == said.count("became NaN or infinite") == 1
+    assert "Error: Step 3 (epoch 1/1) became NaN or infinite.\n  process 0:\n" in said
+    assert "\n  process 1:\n" in said
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-
-import torch
-from guarded import BrokenLoss, Pictures, Snapshots, module, trainer
-from torch.utils.data import DataLoader, Subset
-
-from detloss.training import FitConfig, Guard, collate
-
-for what in ("value", "gradient"):
-    folder = Path(sys.argv[1]) / what
-    folder.mkdir(exist_ok=True)
-    guard, snapshots = Guard("skip"), Snapshots()
-    run = trainer(folder, guard, snapshots, devices=2, strategy="ddp")
-    trained = module(FitConfig(lr=1e-3, schedule="constant"), picture=5, what=what, process=1)
-    own = [0, 1, 2, 3, 4, 5, 6, 7] if run.global_rank == 1 else [0, 1, 2, 3, 4, 4, 6, 7]
-    run.fit(trained, DataLoader(Subset(Pictures(8), own), batch_size=2, collate_fn=collate))
-    torch.save([guard.skipped, snapshots.taken], folder / f"{run.global_rank}.pt")
-"""
-
-
+@pytest.mark.xdist_group("whole")  # the fork server is ready there
 def test_row_30_processes_skip_together(tmp_path):
     """Under DDP a fault in one process skips the step in both; their weights stay equal; the report names it.
 
     The fault is first one of a value, then one of a gradient.
     """
-    (tmp_path / "run.py").write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(inspect.getfile(guarded)).parent), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "run.py"), str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    log = tmp_path / "log.txt"
+    ranks = killed.two_ranks()
+    ended = finish_together([killed.call(guarded.train_together, tmp_path, log=log, **rank) for rank in ranks])
+    said = log.read_text()
+    assert ended == [0, 0], said
     for what in ("value", "gradient"):
-        (skips, first), (other_skips, second) = (torch.load(tmp_path / what / f"{rank}.pt") for rank in (0, 1))
+        (skips, first), (other_skips, second) = (torch.load(tmp_path / f"{what}-{rank}.pt") for rank in (0, 1))
         assert skips == other_skips == 1
         assert only_unchanged(first) == only_unchanged(second) == [BAD_STEP]
         names = [name for name in first[-1][0] if "running" not in name and "mean" not in name]
         assert all(torch.equal(first[-1][0][name], second[-1][0][name]) for name in names)
-    assert done.stderr.count(f"Step {BAD_STEP} (epoch 1/1) became NaN or infinite.") == 2
-    assert "  process 1:\n" in done.stderr
-    assert "  process 0:\n" not in done.stderr
+    assert said.count(f"Step {BAD_STEP} (epoch 1/1) became NaN or infinite.") == 2
+    assert "  process 1:\n" in said
+    assert "  process 0:\n" not in said
