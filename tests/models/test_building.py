@@ -4,22 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import BUILDERS, IMAGENET, SMALL, differing, imagenet, saved
+from small_models import BUILDERS, IMAGENET, KINDS, SMALL, differing, imagenet, saved
 from torch import nn
 from torchvision.models import get_model_builder
 from torchvision.ops import FrozenBatchNorm2d
 
 from detloss import ConfigError, ModelConfig, build_model, injected
-
-KINDS = (
-    "fasterrcnn_mobilenet_v3_large_320_fpn",
-    "fcos_resnet50_fpn",
-    "keypointrcnn_resnet50_fpn",
-    "maskrcnn_resnet50_fpn",
-    "retinanet_resnet50_fpn_v2",
-    "ssdlite320_mobilenet_v3_large",
-)
-"""A builder of each kind of predictor, the lightest one."""
 
 
 @pytest.mark.parametrize("name", BUILDERS)

@@ -13,6 +13,15 @@ from torch import Tensor, nn
 from torchvision.models import list_models
 
 BUILDERS = list_models(module=torchvision.models.detection)
+KINDS = (
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "fcos_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "ssdlite320_mobilenet_v3_large",
+)
+"""A builder of each kind of predictor, the lightest one."""
 # The least model there is: a MobileNet without pretrained weights.
 SMALL: dict[str, Any] = {"model": "fasterrcnn", "backbone": "mobilenet_v2", "options": {"min_size": 64, "max_size": 64}}
 IMAGENET = Path(__file__).parents[3] / "shared" / "weights" / "mobilenet_v2-b0353104.pth"
