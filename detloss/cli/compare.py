@@ -125,9 +125,10 @@ def command(
         _check(wanted, [arm.label for arm in plan.arms], plan.reference.label)
         if dry_run:
             return comparison.plan_result(plan)
-        if plan.config.engine.name == "print":
-            return comparison.commands_result(plan)
-        _train(plan, retry_failed=retry_failed)
+        if plan.config.engine.name != "print":
+            _train(plan, retry_failed=retry_failed)
+        elif left := comparison.commands_result(plan):
+            return left
         compared = comparing.analyzed(plan)
     return comparison.answer(
         compared, [condition for condition in wanted if not _holds(compared.comparison, *condition)]

@@ -29,10 +29,12 @@ def plan_result(plan: Plan) -> Result:
     return Result(data, lambda: _print_plan(plan, takes, sees))
 
 
-def commands_result(plan: Plan) -> Result:
-    """Return the commands of the runs that are not done."""
+def commands_result(plan: Plan) -> Result | None:
+    """Return the commands of the runs that are not done, if there are any."""
     lines = [shlex.join(each) for each in commands(plan)]
-    stderr().print(f"When they are done:\n  {way_on(plan.folder)} --engine local", soft_wrap=True)
+    if not lines:
+        return None
+    stderr().print(f"When they are done:\n  {way_on(plan.folder)}", soft_wrap=True)
     return Result(lines, lambda: print(*lines, sep="\n"))
 
 

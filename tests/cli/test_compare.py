@@ -115,7 +115,10 @@ def test_nothing_is_trained_on_a_dry_run(run_detloss: Run, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_comparison_from_its_config_to_its_answer(run_detloss: Run, tmp_path: Path) -> None:
-    """Two losses are trained and compared; a third one is added, and no finished run begins again."""
+    """Two losses are trained and compared; a third one is added, and no finished run begins again.
+
+    The engine `print` prints the command of its run; when that is done, it prints the answer.
+    """
     config = config_file(tmp_path)
     folder = tmp_path / "c"
     begin = ("compare", str(config), "--losses", "smooth_l1,giou:2", "--seeds", "1", "--jobs", "2")
@@ -125,7 +128,14 @@ def test_a_comparison_from_its_config_to_its_answer(run_detloss: Run, tmp_path: 
     assert read_comparison(folder / "compare.json").question.seeds == (0,)
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/seed-*/last.ckpt")}
     assert len(before) == 2
-    code, out, err = run_detloss("compare", "--resume", str(folder), "--losses", "+ciou", "--json")
+    code, out, err = run_detloss("compare", "--resume", str(folder), "--losses", "+ciou", "--engine", "print")
+    (command,) = out.splitlines()
+    assert (code, "ciou" in command) == (0, True)
+    assert err.endswith(f"detloss compare --resume {folder}\n")
+    code, out, err = run_detloss("compare", "--resume", str(folder), "--engine", "local", "--json")
     assert code == 0, err
     assert [arm["label"] for arm in json.loads(out)["arms"]] == ["smooth_l1", "giou:2", "ciou"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    code, out, err = run_detloss("compare", "--resume", str(folder), "--engine", "print")
+    assert (code, err) == (0, "")
+    assert out.startswith(read_comparison(folder / "compare.json").verdict[0])
