@@ -17,6 +17,7 @@ from detloss.config.specs import validated
 from detloss.errors import ConfigError
 from detloss.training.data.coco import Annotations, read_annotations
 from detloss.training.folder import write_errors, write_text
+from detloss.training.settings import absolute
 
 RUN = "run.yaml"
 RESULTS = "predictions.json"
@@ -63,6 +64,7 @@ def write_run(
     seed: int,
     predictions: Results,
     ground_truth: str | Path,
+    images: str | Path | None = None,
     **more: Any,
 ) -> Path:
     """Write the folder of a run for `detloss compare`.
@@ -73,7 +75,8 @@ def write_run(
         seed: Of the training. Runs of one seed are a pair.
         predictions: COCO results with the ids of the ground truth: see `from_ultralytics` and `from_transformers`.
         ground_truth: COCO file of the images that were judged. It is copied.
-        **more: Other keys of a `RunFile`: ``split``, ``images``, ``model``, ``hours``, ``settings``.
+        images: Folder of these images, if the report shall show some.
+        **more: Other keys of a `RunFile`: ``split``, ``model``, ``hours``, ``settings``.
 
     Returns:
         The folder.
@@ -83,16 +86,19 @@ def write_run(
         DataError: the ground truth cannot be read, or the predictions are not of its images and categories.
     """
     folder, truth = (Path(expanded(str(path))) for path in (folder, ground_truth))
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in more.items()}
-    _checked(Document({"name": name, "seed": seed, **given}))
+    given = {"name": name, "seed": seed, **more}
+    if images is not None:
+        given["images"] = absolute(str(images))
+    _checked(Document(given))
     if held := [name for name in (RUN, RESULTS, GROUND_TRUTH) if (folder / name).exists()]:
         raise ConfigError(f"{folder} holds {held[0]} already. Fix: choose another folder.")
     known = read_annotations(truth, None)
     rows_of(predictions, folder, known.image_ids, known.category_ids)
+    results = json.dumps([dict(one) for one in predictions], default=lambda number: number.item())  # of numpy and torch
     with write_errors():
         write_text(folder / GROUND_TRUTH, truth.read_text(encoding="utf-8-sig"))
-        write_text(folder / RESULTS, json.dumps([dict(one) for one in predictions]))
-        write_text(folder / RUN, yaml.safe_dump({"name": name, "seed": seed, **given}, sort_keys=False))
+        write_text(folder / RESULTS, results)
+        write_text(folder / RUN, yaml.safe_dump(given, sort_keys=False))
     return folder
 
 

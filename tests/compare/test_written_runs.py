@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from made_runs import blurred, made_run, truth
@@ -203,3 +204,14 @@ def test_what_is_written_is_checked(tmp_path: Path, ground_truth: Path) -> None:
     written(tmp_path / "a", ground_truth, "a")
     with pytest.raises(ConfigError, match=r"a holds run\.yaml already"):
         written(tmp_path / "a", ground_truth, "a")
+
+
+def test_numbers_of_numpy_and_images_of_a_relative_folder(
+    tmp_path: Path, ground_truth: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of numpy are written as numbers, and a folder of images relative to the current one as absolute."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{**one, "score": np.float32(0.5), "bbox": np.float32(one["bbox"]).tolist()} for one in results(0, 1.0)]
+    write_run("a", name="a", seed=0, predictions=rows, ground_truth=ground_truth, images="images")
+    assert {one["score"] for one in json.loads((tmp_path / "a" / "predictions.json").read_text())} == {0.5}
+    assert yaml.safe_load((tmp_path / "a" / "run.yaml").read_text())["images"] == str(tmp_path / "images")
