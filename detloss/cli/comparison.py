@@ -30,7 +30,7 @@ def plan_result(plan: Plan) -> Result:
 
 
 def commands_result(plan: Plan) -> Result | None:
-    """Return the commands of the runs that are not done, if there are any."""
+    """Return the commands of runs that are not done, if any."""
     lines = [shlex.join(each) for each in commands(plan)]
     if not lines:
         return None
