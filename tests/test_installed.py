@@ -143,3 +143,25 @@ def test_the_extras(detloss_wheels: dict[str, Path]) -> None:
     assert "pytorch-lightning" in by_extra["train"]
     assert {"jinja2", "torch", "torchvision", "pydantic"} <= by_extra[""]
     assert not by_extra.pop("") & set().union(*by_extra.values())
+
+
+IN_TRANSFORMERS = """
+import torch
+from detloss import eject, inject, injected
+from detloss_transformers.small_models import labels, pixels, rt_detr
+
+model = inject(rt_detr(), {"rt_detr": "giou"})
+model(pixel_values=pixels(model), labels=labels(model)).loss.backward()
+print(injected(model), "|", type(eject(model)).__name__)
+"""
+
+
+@pytest.mark.slow
+def test_the_heads_of_transformers_work_from_their_wheel(fresh_environment: Any, detloss_wheels: Any) -> None:
+    """The wheel of detloss-transformers, with only transformers beside it, puts a loss into an RT-DETR."""
+    pytest.importorskip("transformers")
+    fresh_environment.install(detloss_wheels["detloss-transformers"])
+    done = fresh_environment.run("python", "-c", IN_TRANSFORMERS, HF_HUB_OFFLINE="1")
+    assert done.stdout == "rt_detr: 1 * giou(eps=1e-07) | RTDetrForObjectDetection\n", done.stderr
+    listed = fresh_environment.run("detloss", "list", "--heads")
+    assert "detloss-transformers 0.1.0, for transformers<5.25,>=5.24 (5.24." in listed.stdout

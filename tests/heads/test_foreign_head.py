@@ -1,131 +1,19 @@
-"""A package brings a detector that torchvision does not have, and a head adapter for it, as it would bring a loss."""
+"""The package of docs/own-detector.md brings a detector and its head, as it would bring a loss."""
 
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-DETECTOR = '''
-"""A one-stage detector in the manner of YOLOv2 (arXiv 1612.08242): one box for each cell of a grid."""
-
-from __future__ import annotations
-
-import torch
-from torch import Tensor, nn
-
-STRIDE = 16
-
-
-class YoloLike(nn.Module):
-    """Predicts in each 16 x 16 px cell a box (tx, ty, tw, th), its objectness and its class.
-
-    The centre is ``cell + 16 sigmoid(tx, ty)``, the size ``16 exp(tw, th)``.
-    """
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.Conv2d(8, 16, 4, stride=4), nn.ReLU())
-        self.predict = nn.Conv2d(16, 4 + 1 + num_classes, 1)
-
-    def forward(self, images: Tensor, targets: list[dict[str, Tensor]] | None = None):
-        raw = self.predict(self.backbone(images))
-        return self.losses(raw, targets) if self.training else self.decode(*self.flat(raw))
-
-    def losses(self, raw: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        image, row, column, boxes, labels = self.assign(targets)
-        cells = self.cells(row, column)
-        positive = raw[image, :, row, column]
-        present = torch.zeros_like(raw[:, 4])
-        present[image, row, column] = 1
-        squares = (positive[:, :4] - self.encode(boxes, cells)).square()
-        return {
-            "box": squares.sum() / max(1, len(boxes)),
-            "objectness": nn.functional.binary_cross_entropy_with_logits(raw[:, 4], present),
-            "class": nn.functional.cross_entropy(positive[:, 5:], labels, reduction="sum") / max(1, len(boxes)),
-        }
-
-    def assign(self, targets: list[dict[str, Tensor]]) -> tuple[Tensor, ...]:
-        """Return image, row and column of the cell that each box's centre lies in, the boxes and their labels."""
-        boxes = torch.cat([target["boxes"] for target in targets])
-        image = torch.cat([torch.full((len(t["boxes"]),), i) for i, t in enumerate(targets)])
-        column, row = ((boxes[:, :2] + boxes[:, 2:]) / 2 / STRIDE).long().unbind(1)
-        return image, row, column, boxes, torch.cat([target["labels"] for target in targets])
-
-    @staticmethod
-    def cells(row: Tensor, column: Tensor) -> Tensor:
-        return torch.stack([column, row, column + 1, row + 1], dim=1) * float(STRIDE)
-
-    @staticmethod
-    def decode(deltas: Tensor, cells: Tensor) -> Tensor:
-        centre, half = cells[:, :2] + STRIDE * deltas[:, :2].sigmoid(), STRIDE * deltas[:, 2:4].exp() / 2
-        return torch.cat([centre - half, centre + half], dim=1)
-
-    @staticmethod
-    def encode(boxes: Tensor, cells: Tensor) -> Tensor:
-        inside = ((boxes[:, :2] + boxes[:, 2:]) / 2 - cells[:, :2]) / STRIDE
-        return torch.cat([inside.logit(eps=1e-3), ((boxes[:, 2:] - boxes[:, :2]) / STRIDE).log()], dim=1)
-
-    def flat(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        row, column = (grid.flatten() for grid in torch.meshgrid(*map(torch.arange, raw.shape[-2:]), indexing="ij"))
-        return raw[0].flatten(1).T[:, :4], self.cells(row, column)
-'''
-
-ADAPTER = '''
-"""The adapter: all that detloss needs to know of this detector."""
-
-from __future__ import annotations
-
-from typing import Any
-
-from torch import Tensor
-
-from detloss.heads.base import HeadAdapter, Matches
-from yolo_like.detector import STRIDE, YoloLike
-
-
-class YoloLikeAdapter(HeadAdapter):
-    """`yolo_like`: replaces ``box`` of ``YoloLike``.
-
-    Pairs are the cells that hold the centre of a box. The stock loss is the squared error of tx, ty, tw and th, divided
-    by all positives of the batch.
-    """
-
-    head_name = "yolo_like"
-    adapts = YoloLike
-    supplies = frozenset({"anchors", "image_size"})
-
-    def assign(self, targets: list[dict[str, Tensor]]) -> tuple[Tensor, ...]:
-        """Remember which cell was matched with which box."""
-        assigned: tuple[Tensor, ...] = super().assign(targets)
-        self.record["assigned"] = assigned
-        return assigned
-
-    def losses(self, raw: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Replace the box loss of the three."""
-        with self.recording():
-            losses: dict[str, Tensor] = super().losses(raw, targets)
-            image, row, column, boxes, _ = self.require("assigned")["assigned"]
-        cells = self.cells(row, column)
-        height, width = (STRIDE * size for size in raw.shape[-2:])
-        stock_loss = losses["box"]
-        losses["box"] = self.box_loss(
-            Matches(
-                pred_deltas=raw[image, :4, row, column],
-                target_boxes=boxes,
-                anchors=cells,
-                decode=lambda deltas: self.decode(deltas, cells),
-                target_deltas=lambda: self.encode(boxes, cells),
-                image_size=lambda: boxes.new_tensor([height, width]).expand(len(boxes), 2),
-                stock_divisor=float(max(1, len(boxes))),
-                stock_loss=lambda: stock_loss,
-                head_output=raw,
-            )
-        )
-        return losses
-'''
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "own-detector.md").read_text(encoding="utf-8")
+BLOCKS = {
+    code.partition("\n")[0].removeprefix("# "): code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+}
 
 PROGRAM = """
 import copy, json
@@ -180,13 +68,13 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def installed(fresh_environment: Any, build_wheel: Any) -> Any:
     """The fresh environment with the package of the detector and its adapter."""
-    modules = {"__init__": '"""A detector of its own."""\n', "detector": DETECTOR, "adapter": ADAPTER}
+    modules = {path: source for path, source in BLOCKS.items() if path.startswith("yolo_like/")}
     fresh_environment.install(
         build_wheel(
             "yolo-like",
             losses={},
             heads={"yolo_like": "yolo_like.adapter:YoloLikeAdapter"},
-            modules={f"yolo_like/{name}.py": source for name, source in modules.items()},
+            modules={"yolo_like/__init__.py": "", **modules},
         )
     )
     return fresh_environment
@@ -197,7 +85,8 @@ def test_a_foreign_head_is_listed(installed: Any) -> None:
     """`detloss list --heads` shows the package's head beside torchvision's."""
     done = installed.run("detloss", "list", "--heads", "--json")
     assert done.returncode == 0, done.stderr
-    plugins = {plugin["name"]: plugin for plugin in json.loads(done.stdout)["plugins"]}
+    found = json.loads(done.stdout)["plugins"]
+    plugins = {plugin["name"]: plugin for plugin in found if plugin["package"] != "detloss-transformers"}
     assert set(plugins) == {"fcos", "retinanet", "roi_heads", "rpn", "ssd", "yolo_like"}
     assert plugins["yolo_like"]["package"] == "yolo-like"
     assert plugins["yolo_like"]["description"] == "`yolo_like`: replaces ``box`` of ``YoloLike``."
@@ -221,6 +110,24 @@ def test_a_foreign_head_trains(installed: Any) -> None:
     assert seen["same_keys"]
     assert seen["ejected"]
     assert seen["others"]
+
+
+@pytest.mark.slow
+def test_the_foreign_head_keeps_the_contract(installed: Any, detloss_wheels: Any) -> None:
+    """`detloss check --head` passes for the head of the page, and the page's test names all checks."""
+    installed.install(detloss_wheels["detloss-l1"])
+    done = installed.run("detloss", "check", "--head", "yolo_like", "--json")
+    report = json.loads(done.stdout)
+    failed = [(each["check"], each["message"]) for each in report["results"] if each["outcome"] == "failed"]
+    assert (done.returncode, failed) == (0, []), done.stderr
+    assert "HEAD_CHECKS" in BLOCKS["test_yolo_like.py"]
+
+
+def test_the_entry_point_of_the_page() -> None:
+    """The page's pyproject claims the name of its adapter."""
+    (project,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    heads = tomllib.loads(project)["project"]["entry-points"]["detloss.heads"]
+    assert heads == {"yolo_like": "yolo_like.adapter:YoloLikeAdapter"}
 
 
 @pytest.mark.slow
