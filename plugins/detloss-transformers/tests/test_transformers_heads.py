@@ -72,6 +72,32 @@ def test_there_is_a_head_for_each_term_of_each_family() -> None:
     assert {plugin.host for plugin in find_plugins(HEAD_GROUP) if plugin.name in HEADS} == {"transformers"}
 
 
+VARIANTS = {
+    "without denoising": ("rt_detr", {"num_denoising": 0}),
+    "without auxiliary losses": ("rt_detr", {"auxiliary_loss": False}),
+    "without refinement": ("deformable_detr", {"with_box_refine": False}),
+    "two stages": ("deformable_detr", {"two_stage": True, "two_stage_num_proposals": 12}),
+    "the default, without auxiliary losses": ("detr", {"auxiliary_loss": False}),
+    "D-FINE without denoising": ("d_fine", {"num_denoising": 0}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_other_configs_equal_stock_too(variant: str) -> None:
+    """With other settings, and so other layers in a step, every loss is still the stock model's."""
+    head, changed = VARIANTS[variant]
+    config = getattr(small_models, head)().config
+    for name, value in changed.items():
+        setattr(config, name, value)
+    torch.manual_seed(0)
+    stock = transformers.AutoModelForObjectDetection.from_config(config).train()
+    model = inject(copy.deepcopy(stock), {head: "giou", f"{head}_l1": "l1"})
+    expected, found = step(stock).loss_dict, step(model).loss_dict
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
 class Keep(BoxRegressionLoss):
     """Keeps what it is given."""
 
