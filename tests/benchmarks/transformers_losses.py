@@ -5,6 +5,9 @@
 Prints the time of the box losses of one layer, forward and backward, and their ratio in the same run. The stock loss
 takes the diagonal of an N x N matrix. Then a whole training step of a small RT-DETR, where matching builds such a
 matrix too, with and without the head.
+
+With --families instead: for the small model of each family, the largest relative difference of a loss and of a
+parameter's gradient from stock, and the steps per second of both.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ import torch
 from transformers import RTDetrConfig, RTDetrForObjectDetection
 from transformers.loss.loss_rt_detr import RTDetrLoss
 
-from detloss import build_loss, inject
+from detloss import build_loss, find_plugins, inject
 from detloss.heads.losses import HeadLosses, Matches, Term
+from detloss.registry import HEAD_GROUP
+from detloss.testing.head_trial import HeadTrial, head_subject_of
 from detloss_transformers import small_models
 
 
@@ -29,11 +34,33 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=60, help="objects of each of 4 images in the training step")
     parser.add_argument("--rounds", type=int, default=9, help="measured turns")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--families", action="store_true", help="measure the small model of each family instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.families:
+        for plugin in find_plugins(HEAD_GROUP):
+            if plugin.package == "detloss-transformers" and not plugin.name.endswith("_l1"):
+                family(plugin.name, options.rounds)
+        return
     for pairs in options.pairs:
         report(f"box losses of {pairs} pairs", *losses_of(pairs), options.rounds)
     report(f"step with {options.objects} objects an image", *steps_of(options.objects), options.rounds)
+
+
+def family(head: str, rounds: int) -> None:
+    trial = HeadTrial(head_subject_of(head))
+    stock, ours = trial.model(), trial.with_stock()
+    wanted, found = trial.step(stock), trial.step(ours)
+    loss = max(
+        float((found.losses[name] - value).abs() / value.abs().clamp(min=1e-12))
+        for name, value in wanted.losses.items()
+    )
+    whole = torch.stack([gradient.norm() for gradient in wanted.gradients.values()]).norm()
+    difference = torch.stack(
+        [(found.gradients[name] - value).norm() for name, value in wanted.gradients.items()]
+    ).norm()
+    print(f"{head}: loss {loss:.1e}, gradient {float(difference / whole):.1e}", end="; ")
+    report("step", lambda: trial.step(stock), lambda: trial.step(ours), rounds)
 
 
 def losses_of(pairs: int) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -90,7 +117,7 @@ def steps_of(objects: int) -> tuple[Callable[[], None], Callable[[], None]]:
     return stepper(model()), stepper(inject(model(), {"rt_detr": "giou"}))
 
 
-def report(what: str, stock: Callable[[], None], ours: Callable[[], None], rounds: int) -> None:
+def report(what: str, stock: Callable[[], object], ours: Callable[[], object], rounds: int) -> None:
     seconds: dict[str, list[float]] = {"transformers": [], "detloss": []}
     for turn in range(rounds + 2):
         for name, run in sorted({"transformers": stock, "detloss": ours}.items(), reverse=bool(turn % 2)):
