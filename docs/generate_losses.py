@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from detloss import find_plugins
 from detloss.loss import BoxRegressionLoss
-from detloss.pull import measure_pull
+from detloss.plot.pull import measure_pull
 from detloss.registry import load
 
 PACKAGES = ("detloss-l1", "detloss-iou", "detloss-gaussian")

@@ -19,10 +19,10 @@ LAYERS = (
     ("errors",),
     ("boxes", "registry"),
     ("loss",),
-    ("heads", "pull"),
+    ("heads",),
     ("config", "doctor", "scaffold"),
     ("injection",),
-    ("models", "calibration", "testing"),
+    ("models", "calibration", "plot", "testing"),
     ("training",),
     ("compare",),
     ("cli",),
@@ -41,7 +41,7 @@ ONLY_IN = {
     "onnxruntime": ("cli", "training"),
     "entrypoints": ("registry",),
     "jinja2": ("scaffold", "compare"),
-    "matplotlib": ("training", "compare"),
+    "matplotlib": ("training", "compare", "plot"),
     "scipy": ("compare",),
 }
 

@@ -23,7 +23,7 @@ from detloss.text import near
 SECTIONS = {
     "Losses and configs": ("list", "show", "validate", "schema"),
     "Data and detectors": ("convert", "data", "train", "predict", "evaluate", "export"),
-    "Which loss": ("compare", "calibrate"),
+    "Which loss": ("plot", "compare", "calibrate"),
     "Plugins": ("new", "check", "doctor"),
 }
 """Title of a part of the help -> the commands in it."""
@@ -72,6 +72,8 @@ detloss evaluate runs/NAME — how good they are, class by class
 detloss export runs/NAME --format onnx — a file that needs no detloss
 
 detloss compare config.yaml --losses smooth_l1,giou — which loss, and is it sure?
+
+detloss plot smooth_l1 giou ciou — how losses differ, as images
 
 detloss calibrate config.yaml — which weight a loss needs there
 

@@ -87,7 +87,7 @@ def pulls(cls: type[BoxRegressionLoss]) -> dict[str, str] | None:
 
     With its default parameters; None if that cannot be measured.
     """
-    from detloss.pull import measure_pull
+    from detloss.plot.pull import measure_pull
 
     try:
         return measure_pull(cls())._asdict()

@@ -7,9 +7,9 @@ import copy
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
 
 from detloss.loss import BoxRegressionLoss
+from detloss.plot.at_boxes import corners, values_at
 
 DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (1.0, 0.7), (-0.6, 1.0))
 """From the center of the target to that of the prediction, in sides of the target."""
@@ -49,25 +49,11 @@ def _weakest(loss: BoxRegressionLoss, distance: float, size: float = 1.0) -> flo
     moved = torch.zeros(len(offset), dtype=torch.float64, requires_grad=True)
     # `moved` is in sides, towards the target.
     towards = -offset / (offset / sides).norm(dim=1, keepdim=True)
-    pred = _boxes(center + offset + moved.unsqueeze(1) * towards, size * sides)
-    target = _boxes(center.expand_as(offset), sides)
-    extras = {"image_size": target.new_tensor([600.0, 800.0]).expand(len(target), 2), "anchors": target}
-    boxes = (pred, target) if loss.space == "boxes" else (_deltas(pred, target), _deltas(target, target))
-    values = loss(*boxes, **{name: extras[name] for name in loss.extras})
-    (slope,) = torch.autograd.grad(values.sum(), moved)
+    pred = corners(center + offset + moved.unsqueeze(1) * towards, (size * sides).expand_as(offset))
+    target = corners(center.expand_as(offset), sides.expand_as(offset))
+    (slope,) = torch.autograd.grad(values_at(loss, pred, target).sum(), moved)
     return -float(slope.max())
 
 
 def _word(pull: float) -> Literal["yes", "no", "pushes away"]:
     return "yes" if pull > NOTHING else "no" if pull >= -NOTHING else "pushes away"
-
-
-def _boxes(center: Tensor, sides: Tensor) -> Tensor:
-    return torch.cat([center - sides / 2, center + sides / 2], dim=-1)
-
-
-def _deltas(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Encode boxes as torchvision's heads do, with weights of 1."""
-    sides, anchor_sides = boxes[:, 2:] - boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
-    offset = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
-    return torch.cat([offset / anchor_sides, (sides / anchor_sides).log()], dim=-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detloss import build_loss
 from detloss.loss import BoxRegressionLoss, Space
-from detloss.pull import Pull, measure_pull
+from detloss.plot.pull import Pull, measure_pull
 
 NOT_DISJOINT = {
     # IoU has no gradient where nothing overlaps, and neither has what is made of it alone or multiplied by it.
