@@ -71,7 +71,7 @@ def test_an_installed_loss_is_listed_and_trains(fresh_environment: Any, build_wh
     plugins = {plugin["name"]: plugin for plugin in listed["plugins"]}
     assert plugins["squared"]["package"] == "squared-loss"
     assert plugins["squared"]["description"] == "Sum of the squared distances (Doe, 2024, arXiv 2401.00001)."
-    assert "smooth_l1" not in plugins, "detloss-l1 is not installed there"
+    assert "nwd" not in plugins, "detloss-gaussian is not installed there"
     assert listed["problems"] == []
 
     done = fresh_environment.run("python", "-c", TRAIN, PYTHONPATH=str(SUPPORT))
@@ -132,13 +132,14 @@ def test_the_extras(detloss_wheels: dict[str, Path]) -> None:
     with zipfile.ZipFile(detloss_wheels["detloss"]) as wheel:
         metadata = message_from_bytes(wheel.read(f"{INFO}/METADATA"))
     extras = metadata.get_all("Provides-Extra", [])
-    assert set(extras) == {"compare", "export", "losses", "ray", "slurm", "train"}
+    assert set(extras) == {"compare", "export", "losses", "plot", "ray", "slurm", "train"}
     by_extra: dict[str, set[str]] = {name: set() for name in (*extras, "")}
     for line in metadata.get_all("Requires-Dist", []):
         requirement, _, marker = line.partition(";")
         extra = next((name for name in by_extra if name and f"'{name}'" in marker), "")
         by_extra[extra].add(requirement.split(">")[0].strip())
     assert by_extra["losses"] == {"detloss-gaussian", "detloss-iou", "detloss-l1"}
+    assert by_extra["plot"] == {"matplotlib"}
     assert by_extra["export"] == {"onnx", "onnxruntime", "onnxscript"}
     assert "pytorch-lightning" in by_extra["train"]
     assert {"jinja2", "torch", "torchvision", "pydantic"} <= by_extra[""]

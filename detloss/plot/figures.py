@@ -32,7 +32,6 @@ _STYLE = {
     "savefig.dpi": 110,
     "svg.fonttype": "none",  # text as text: small, and found by a search
     "svg.hashsalt": "detloss",  # the same file each time
-    "text.parse_math": False,  # a label may hold dollars
 }
 _DEAD = "#c0392b"
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#c6d2dc", "#0072b2", "#0b1f33"])
@@ -51,7 +50,7 @@ def draw_curves(values: Mapping[str, Sequence[Tensor]]) -> Figure:
         figure = Figure(figsize=(13, 4.6), layout="constrained")
         for axes, move, place in zip(figure.subplots(1, len(MOVES)), MOVES, range(len(MOVES)), strict=True):
             for (label, each), line in zip(values.items(), _lines(), strict=False):
-                axes.plot(move.at, each[place], label=label, **line)
+                axes.plot(move.at, each[place], label=_text(label), **line)
             axes.set(title=move.title, xlabel=move.label, ylabel="loss")
             if float(move.at[0]) > 0:
                 axes.set_xscale("log", base=2)
@@ -72,7 +71,7 @@ def draw_fields(fields: Mapping[str, Mapping[str, Field]]) -> Figure:
         figure = Figure(figsize=(6.4 * columns, 3.5 * rows + 0.6), layout="constrained")
         parts: np.ndarray[Any, Any] = np.asarray(figure.subfigures(rows, columns, squeeze=False))
         for part, (label, each) in zip(parts.flat, fields.items(), strict=False):
-            part.suptitle(label, fontweight="bold")
+            part.suptitle(_text(label), fontweight="bold")
             for axes, (name, what) in zip(part.subplots(1, len(FIELDS)), FIELDS.items(), strict=True):
                 _draw_field(axes, each[name])
                 axes.set_title(what, fontsize=9)
@@ -93,7 +92,7 @@ def draw_simulations(simulations: Mapping[str, Simulation]) -> Figure:
         top, bottom = halves.flat
         axes = top.subplots()
         for (label, each), line in zip(simulations.items(), _lines(), strict=False):
-            axes.plot(each.error, label=label, **line)
+            axes.plot(each.error, label=_text(label), **line)
         axes.set(title="Mean error of the boxes", xlabel="iteration", ylabel="|x| + |y| + |w| + |h|", yscale="log")
         _legend(top, axes)
         # One color has one meaning on all maps.
@@ -104,7 +103,7 @@ def draw_simulations(simulations: Mapping[str, Simulation]) -> Figure:
             each.set_axis_off()
         for axes, (label, each) in zip(np.ravel(maps), simulations.items(), strict=False):
             drawn = axes.scatter(*each.points.T, c=each.final, vmin=0, vmax=highest, s=_size(len(each.points)))
-            axes.set(title=label, aspect="equal", xlim=(-edge, edge), ylim=(-edge, edge))
+            axes.set(title=_text(label), aspect="equal", xlim=(-edge, edge), ylim=(-edge, edge))
         bottom.colorbar(drawn, ax=maps, label="error at the end")
         bottom.suptitle("The error at the end, by where the anchors were")
     return figure
@@ -159,6 +158,11 @@ def _draw_field(axes: Axes, found: Field) -> None:
         axes.legend(loc="upper right", fontsize=8, frameon=True)
     axes.plot(0, 0, "o", color="#1b1f25", markersize=4)
     axes.set_aspect("equal")
+
+
+def _text(label: str) -> str:
+    # matplotlib reads what is between dollars as mathematics.
+    return label.replace("$", r"\$")
 
 
 def _size(points: int) -> float:

@@ -42,7 +42,7 @@ def test_a_weight_far_off_is_warned_of_once(caplog: pytest.LogCaptureFixture) ->
     """Of two losses the one that is 1000 times too strong is named, once in two epochs."""
     fit({"roi_heads": {"name": "smooth_l1", "beta": 1 / 9, "weight": 1000}, "rpn": {"name": "huber", "weight": 1}})
     (sentence,) = [text for text in warned(caplog) if text.startswith("roi_heads")]
-    assert "with weight 1000 the gradient of smooth_l1 is 1e+03 times that of torchvision's own loss" in sentence
+    assert "with weight 1000 the gradient of smooth_l1 is 1e+03 times that of the head's own loss" in sentence
     assert "weight 1 would equalize them" in sentence
 
 
