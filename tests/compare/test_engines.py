@@ -155,20 +155,23 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 def test_ray_tasks_survive_every_kill(tmp_path, undisturbed, ray_head):
-    """A run is killed, goes on, and then its cluster is killed: what was trained is kept, and goes on."""
-    planned = half_done(tmp_path / "c", undisturbed, engine={"name": "ray", "address": f"127.0.0.1:{PORT}"})
-    run, moments = planned.runs[0], random.Random(2)
+    """A run is killed, and in the next one the cluster: what was trained is kept, and goes on."""
+    engine = {"name": "ray", "address": f"127.0.0.1:{PORT}"}
+    planned = plan(tmp_path / "c", overrides=EVERY_STEP, engine=engine, jobs=1)
+    first, second = planned.runs
+    moments = random.Random(2)
     driver = drive(planned)
-    kill(run, moments.randrange(1, LINES // 2), driver)
-    wait_for_lines(run, moments.randrange(LINES // 2, LINES), driver)
+    kill(first, moments.randrange(1, LINES // 2), driver)
+    wait_for_lines(second, moments.randrange(1, LINES // 2), driver)
+    assert_once(first, undisturbed[first.arm.label])
     ray_head.kill()
     driver.join(timeout=120)
     assert driver.exitcode == 1
     assert f"detloss compare --resume {planned.folder}" in driver_log(planned).read_text()
-    wait_for_the_end(run)
-    assert states(planned) == ["interrupted", "finished"]
+    wait_for_the_end(second)
+    assert states(planned) == ["finished", "interrupted"]
     run_plan(planned, Forked())
-    assert_once(run, undisturbed[run.arm.label])
+    assert_once(second, undisturbed[second.arm.label])
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path):
