@@ -111,13 +111,18 @@ def read_run(folder: Path) -> RunFile:
     return _checked(read_document(folder / RUN).as_plain())
 
 
+def truth_file(folder: Path, run: RunFile) -> Path:
+    """The ground truth of a run."""
+    return folder / expanded(run.ground_truth)
+
+
 def read_truth(folder: Path, run: RunFile) -> Annotations:
     """Read the ground truth of a run.
 
     Raises:
         DataError: it cannot be read.
     """
-    return read_annotations(folder / expanded(run.ground_truth), None)
+    return read_annotations(truth_file(folder, run), None)
 
 
 def _checked(document: Document) -> RunFile:

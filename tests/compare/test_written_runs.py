@@ -165,6 +165,20 @@ def test_what_cannot_be_compared(
     assert message in " ".join(err.split())
 
 
+def test_a_ground_truth_in_the_home_folder(tmp_path: Path, ground_truth: Path, run_detloss: Run, home: Path) -> None:
+    """With ``~`` each run has the file that it names: two different ones are refused."""
+    less = json.loads(ground_truth.read_text())
+    less["annotations"].pop()
+    for name, content in (("a", ground_truth.read_text()), ("b", json.dumps(less))):
+        (home / f"{name}.json").write_text(content)
+        folder = written(tmp_path / name, ground_truth, name)
+        with (folder / "run.yaml").open("a") as file:
+            file.write(f"ground_truth: ~/{name}.json\n")
+    code, out, err = run_detloss("compare", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "c"))
+    assert (code, out) == (1, "")
+    assert "its ground truth is not that of" in err
+
+
 def test_other_ground_truth_is_refused(tmp_path: Path, ground_truth: Path, run_detloss: Run) -> None:
     """One box that differs is named, with both values."""
     first = written(tmp_path / "a", ground_truth, "a")

@@ -22,7 +22,8 @@ from detloss.compare.analysis.run_records import (
     rows_of,
 )
 from detloss.compare.driver.states import FAILED, read_json
-from detloss.compare.run_file import RESULTS, RUN, RunFile, read_run, read_truth
+from detloss.compare.run_file import RESULTS, RUN, RunFile, read_run, read_truth, truth_file
+from detloss.config.files import expanded
 from detloss.errors import ConfigError, DataError
 from detloss.text import clipped, counted
 from detloss.training.coco_numbers import Rows
@@ -112,7 +113,7 @@ def images_of(folder: Path) -> DetectionDataset:
     run = read_run(folder)
     if run.images is None:
         raise DataError(f"{folder / RUN} names no `images`: no image is shown.")
-    return CocoDataset(folder / run.images, folder / run.ground_truth, bbox_check=False)
+    return CocoDataset(folder / expanded(run.images), truth_file(folder, run), bbox_check=False)
 
 
 def check_same_truth(one: tuple[Path, Mapping[str, Any]], other: tuple[Path, Mapping[str, Any]]) -> None:
@@ -152,7 +153,7 @@ def _read(folders: Sequence[Path]) -> list[_Read]:
     read = []
     for folder in folders:
         run = read_run(folder)
-        file = folder / run.ground_truth
+        file = truth_file(folder, run)
         digest = sha256(file) if file.is_file() else ""
         truth = known[digest] = known.get(digest) or read_truth(folder, run)
         read.append(_Read(folder, run, truth, digest))
