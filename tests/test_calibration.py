@@ -73,7 +73,7 @@ def test_calibration_leaves_weights_gradients_and_mode_alone() -> None:
 
 
 def test_parts_keep_their_own_mode() -> None:
-    """A part that somebody froze, such as batch norm in eval mode, is as it was afterwards, also after an error."""
+    """A part that you froze, such as batch norm in eval mode, is as it was afterwards, also after an error."""
     model = inject(detector("roi_heads"), {"roi_heads": "wiou"})
     model.backbone.eval()
     before = {name: module.training for name, module in model.named_modules()}

@@ -121,7 +121,7 @@ class Ward:
         self.plugins = {plugin["name"]: plugin for plugin in self.data["plugins"] if plugin["package"] != "w-taker"}
 
     def find(self, subject: str, kind: str) -> dict[str, Any]:
-        """Return the one finding of a kind about somebody."""
+        """Return the one finding of a kind about a package."""
         (found,) = [
             one for one in self.data["findings"] if one["kind"] == kind and one["subject"].split()[0] == subject
         ]

@@ -1,4 +1,4 @@
-"""What users get: detloss from its wheel, and somebody's loss installed beside it with pip."""
+"""What users get: detloss from its wheel, and a third party's loss installed next to it with pip."""
 
 from __future__ import annotations
 

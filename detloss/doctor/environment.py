@@ -13,6 +13,7 @@ from pathlib import Path
 from detloss._version import __version__
 from detloss.doctor.processes import ESCAPES, Library, Loading
 from detloss.registry.distributions import Problem
+from detloss.registry.hosts import installed_version
 from detloss.registry.requirements import unmet
 from detloss.text import clipped, printable
 
@@ -67,14 +68,6 @@ def cxx_compiler() -> str | None:
     """Return the C++ compiler that torch.compile would use, or None."""
     named = os.environ.get("CXX")
     return next(filter(None, map(shutil.which, [named] if named else _COMPILERS)), None)
-
-
-def installed_version(package: str) -> str:
-    """Return an installed package's version without importing it, or an empty text."""
-    try:
-        return clipped(metadata.version(package))
-    except Exception:  # noqa: BLE001 - foreign metadata fails in many ways; other findings report it
-        return ""
 
 
 _COMPILERS = ("clang++", "g++") if sys.platform == "darwin" else ("g++", "clang++")

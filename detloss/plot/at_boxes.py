@@ -7,6 +7,8 @@ from detloss.loss import BoxRegressionLoss
 
 IMAGE_SIZE = (600.0, 800.0)
 """Height and width in pixels of the image in which the boxes lie."""
+CENTER, SIDES = (400.0, 300.0), (80.0, 60.0)
+"""Of a target in it, in pixels."""
 
 
 def values_at(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, anchors: Tensor | None = None) -> Tensor:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from detloss.loss import BoxRegressionLoss
-from detloss.plot.at_boxes import corners, values_at
-from detloss.plot.moves import CENTER, SIDES
+from detloss.plot.at_boxes import CENTER, SIDES, corners, values_at
 from detloss.plot.pull import NOTHING
 
 FIELDS = {"center": "center of the prediction, in sides of the target", "sides": "width and height, as factors of 2"}

@@ -19,7 +19,7 @@ from detloss.plot.descent import FIELDS, Field
 from detloss.plot.moves import MOVES
 from detloss.plot.simulation import RADIUS, Simulation
 
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """The palette of Okabe and Ito, told apart with any kind of color vision; its yellow is too light for lines."""
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1, 1, 1)), (0, (8, 2)))
 _STYLE = {
@@ -170,13 +170,13 @@ def _size(points: int) -> float:
 
 
 def _lines() -> Iterator[dict[str, object]]:
-    for number, color in enumerate(cycle(_COLORS)):
+    for number, color in enumerate(cycle(COLORS)):
         yield {"color": color, "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.8}
 
 
 def _legend(figure: Figure | SubFigure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > len(_COLORS):
+    if len(labels) > len(COLORS):
         figure.legend(handles, labels, loc="outside right center", ncols=math.ceil(len(labels) / 20))
     else:
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

@@ -1,17 +1,13 @@
 """The value of a loss while a prediction leaves its target."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from detloss.loss import BoxRegressionLoss
-from detloss.plot.at_boxes import corners, values_at
-
-CENTER, SIDES = (400.0, 300.0), (80.0, 60.0)
-"""Of the target, in pixels."""
+from detloss.plot.at_boxes import CENTER, SIDES, corners, values_at
 
 
 @dataclass(frozen=True)
@@ -23,15 +19,16 @@ class Move:
         title: What happens to the prediction.
         label: What `at` is, with its unit.
         at: ``(N,)`` the steps of the move.
-        boxes: The center and the sides of the prediction at these steps, as offset and factor of the target's:
-            ``(N, 2)`` each, in sides of the target and as a factor.
+        offset: ``(N, 2)`` the center of the prediction from that of the target, in sides of the target.
+        factor: ``(N, 2)`` the sides of the prediction, as factors of the target's.
     """
 
     name: str
     title: str
     label: str
     at: Tensor
-    boxes: Callable[[Tensor], tuple[Tensor, Tensor]]
+    offset: Tensor
+    factor: Tensor
 
 
 def along(loss: BoxRegressionLoss, move: Move) -> Tensor:
@@ -39,9 +36,8 @@ def along(loss: BoxRegressionLoss, move: Move) -> Tensor:
 
     It is computed in float64. The state of the loss does not change.
     """
-    offset, factor = move.boxes(move.at)
-    center, sides = (torch.tensor(each, dtype=torch.float64).expand_as(offset) for each in (CENTER, SIDES))
-    pred, target = corners(center + offset * sides, factor * sides), corners(center, sides)
+    center, sides = (torch.tensor(each, dtype=torch.float64).expand_as(move.offset) for each in (CENTER, SIDES))
+    pred, target = corners(center + move.offset * sides, move.factor * sides), corners(center, sides)
     with torch.no_grad():
         return values_at(copy.deepcopy(loss).eval(), pred, target)
 
@@ -51,6 +47,8 @@ def _pair(x: Tensor, y: Tensor) -> Tensor:
 
 
 _STEPS = torch.linspace(-3, 3, 241, dtype=torch.float64)
+_FACTORS = 2**_STEPS
+_NONE, _SAME = torch.zeros_like(_STEPS), torch.ones_like(_STEPS)
 
 MOVES = (
     Move(
@@ -58,21 +56,24 @@ MOVES = (
         "Slides past the target",
         "distance of the centers, in widths",
         _STEPS,
-        lambda at: (_pair(at, torch.zeros_like(at)), torch.ones(len(at), 2, dtype=at.dtype)),
+        offset=_pair(_STEPS, _NONE),
+        factor=_pair(_SAME, _SAME),
     ),
     Move(
         "grow",
         "Grows around its center",
         "side, as a factor of the target's",
-        2**_STEPS,
-        lambda at: (torch.zeros(len(at), 2, dtype=at.dtype), _pair(at, at)),
+        _FACTORS,
+        offset=_pair(_NONE, _NONE),
+        factor=_pair(_FACTORS, _FACTORS),
     ),
     Move(
         "stretch",
         "Stretched, of the same area",
         "aspect ratio, as a factor of the target's",
-        2**_STEPS,
-        lambda at: (torch.zeros(len(at), 2, dtype=at.dtype), _pair(at.sqrt(), 1 / at.sqrt())),
+        _FACTORS,
+        offset=_pair(_NONE, _NONE),
+        factor=_pair(_FACTORS.sqrt(), 1 / _FACTORS.sqrt()),
     ),
 )
 """All moves that are drawn."""

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from detloss.loss import BoxRegressionLoss
-from detloss.plot.at_boxes import corners, values_at
+from detloss.plot.at_boxes import CENTER, SIDES, corners, values_at
 
 DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (1.0, 0.7), (-0.6, 1.0))
 """From the center of the target to that of the prediction, in sides of the target."""
@@ -43,8 +43,7 @@ def _weakest(loss: BoxRegressionLoss, distance: float, size: float = 1.0) -> flo
     The centers are `distance` sides of the target apart, along each axis; the prediction has `size` of its sides.
     """
     # In float64, so that no slope is a rounding error.
-    sides = torch.tensor([80.0, 60.0], dtype=torch.float64)
-    center = torch.tensor([400.0, 300.0], dtype=torch.float64)
+    center, sides = (torch.tensor(each, dtype=torch.float64) for each in (CENTER, SIDES))
     offset = distance * torch.tensor(DIRECTIONS, dtype=torch.float64) * sides
     moved = torch.zeros(len(offset), dtype=torch.float64, requires_grad=True)
     # `moved` is in sides, towards the target.

@@ -8,7 +8,7 @@ from importlib import metadata
 from detloss.registry.distributions import normalized
 from detloss.registry.plugin import Plugin
 from detloss.registry.requirements import unmet
-from detloss.text import printable
+from detloss.text import clipped, printable
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,21 @@ def host_of(plugin: Plugin) -> Host | None:
     name = plugin.host
     if not name or plugin.distribution is None:
         return None
-    installed = _installed_version(name)
+    installed = installed_version(name)
     lines = [line for line in plugin.distribution.requires if _is_about(line, name)]
     wrong = next(unmet(lines, {normalized(name): installed}), None) if installed else None
     return Host(name, printable(lines[0].partition(";")[0].strip()) if lines else name, installed, wrong is None)
+
+
+def installed_version(package: str) -> str:
+    """Return an installed package's version without importing it, or an empty text."""
+    try:
+        return clipped(metadata.version(package))
+    except Exception:  # noqa: BLE001 - foreign metadata fails in many ways; other findings report it
+        return ""
 
 
 def _is_about(line: str, name: str) -> bool:
     written = normalized(line)
     wanted = normalized(name)
     return written.startswith(wanted) and not written[len(wanted) :][:1].isalnum() and written[len(wanted) :][:1] != "-"
-
-
-def _installed_version(name: str) -> str:
-    try:
-        return printable(metadata.version(name))
-    except Exception:  # noqa: BLE001 - another package's broken metadata is no reason to fail here
-        return ""

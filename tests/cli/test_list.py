@@ -53,7 +53,7 @@ def test_space(run_detloss: Run) -> None:
 
 
 def test_markup_is_text(packages: Any, run_detloss: Run) -> None:
-    """Square brackets in somebody's docstring are shown as they are, and backticks are left out."""
+    """Square brackets in a third party's docstring are shown as they are, and backticks are left out."""
     source = 'class A:\n    """In ``[0, 1]`` and [bold]loud[/bold]."""\n'
     packages.add("plug", losses={"loud": "loud_m:A"}, modules={"loud_m.py": source})
     assert "In [0, 1] and [bold]loud[/bold]\n" in run_detloss("list")[1]

@@ -93,13 +93,13 @@ THIRD = """
 
 @pytest.fixture
 def third(packages: Any) -> None:
-    """An installed package of somebody, with a loss, one that raises and one that is NaN."""
+    """An installed package of a third party, with a loss, one that raises and one that is NaN."""
     losses = {name.lower(): f"third:{name}" for name in ("Half", "Failing", "Bad")}
     packages.add("third-losses", losses=losses, modules={"third.py": THIRD}, requires=("detloss>=0.1,<0.2",))
 
 
 @pytest.mark.usefixtures("third")
-def test_anybodys_loss_is_drawn(run_detloss: Run, tmp_path: Path) -> None:
+def test_a_third_partys_loss_is_drawn(run_detloss: Run, tmp_path: Path) -> None:
     """An installed loss of a third party is drawn from its own forward."""
     code, out, _ = run_detloss("plot", "half", "iou", "--only", "curves", "--json", "--output", str(tmp_path))
     assert code == 0

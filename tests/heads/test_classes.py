@@ -1,4 +1,4 @@
-"""The class in front of an instance's own: under other classes, in copies, and in methods that somebody kept."""
+"""The class in front of an instance's own: under other classes, in copies, and in methods that a wrapper kept."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_another_adapter_replaces_the_first() -> None:
 
 @every_head
 def test_a_class_on_top_stays_on_top(head: str) -> None:
-    """A class that somebody put on top is still there after eject and after another injection, and works."""
+    """A class that another library put on top is still there after eject and after another injection, and works."""
     model = inject(detector(head), {head: "l1"})
     module = head_module(model, head)
     top = on_top(module)
@@ -177,7 +177,7 @@ def test_a_class_on_top_is_pickled_by_its_own_name() -> None:
 
 @every_head
 def test_an_instance_forward_in_either_order(head: str) -> None:
-    """A forward that somebody gave the detector, around its own, runs with the losses and after them."""
+    """A forward that another library gave the detector, around its own, runs with the losses and after them."""
     calls = []
 
     def wrap(model: Any) -> Any:

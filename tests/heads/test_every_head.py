@@ -289,7 +289,7 @@ def test_global_patches_are_reported(head: str, module: object, name: str, monke
 
 @every_head
 def test_an_instance_method_patch_is_reported(head: str) -> None:
-    """A method that somebody replaced on the instance would hide detloss's, so it is reported."""
+    """A method that you replaced on the instance would hide detloss's, so it is reported."""
     model = detector(head)
     module = head_module(model, head)
     name = "select_training_samples" if head == "roi_heads" else "compute_loss"

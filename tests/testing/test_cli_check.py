@@ -94,7 +94,7 @@ from bad_losses import giou
 from detloss.loss import BoxRegressionLoss
 
 class Endless(BoxRegressionLoss):
-    "GIoU that somebody gives up waiting for (Doe, 2024)."
+    "GIoU that takes too long to wait for (Doe, 2024)."
 
     def forward(self, pred, target):
         raise KeyboardInterrupt

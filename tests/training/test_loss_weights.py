@@ -1,4 +1,4 @@
-"""A weight that somebody chose far off gets one warning when training starts, and then nothing is left behind."""
+"""A weight that you chose far off gets one warning when training starts, and then nothing is left behind."""
 
 from __future__ import annotations
 

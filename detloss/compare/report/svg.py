@@ -15,9 +15,9 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from detloss.plot.figures import COLORS
+
 INK, MUTED, LINE, BAND, PAPER, REFERENCE = "#1b1f25", "#59636f", "#d5dae0", "#e9edf1", "#fefefe", "#7d858e"
-_ARMS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-"""The palette of Okabe and Ito, told apart with any kind of color vision; its yellow is too light for lines."""
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.5)))
 VARIABLES = {
@@ -27,7 +27,7 @@ VARIABLES = {
     BAND: "--band",
     PAPER: "--paper",
     REFERENCE: "--reference",
-} | {color: f"--arm-{number}" for number, color in enumerate(_ARMS, start=1)}
+} | {color: f"--arm-{number}" for number, color in enumerate(COLORS, start=1)}
 """Color in a chart -> variable of the page's style sheet, which has a value for light and one for dark."""
 _SIZE = 12.0
 _STYLE = {
@@ -79,7 +79,7 @@ def arm_styles(labels: Sequence[str], reference: str) -> dict[str, ArmStyle]:
     """
     others = [label for label in labels if label != reference]
     styles = {
-        label: ArmStyle(_ARMS[number % 6], _MARKERS[(number + number // 6) % 6], _DASHES[number // 6 % 3])
+        label: ArmStyle(COLORS[number % 6], _MARKERS[(number + number // 6) % 6], _DASHES[number // 6 % 3])
         for number, label in enumerate(others)
     }
     return styles | {reference: ArmStyle(REFERENCE)}

@@ -190,7 +190,7 @@ def test_the_terms_go_in_and_out_in_any_order(order: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("where", ["instance", "mapping"])
 def test_another_loss_function_is_refused(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loss function that somebody set, for the model or for all of its kind, is named and stays."""
+    """A loss function that you set, for the model or for all of its kind, is named and stays."""
 
     def mine(*args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
