@@ -11,7 +11,8 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from detloss.heads.base import HeadAdapter, Matches, Recorded
+from detloss.heads.base import Example, HeadAdapter, Matches, Recorded
+from detloss_transformers import small_models
 from detloss_transformers.criterion import Layer, with_losses
 
 
@@ -29,11 +30,18 @@ class FamilyAdapter(HeadAdapter):
     """Name of the criterion's class, in the module of the family's loss function."""
     entry: ClassVar[str] = "loss_giou"
     """The term: ``loss_giou`` or ``loss_bbox``. Auxiliary layers have their number behind it."""
+    small: ClassVar[Callable[[], Any]]
+    """Makes a small model of the family."""
     inner: ClassVar[str] = "model"
     """The attribute that the images go to; a `Recorded` of this name remembers them."""
     supplies = frozenset({"image_size"})
 
     model = Recorded()
+
+    @classmethod
+    def example(cls) -> Example:
+        """Return a small model with this head."""
+        return small_models.example(cls.small, cls.entry)
 
     @classmethod
     def patches(cls, module: nn.Module) -> list[str]:

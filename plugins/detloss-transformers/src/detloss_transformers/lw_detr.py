@@ -2,7 +2,6 @@
 
 from transformers import LwDetrForObjectDetection
 
-from detloss.heads.base import Example
 from detloss_transformers import small_models
 from detloss_transformers.family import FamilyAdapter, L1Slot
 
@@ -10,11 +9,7 @@ from detloss_transformers.family import FamilyAdapter, L1Slot
 class _LwDetr(FamilyAdapter):
     adapts = LwDetrForObjectDetection
     criterion = "LwDetrImageLoss"
-
-    @classmethod
-    def example(cls) -> Example:
-        """Return a small model with this head."""
-        return small_models.example(small_models.lw_detr, cls.entry)
+    small = staticmethod(small_models.lw_detr)
 
 
 class LwDetrAdapter(_LwDetr):

@@ -2,7 +2,6 @@
 
 from transformers import RTDetrV2ForObjectDetection
 
-from detloss.heads.base import Example
 from detloss_transformers import small_models
 from detloss_transformers.family import FamilyAdapter, L1Slot
 
@@ -10,11 +9,7 @@ from detloss_transformers.family import FamilyAdapter, L1Slot
 class _RTDetrV2(FamilyAdapter):
     adapts = RTDetrV2ForObjectDetection
     criterion = "RTDetrLoss"
-
-    @classmethod
-    def example(cls) -> Example:
-        """Return a small model with this head."""
-        return small_models.example(small_models.rt_detr_v2, cls.entry)
+    small = staticmethod(small_models.rt_detr_v2)
 
 
 class RTDetrV2Adapter(_RTDetrV2):

@@ -21,6 +21,14 @@ _TRANSFORMER: dict[str, Any] = {
     "encoder_attention_heads": 2,
     "decoder_attention_heads": 2,
 }
+_VIT: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 64,
+    "patch_size": 8,
+    "out_indices": [1, 2],
+}
 _STAGES: dict[str, Any] = {"embedding_size": 8, "hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]}
 
 
@@ -67,31 +75,14 @@ def detr() -> Any:
 
 def lw_detr() -> Any:
     """Return a small LW-DETR."""
-    backbone = transformers.LwDetrViTConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=64,
-        patch_size=8,
-        num_windows=4,
-        window_block_indices=[0],
-        out_indices=[1, 2],
-    )
+    backbone = transformers.LwDetrViTConfig(**_VIT, num_windows=4, window_block_indices=[0])
     config = transformers.LwDetrConfig(backbone_config=backbone, projector_scale_factors=[1.0], **_light())
     return transformers.LwDetrForObjectDetection(config)
 
 
 def rf_detr() -> Any:
     """Return a small RF-DETR."""
-    backbone = transformers.RfDetrDinov2Config(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=64,
-        patch_size=8,
-        num_windows=2,
-        out_indices=[1, 2],
-    )
+    backbone = transformers.RfDetrDinov2Config(**_VIT, num_windows=2)
     config = transformers.RfDetrConfig(backbone_config=backbone, **_light())
     return transformers.RfDetrForObjectDetection(config)
 

@@ -2,7 +2,7 @@
 
 from transformers import YolosForObjectDetection
 
-from detloss.heads.base import Example, Recorded
+from detloss.heads.base import Recorded
 from detloss_transformers import small_models
 from detloss_transformers.family import FamilyAdapter, L1Slot
 
@@ -10,14 +10,10 @@ from detloss_transformers.family import FamilyAdapter, L1Slot
 class _Yolos(FamilyAdapter):
     adapts = YolosForObjectDetection
     criterion = "ImageLoss"
+    small = staticmethod(small_models.yolos)
     inner = "vit"
 
     vit = Recorded()
-
-    @classmethod
-    def example(cls) -> Example:
-        """Return a small model with this head."""
-        return small_models.example(small_models.yolos, cls.entry)
 
 
 class YolosAdapter(_Yolos):
