@@ -44,7 +44,7 @@ def command(losses: tuple[str, ...], only: tuple[str, ...], *, full: bool, outpu
     kinds = only or tuple(KINDS)
     points = PAPERS_POINTS if full else POINTS
     found: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
-    for label, loss in with_bar(resolved.items(), "Losses", len(resolved)):
+    for label, loss in with_bar(resolved.items(), "Losses"):
         built = loss.build()
         with blamed(loss.plugin, "its forward"):
             for kind in kinds:
