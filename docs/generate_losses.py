@@ -27,23 +27,7 @@ INTRODUCTION = """\
 
 # Losses
 
-## Which loss, in 30 seconds
-
-Keep the loss that your detector has, until a [comparison](compare.md) on your data says otherwise. On
-[blood cells](evidence/README.md) ten losses, each with a weight that pulls equally hard, ended between 0.517 and 0.529
-AP with three seeds each. No difference is sure, and none is larger than 0.036. Papers report gains of 0.002 to 0.02 AP,
-mostly from one run each. One training differs from the next by as much, so these runs neither confirm nor exclude them.
-
-Reasons to try another one are in the table below and in [the images](plot.md):
-
-- A loss on boxes (`giou`, `ciou`) needs no scaling for an object's size; most detectors that regress boxes directly are
-  trained with one, including torchvision's FCOS and second RetinaNet.
-- A loss that does not pull disjoint boxes (`iou`) can only train matches that overlap already. In a Faster R-CNN's box
-  head they do: there `iou` was at most 0.016 AP worse than smooth L1.
-- For objects of a few pixels there is `nwd`, with `constant` set to their mean size. We have not compared it on such.
-- The weight is a part of the choice: [weights](weights.md) do not transfer from one loss to another.
-
-`detloss compare config.yaml --losses smooth_l1,giou,ciou` finds out.
+[Which loss, in 30 seconds](which-loss.md) says which one to start with.
 
 """
 

@@ -1,0 +1,107 @@
+"""How Sphinx builds the site: ``uv run --group docs sphinx-build -W docs build/site``, without network."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+from detloss import __version__
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+PAGES = {
+    "README.md": "/index.md",
+    "CHANGELOG.md": "/project/changelog.md",
+    "CONTRIBUTING.md": "/project/contributing.md",
+    "detloss/heads/README.md": "/project/heads.md",
+    "docs/minimal-plugin": "/packages/minimal-plugin.md",
+    "plugins/detloss-transformers/README.md": "/packages/detloss-transformers.md",
+    "plugins/detloss-ultralytics/README.md": "/packages/detloss-ultralytics.md",
+}
+"""Path in the repository that pages link to, as GitHub needs it -> page of the site that shows it."""
+
+project = "detloss"
+author = copyright = "The detloss authors"  # noqa: A001 - the name that Sphinx asks for
+version = release = __version__
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["evidence/*/runs", "losses/_*"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 6  # as on GitHub, so that links into a page work there and here
+suppress_warnings = ["myst.xref_ambiguous"]
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+napoleon_numpy_docstring = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "detloss"
+html_static_path = ["_static"]
+html_css_files = ["detloss.css"]
+html_favicon = "_static/logo.svg"
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "logo": {"text": "detloss", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
+    "navbar_align": "left",
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+
+def setup(app: Sphinx) -> None:
+    """Register what Markdown on GitHub and browsers without network need."""
+    app.connect("source-read", lambda _app, docname, source: _links(DOCS / f"{docname}.md", source))
+    app.connect("include-read", lambda _app, path, _docname, source: _links(DOCS / path, source))
+    app.connect("doctree-resolved", _open_reports)
+    # Every browser of today shows MathML. So formulas need no script and no fonts, and screen readers read them.
+    app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
+
+
+def _links(page: Path, source: list[str]) -> None:
+    """Let links of a page, written for GitHub, lead to the pages of the site."""
+
+    def of_site(match: re.Match[str]) -> str:
+        path = os.path.relpath(page.parent / match["path"], ROOT)
+        if path in PAGES:
+            return f"]({PAGES[path]}{match['anchor']}"
+        target = os.path.relpath(ROOT / path, DOCS)
+        return f"](/{target}{match['anchor']}" if (ROOT / path).exists() else match[0]
+
+    source[0] = re.sub(r"\]\((?P<path>[\w./-]+)(?P<anchor>(?:#[^)]*)?\))", of_site, source[0])
+
+
+def _open_reports(_app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Open a report where it lies: Sphinx would offer a file that is not a page as a download only."""
+    for node in doctree.findall(addnodes.download_reference):
+        if node.get("filename", "").endswith(".html"):
+            up = "../" * docname.count("/")
+            link = nodes.reference("", "", *node.children, refuri=f"{up}_downloads/{node['filename']}", internal=True)
+            node.replace_self(link)
+
+
+def _inline(writer: Any, node: nodes.math) -> None:
+    writer.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _block(writer: Any, node: nodes.math_block) -> None:
+    writer.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>\n')
+    raise nodes.SkipNode
