@@ -22,6 +22,7 @@ SHARED = {
     "driven": "driven",
     "finished": "finished",
     "fresh_environment": "environment",
+    "site": "site",
     "trained_run": "trained_run",
     "two_runs": "two_runs",
     "undisturbed": "undisturbed",

@@ -45,11 +45,13 @@ suppress_warnings = ["myst.xref_ambiguous"]
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
+smartquotes = False  # would make one dash of the two of an option
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 napoleon_numpy_docstring = False
 
+html_context = {"default_mode": "auto"}
 html_theme = "pydata_sphinx_theme"
 html_title = "detloss"
 html_static_path = ["_static"]
@@ -60,6 +62,7 @@ html_math_renderer = "mathml"
 html_theme_options = {
     "logo": {"text": "detloss", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
     "navbar_align": "left",
+    "show_toc_level": 2,
     "show_prev_next": True,
     "footer_start": ["copyright"],
     "footer_end": [],

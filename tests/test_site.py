@@ -1,0 +1,149 @@
+"""The documentation site: built once, without network and without a warning, and looked at in Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium")
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+KINDS = {
+    "start": "index.html",
+    "section": "how-to.html",
+    "how-to": "fine-tune.html",
+    "included": "packages/detloss-transformers.html",
+    "evidence": "evidence/README.html",
+    "tables": "config.html",
+    "commands": "api/commands.html",
+    "python": "api/loss.html",
+    "plugins": "plugins.html",
+    "losses": "losses.html",
+    "search": "search.html?q=giou",
+}
+"""A page of each kind."""
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as CONTRIBUTING.md says, where every warning is an error and no proxy leads outside."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "home").mkdir()
+    nowhere = {f"{protocol}_proxy": "http://127.0.0.1:9" for protocol in ("http", "https")}
+    homes = {name: str(folder / "home") for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "docs", str(folder / "site")],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        encoding="utf-8",
+        env=os.environ | nowhere | homes,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "site"
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Requests are looked at in the browser."""
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """Where this machine serves the site, in a subfolder like that of a project on GitHub Pages."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site.parent))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/site/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def chromium(site: Path) -> Iterator[Any]:
+    """Chromium; where it is not installed the test is skipped, but in CI it fails."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is not installed. Fix: apt-get install chromium, as .ci/run does.")
+        pytest.skip("Chromium is not installed: the site is looked at in it (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Its sandbox needs a user namespace, which containers that run as root refuse; the pages are our own.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A visitor's window, and what went wrong in it."""
+
+    def __init__(self, browser: Any, address: str, **settings: Any) -> None:
+        self.address = address
+        self.wrong: list[str] = []
+        self.window = browser.new_context(**settings).new_page()
+        self.window.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
+        self.window.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.window.on("request", lambda asked: self._asked(asked.url))
+        self.window.on("response", lambda got: self.wrong.append(got.url) if got.status >= 400 else None)
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith((self.address, "data:")):
+            self.wrong.append(f"asked for {url}")
+
+    def open(self, page: str) -> Any:
+        self.window.goto(self.address + page, wait_until="networkidle")
+        return self.window
+
+
+@pytest.mark.parametrize("page", KINDS.values(), ids=KINDS)
+def test_a_page_loads_by_itself(chromium: Any, address: str, page: str) -> None:
+    """A page of each kind asks for files of the site only, reports no error, and never scrolls sideways."""
+    visit = Visit(chromium, address, viewport=DESKTOP)
+    window = visit.open(page)
+    assert window.locator("h1").count() == 1
+    for size in (DESKTOP, PHONE):
+        window.set_viewport_size(size)
+        assert window.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    window.context.close()
+    assert visit.wrong == []
+
+
+def test_the_theme_follows_the_system_and_the_button(chromium: Any, address: str) -> None:
+    """A visitor with a dark system sees a dark page, and the button changes it."""
+    window = Visit(chromium, address, viewport=DESKTOP, color_scheme="dark").open("index.html")
+    ground = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).reduce((sum, part) => sum + +part, 0)"
+    assert window.evaluate(ground) < 200
+    window.locator(".theme-switch-button:visible").click()
+    window.locator("[data-bs-theme-value=light]:visible, .theme-switch-container [data-mode=light]:visible").click()
+    assert window.evaluate(ground) > 600
+    window.context.close()
+
+
+def test_the_search_finds_a_loss(chromium: Any, address: str) -> None:
+    """A search for the name of a loss leads to a page that has it."""
+    window = Visit(chromium, address, viewport=DESKTOP).open("search.html?q=giou")
+    window.locator("#search-results li a").first.wait_for()
+    links = window.locator("#search-results li a").evaluate_all("links => links.map(link => link.pathname)")
+    assert [link for link in links if "/losses" in link]
+    window.context.close()
+
+
+def test_a_report_opens_in_the_site(chromium: Any, address: str) -> None:
+    """The link of the evidence leads to the report itself, which is not a download."""
+    window = Visit(chromium, address, viewport=DESKTOP).open("evidence/README.html")
+    window.locator("a[href$='report.html']").first.click()
+    window.wait_for_url("**/report.html")
+    assert "Which" in window.locator("body").inner_text()
+    window.context.close()
