@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,24 @@ from detloss import __version__
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+READMES = ("detloss-gaussian", "detloss-iou", "detloss-l1", "detloss-transformers", "detloss-ultralytics")
 PAGES = {
     "README.md": "/index.md",
     "CHANGELOG.md": "/project/changelog.md",
     "CONTRIBUTING.md": "/project/contributing.md",
     "detloss/heads/README.md": "/project/heads.md",
     "docs/minimal-plugin": "/packages/minimal-plugin.md",
-    "plugins/detloss-transformers/README.md": "/packages/detloss-transformers.md",
-    "plugins/detloss-ultralytics/README.md": "/packages/detloss-ultralytics.md",
+    **{f"plugins/{name}/README.md": f"/packages/{name}.md" for name in READMES},
 }
 """Path in the repository that pages link to, as GitHub needs it -> page of the site that shows it."""
 
+sys.path.insert(0, str(DOCS))  # where the extensions of this site are
 project = "detloss"
 author = copyright = "The detloss authors"  # noqa: A001 - the name that Sphinx asks for
 version = release = __version__
 extensions = [
     "myst_parser",
+    "plugin_directory",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_click",

@@ -60,10 +60,10 @@ def test_losses_are_compared_in_python_as_shown(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_module_in_user_code_is_built_as_shown() -> None:
-    """The Python of the training page runs on a detector of the user's."""
-    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "training.md").read_text(encoding="utf-8"), re.DOTALL)
+    """The Python of the page on Lightning runs on a detector of the user's."""
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "lightning.md").read_text(encoding="utf-8"), re.DOTALL)
     namespace: dict[str, object] = {"my_detector": faster_rcnn()}
-    exec(compile(block, "training.md", "exec"), namespace)
+    exec(compile(block, "lightning.md", "exec"), namespace)
     assert list(injected(namespace["module"])) == ["roi_heads"]
 
 

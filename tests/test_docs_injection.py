@@ -1,4 +1,4 @@
-"""The code of docs/injection.md and docs/weights.md runs."""
+"""The code of docs/injection.md, docs/plain-loop.md and docs/weights.md runs."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def test_the_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert namespace["detections"][0]["boxes"].shape[1] == 4
     assert list(injected(namespace["model"])) == ["roi_heads"]
     assert not injected(namespace["plain"])
+
+
+def test_the_plain_loop_runs() -> None:
+    """The loop takes its steps with the losses that it names, and the one line that it needs is marked."""
+    text = (PAGE.parent / "plain-loop.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "# the new line" in block
+    namespace: dict[str, Any] = {}
+    exec(compile(block, "plain-loop.md", "exec"), namespace)
+    assert injected(namespace["model"]).keys() == {"roi_heads", "rpn"}
+    assert namespace["optimizer"].state
 
 
 def test_calibrate_runs(capsys: pytest.CaptureFixture[str]) -> None:
