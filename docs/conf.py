@@ -44,15 +44,16 @@ extensions = [
 exclude_patterns = ["evidence/*/runs", "losses/_*"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 6  # as on GitHub, so that links into a page work there and here
-suppress_warnings = ["myst.xref_ambiguous"]
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
 smartquotes = False  # would make one dash of the two of an option
 default_role = "py:obj"
+autodoc_default_options = {"exclude-members": "model_config"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 napoleon_numpy_docstring = False
+toc_object_entries_show_parents = "hide"
 
 html_context = {"default_mode": "auto"}
 html_theme = "pydata_sphinx_theme"
@@ -77,6 +78,7 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", lambda _app, docname, source: _links(DOCS / f"{docname}.md", source))
     app.connect("include-read", lambda _app, path, _docname, source: _links(DOCS / path, source))
     app.connect("doctree-resolved", _open_reports)
+    app.connect("autodoc-process-docstring", _keep_colons, priority=400)
     # Every browser of today shows MathML. So formulas need no script and no fonts, and screen readers read them.
     app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
 
@@ -101,6 +103,12 @@ def _open_reports(_app: Sphinx, doctree: nodes.document, docname: str) -> None:
             up = "../" * docname.count("/")
             link = nodes.reference("", "", *node.children, refuri=f"{up}_downloads/{node['filename']}", internal=True)
             node.replace_self(link)
+
+
+def _keep_colons(_app: Sphinx, what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Begin the text of an attribute with an empty comment: Napoleon takes words before a colon for its type."""
+    if lines and what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]
 
 
 def _inline(writer: Any, node: nodes.math) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,3 +149,13 @@ def test_a_report_opens_in_the_site(chromium: Any, address: str) -> None:
     window.wait_for_url("**/report.html")
     assert "Which" in window.locator("body").inner_text()
     window.context.close()
+
+
+def test_the_workflow_builds_as_the_docs_say() -> None:
+    """GitHub publishes what the command of CONTRIBUTING.md builds, and follows outer links on a schedule."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8"))
+    (command,) = re.findall(r"^\$ (sphinx-build .*)$", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
+    runs = {name: [step.get("run", "") for step in job["steps"]] for name, job in workflow["jobs"].items()}
+    assert f"uv run --group docs {command}" in runs["build"]
+    assert any("-b linkcheck" in run for run in runs["links"])
+    assert workflow[True]["schedule"]  # YAML 1.1 reads the key `on` as a truth value
