@@ -78,6 +78,7 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", lambda _app, docname, source: _links(DOCS / f"{docname}.md", source))
     app.connect("include-read", lambda _app, path, _docname, source: _links(DOCS / path, source))
     app.connect("doctree-resolved", _open_reports)
+    app.connect("doctree-resolved", _open_images)
     app.connect("autodoc-process-docstring", _keep_colons, priority=400)
     # Every browser of today shows MathML. So formulas need no script and no fonts, and screen readers read them.
     app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
@@ -100,9 +101,21 @@ def _open_reports(_app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Open a report where it lies: Sphinx would offer a file that is not a page as a download only."""
     for node in doctree.findall(addnodes.download_reference):
         if node.get("filename", "").endswith(".html"):
-            up = "../" * docname.count("/")
-            link = nodes.reference("", "", *node.children, refuri=f"{up}_downloads/{node['filename']}", internal=True)
-            node.replace_self(link)
+            target = f"{_up(docname)}_downloads/{node['filename']}"
+            node.replace_self(nodes.reference("", "", *node.children, refuri=target, internal=True))
+
+
+def _open_images(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let an image lead to itself, as on GitHub: a wide one is too small to read on a phone."""
+    for node in list(doctree.findall(nodes.image)):
+        if node["uri"] in app.env.images and not isinstance(node.parent, nodes.reference):
+            _, name = app.env.images[node["uri"]]
+            target = f"{_up(docname)}_images/{name}"
+            node.replace_self(nodes.reference("", "", node.deepcopy(), refuri=target, internal=True))
+
+
+def _up(docname: str) -> str:
+    return "../" * docname.count("/")
 
 
 def _keep_colons(_app: Sphinx, what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
