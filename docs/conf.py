@@ -44,7 +44,7 @@ html_title = "detloss"
 html_static_path = ["_static"]
 html_css_files = ["detloss.css"]
 html_favicon = "_static/logo.svg"
-html_show_sourcelink = False
+html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {
     "logo": {"text": "detloss", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
