@@ -5,11 +5,13 @@ Every browser of today shows it. So formulas need no script and no fonts, and sc
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
 
 
 def setup(app: Sphinx) -> None:
@@ -18,10 +20,23 @@ def setup(app: Sphinx) -> None:
 
 
 def _inline(writer: Any, node: nodes.math) -> None:
-    writer.body.append(convert(node.astext()))
+    writer.body.append(_mathml(node, "inline"))
     raise nodes.SkipNode
 
 
 def _block(writer: Any, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>\n')
+    writer.body.append(f'<div class="math">{_mathml(node, "block")}</div>\n')
     raise nodes.SkipNode
+
+
+def _mathml(node: nodes.TextElement, display: str) -> str:
+    formula = node.astext()
+    try:
+        written = convert(formula, display=display)
+    except Exception as error:  # noqa: BLE001 - the library raises many kinds, most without a word
+        written, wrong = f"<code>{escape(formula)}</code>", repr(error)
+    else:
+        wrong = "it has an unknown command" if "\\" in written else ""
+    if wrong:
+        getLogger(__name__).warning("the formula %r cannot be typeset: %s", formula, wrong, location=node)
+    return written
