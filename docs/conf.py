@@ -14,6 +14,7 @@ project = "detloss"
 author = copyright = "The detloss authors"  # noqa: A001 - the name that Sphinx asks for
 version = release = __version__
 extensions = [
+    "loss_pages",
     "mathml",
     "myst_parser",
     "plugin_directory",
@@ -51,6 +52,7 @@ html_theme_options = {
     "navbar_align": "left",
     "show_toc_level": 2,
     "show_prev_next": True,
+    "secondary_sidebar_items": {"**": ["page-toc"], "losses": []},  # a wide table
     "footer_start": ["copyright"],
     "footer_end": [],
 }

@@ -1,44 +1,80 @@
+"""The table of losses and the formulas of their pages, against the losses that are installed."""
+
 from __future__ import annotations
 
 import re
-import runpy
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import generate_losses
+import loss_pages
 import pytest
+from latex2mathml.converter import convert
 
 from detloss import find_plugins
 
 DOCS = Path(__file__).parent.parent / "docs"
+FORMULAS = [
+    pytest.param(line, id=f"{name}-{number}")
+    for losses in loss_pages.FORMULAS.values()
+    for name, formula in losses.items()
+    for number, line in enumerate(formula.strip().split("\n\n"))
+]
 
 
-@pytest.fixture(scope="module")
-def generator() -> dict[str, Any]:
-    return runpy.run_path(str(DOCS / "generate_losses.py"))
+def test_the_table_is_up_to_date() -> None:
+    """docs/losses.md has the table that the classes give today; if not, the message names the command that fixes it."""
+    generate_losses.main(["--check"])
 
 
-def test_page_is_up_to_date(generator: dict[str, Any]):
-    """docs/losses.md is what the classes say today; if not, the message names the command that mends it."""
-    generator["main"](["--check"])
+def test_a_stale_table_is_found(tmp_path: Path) -> None:
+    """A table that differs in one word fails the check, and writing fixes it."""
+    page, text = tmp_path / "losses.md", (DOCS / "losses.md").read_text(encoding="utf-8")
+    page.write_text(text.replace("near only |", "yes |", 1), encoding="utf-8")
+    with pytest.raises(SystemExit, match="is out of date: run"):
+        generate_losses.main(["--check", "--output", str(page)])
+    generate_losses.main(["--output", str(page)])
+    # A link leads from the page in docs/ to the file of the loss.
+    assert page.read_text(encoding="utf-8") == text
 
 
-def test_every_loss_has_a_section(generator: dict[str, Any]):
-    """Each of detloss's own losses has a heading, which the overview links to, and a source."""
+def test_every_loss_of_ours_has_a_row_and_a_formula() -> None:
+    """Each loss of detloss's own packages is in the table, with a link to its file, and has a formula."""
     page = (DOCS / "losses.md").read_text(encoding="utf-8")
-    names = {plugin.name for plugin in find_plugins() if plugin.package in generator["PACKAGES"]}
-    assert set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE)) == names
-    assert set(re.findall(r"\(#(\w+)\)", page)) == names
+    links = dict(re.findall(r"^\| \[`(\w+)`\]\((\S+)\)", page, re.MULTILINE))
+    ours = {(plugin.package, plugin.name) for plugin in find_plugins() if plugin.package in loss_pages.FORMULAS}
+    assert ours == {(package, name) for package, losses in loss_pages.FORMULAS.items() for name in losses}
+    assert len(ours) == 28
+    assert links.keys() == {name for _, name in ours}
+    assert all((DOCS / link).is_file() for link in links.values())
 
 
-def test_stale_page_is_found(generator: dict[str, Any], tmp_path: Path):
-    """A page that differs in one word, or is missing, fails the check, and writing mends it."""
-    page = tmp_path / "losses.md"
-    arguments = ["--check", "--output", str(page)]
-    with pytest.raises(SystemExit, match="is out of date: run"):
-        generator["main"](arguments)
-    page.write_text((DOCS / "losses.md").read_text(encoding="utf-8").replace("Published: 10", "Published: 11", 1))
-    with pytest.raises(SystemExit, match="is out of date: run"):
-        generator["main"](arguments)
-    generator["main"](["--output", str(page)])
-    generator["main"](arguments)
-    assert page.read_text(encoding="utf-8") == (DOCS / "losses.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_formula_is_rendered(formula: str) -> None:
+    """Every formula becomes MathML, in which no command of LaTeX and no mark of an alignment is left."""
+    rendered = "".join(ET.fromstring(convert(formula, display="block")).itertext())
+    assert rendered.strip()
+    assert not re.search(r"[\\&$]", rendered)
+
+
+def test_symbols_are_explained_where_they_occur() -> None:
+    """A formula brings the meaning of each shared symbol in it, and of no other."""
+    assert loss_pages.symbols(r"\frac{\rho^2}{c^2} + e^{c_1}") == [
+        one["meaning"] for one in loss_pages.SYMBOLS if one["tokens"] in (["c"], [r"\rho"])
+    ]
+
+
+def test_a_docstring_means_only_itself() -> None:
+    """What Markdown would read in a docstring is text on the page, except for code and papers."""
+    found = loss_pages.escaped("A *b* [c](d) <e> `f_g` ``h|i`` # j, arXiv 1902.09630 {k} $l$ m_n")
+    paper = "[arXiv 1902.09630](https://arxiv.org/abs/1902.09630)"
+    assert found == rf"A \*b\* \[c\](d) \<e\> `f_g` `h|i` \# j, {paper} \{{k\}} \$l\$ m\_n"
+
+
+def test_a_name_of_two_packages_has_two_pages(packages: Any) -> None:
+    """A name that two packages claim, in any case, has a page for each of them, whose name has the package in it."""
+    for package in ("one", "two"):
+        packages.add(package, losses={"twice" if package == "one" else "Twice": "module:Loss"})
+    pages = [page for page in loss_pages.pages_of(find_plugins()) if "twice" in page.lower()]
+    assert pages == ["two.Twice", "one.twice"]

@@ -49,9 +49,9 @@ INSTEAD = {
 ALLOWED = re.compile(r"`[^`\n]*`|[\w.-]*\.(md|py|jpg|png)\b|https?://\S+")
 """Code, names of files and addresses are not prose."""
 PYTHON = sorted([*(ROOT / "detloss").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")])
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("plugins/*/*.md"), *ROOT.glob("detloss/**/*.md"), *ROOT.glob("docs/**/*.md")]
-)
+WRITTEN = (file for file in ROOT.glob("docs/**/*.md") if file.parent.name != "losses")
+"""The build of the site generates the pages of losses."""
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("plugins/*/*.md"), *ROOT.glob("detloss/**/*.md"), *WRITTEN])
 
 
 def prose(file: Path) -> Iterator[tuple[int, str]]:

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,13 +33,30 @@ KINDS = {
     "python": "api/loss.html",
     "plugins": "plugins.html",
     "losses": "losses.html",
+    "loss": "losses/siou.html",
+    "third party's": "losses/cubic_iou.html",
+    "broken": "losses/broken_iou.html",
     "search": "search.html?q=giou",
 }
 """A page of each kind."""
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def third_parties(tmp_path_factory: pytest.TempPathFactory, build_wheel: Callable[..., Path]) -> Path:
+    """A folder in which two packages are installed from wheels: that of docs/minimal-plugin, and a broken one."""
+    folder = tmp_path_factory.mktemp("third-parties")
+    project = folder / "project"
+    shutil.copytree(ROOT / "docs" / "minimal-plugin", project)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", str(project)]
+    subprocess.run(build, check=True, capture_output=True)
+    broken = build_wheel("broken-iou", {"broken_iou": "broken_iou:Loss"}, {"broken_iou.py": "raise OSError('no disk')"})
+    for wheel in (*(project / "dist").glob("*.whl"), broken):
+        zipfile.ZipFile(wheel).extractall(folder / "installed")
+    return folder / "installed"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, third_parties: Path) -> Path:
     """The site, built as CONTRIBUTING.md says, where every warning is an error and no proxy leads outside."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "home").mkdir()
@@ -50,7 +68,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
         cwd=ROOT,
         encoding="utf-8",
-        env=os.environ | nowhere | homes,
+        env=os.environ | nowhere | homes | {"PYTHONPATH": str(third_parties)},
     )
     assert done.returncode == 0, done.stderr
     return folder / "site"
@@ -157,6 +175,59 @@ def test_an_image_leads_to_itself(chromium: Any, address: str) -> None:
     window.locator("article a > img").first.click()
     window.wait_for_url("**/_images/answer.webp")
     assert window.evaluate("document.images[0].naturalWidth") > PHONE["width"]
+    window.context.close()
+
+
+@pytest.mark.parametrize(("name", "math"), [("giou", True), ("cubic_iou", False)])
+def test_a_loss_has_a_page(chromium: Any, address: str, name: str, math: bool) -> None:
+    """A page has the formula, seven images that the installed code gave, and the measured properties.
+
+    A loss of detloss and a third party's have it, of which the site knows nothing.
+    """
+    visit = Visit(chromium, address, viewport=PHONE, color_scheme="dark")
+    window = visit.open(f"losses/{name}.html")
+    assert (window.locator("article math[display=block]").count() > 0) is math
+    images = window.locator(".loss-figures img")
+    assert images.evaluate_all("images => images.map(image => image.naturalWidth > 100)") == [True] * 7
+    text = window.locator("article").inner_text()
+    assert math or "1 - IoU**power" in text
+    assert re.search(rf"pulls disjoint boxes \(measured\)\s+{'yes' if math else 'no'}", text)
+    window.context.close()
+    assert visit.wrong == []
+
+
+def test_a_broken_loss_has_a_page_that_says_so(site: Path) -> None:
+    """A package that cannot be imported breaks no build: the page of its loss names it and the error."""
+    page = (site / "losses" / "broken_iou.html").read_text(encoding="utf-8")
+    assert "cannot be used" in page
+    assert "broken-iou 1.0" in page
+    assert "no disk" in page
+
+
+def test_the_table_is_sorted_and_filtered(chromium: Any, address: str) -> None:
+    """A heading sorts by its column, with the keyboard too; a text and a choice of values filter the rows."""
+    window = Visit(chromium, address, viewport=DESKTOP).open("losses.html")
+    visible = "rows => rows.filter(row => !row.hidden).map(row => row.cells[COLUMN].textContent.trim())"
+
+    def column(number: int) -> list[str]:
+        found: list[str] = window.locator(".losses tbody tr").evaluate_all(visible.replace("COLUMN", str(number)))
+        return found
+
+    names = column(0)
+    assert len(names) == 30
+    heading = window.get_by_role("button", name="simulation")
+    heading.focus()
+    window.keyboard.press("Enter")
+    errors = [float(error) for error in column(5) if error]
+    assert errors == sorted(errors)
+    assert column(0)[-1] == "broken_iou"  # nothing is known of it
+    heading.click()
+    assert [float(error) for error in column(5) if error] == errors[::-1]
+    window.get_by_label("input").select_option("deltas")
+    assert sorted(column(0)) == ["balanced_l1", "huber", "l1", "smooth_l1"]
+    window.get_by_label("Filter the losses").fill("huber")
+    assert column(0) == ["huber"]
+    assert window.locator(".losses output").inner_text() == "1 of 30"
     window.context.close()
 
 

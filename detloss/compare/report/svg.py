@@ -15,7 +15,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from detloss.plot.figures import COLORS
+from detloss.plot.panels import COLORS
 
 INK, MUTED, LINE, BAND, PAPER, REFERENCE = "#1b1f25", "#59636f", "#d5dae0", "#e9edf1", "#fefefe", "#7d858e"
 _MARKERS = ("o", "s", "^", "D", "v", "P")
