@@ -109,7 +109,7 @@ def render(page: str, plugin: Plugin, known: Known) -> str:
         return f"# {page}\n\nThis loss is installed, but it cannot be used:\n\n```text\n{known['failed']}\n```\n"
     parts = sections(known["docstring"])
     lead, _, prose = known["docstring"].partition("\n")
-    lines = [f"# {page}: {escaped(_title(known)[0])}\n", f"{_cited(parts, known)}\n"]
+    lines = [f"# {page}: {escaped(_title(known)[0])}\n", f"{_origin(parts, known)}\n"]
     if formula := FORMULAS.get(plugin.package, {}).get(plugin.name):
         lines += [f"$$\n{line}\n$$\n" for line in formula.strip().split("\n\n")]
         lines.append(f"{'; '.join(symbols(formula))}.\n" if symbols(formula) else "")
@@ -117,7 +117,7 @@ def render(page: str, plugin: Plugin, known: Known) -> str:
         lines += markdown(lead, formula=True)
     lines += markdown(re.split(r"\n\n(?=[A-Z][\w ]*:\n {4})", prose)[0].strip("\n"), formula=not formula)
     lines += [f"In a config it is `{{name: {plugin.full_name if '.' in page else page}}}`.\n", *_figures(page, known)]
-    lines += ["## Properties\n", _table(("", ""), _properties(plugin, known, parts))]
+    lines += ["## Properties\n", _table(("property", "value"), _properties(plugin, known, parts))]
     lines += ["## Parameters\n", _parameters(known)]
     weights = [[f"`{head}`", f"{weight:g}"] for head, weight in known["recommended_weights"].items()]
     lines += ["## Weights\n", _table(("head", "default weight"), weights) if weights else "1 in every head.\n"]
@@ -162,9 +162,8 @@ def _title(known: Known) -> tuple[str, str]:
     return (title, published) if title else (known["title"], "")
 
 
-def _cited(parts: Mapping[str, str], known: Known) -> str:
-    cited = parts.get("References") or ", ".join(known["papers"])
-    return f"{escaped(cited)} From the package `{known['package']}` {known['version']}.".strip()
+def _origin(parts: Mapping[str, str], known: Known) -> str:
+    return f"{escaped(parts.get('References', ''))} From the package `{known['package']}` {known['version']}.".strip()
 
 
 def _figures(page: str, known: Known) -> Iterator[str]:
@@ -239,7 +238,7 @@ def _evidence(name: str) -> Iterator[list[str]]:
         for arm in found.arms:
             if [spec["name"] for spec in arm.losses[found.question.head]] != [name] or arm.mean is None:
                 continue
-            data = f"[{file.parent.name.replace('-', ' ')}](/evidence/README.md#{file.parent.name})"
+            data = f"[{file.parent.name.replace('-', ' ')}](/evidence/README.md)"
             one = differences.get(arm.label)
             estimate = "" if one is None or one.estimate is None else f"{one.estimate:+.3f}"
             between = f"{one.decides.low:+.3f} to {one.decides.high:+.3f}" if one and one.decides else ""
