@@ -51,8 +51,8 @@ class Collected:
             kept: dict[str, Any] = {
                 key: torch.as_tensor(target[key]).cpu() for key in _KEPT if target.get(key) is not None
             }
-            # By its content: a data set may make each image again.
-            kept |= {"image_id": number, "shows": (*image.shape, float(image.float().mean()))}
+            # By its content: a data set may make each image again. A part of the pixels tells two images apart.
+            kept |= {"image_id": number, "shows": (*image.shape, float(image[..., ::8, ::8].float().mean()))}
             before = self.targets.setdefault(number, kept)
             if before["shows"] != kept["shows"] or not torch.equal(before["boxes"], kept["boxes"]):
                 raise DataError(

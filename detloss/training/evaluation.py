@@ -53,13 +53,8 @@ class Detections:
     def results(self, image_id: object, category_ids: Mapping[int, object]) -> list[dict[str, Any]]:
         """The detections as COCO results, with the data set's ids."""
         return [
-            {
-                "image_id": image_id,
-                "category_id": category_ids[label],
-                "bbox": [round(value, _DECIMALS["bbox"]) for value in (*box[:2], box[2] - box[0], box[3] - box[1])],
-                "score": round(score, _DECIMALS["score"]),
-            }
-            for box, score, label in zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
+            {"image_id": image_id, "category_id": category_ids[int(label)], "bbox": box, "score": score}
+            for _, *box, score, label in self.rows().tolist()
         ]
 
     def rows(self) -> Rows:

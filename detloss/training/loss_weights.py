@@ -17,7 +17,7 @@ from detloss.errors import ConfigError
 from detloss.injection import injected
 from detloss.models import build_model
 from detloss.training.data.datamodule import AugmentedDataset, EpochSampler
-from detloss.training.data.dataset import DetectionDataset, Target, collate
+from detloss.training.data.dataset import DetectionDataset, Target, collate, scaled
 from detloss.training.data.sources import Source, open_datasets, read_config, with_classes
 from detloss.training.settings import TrainConfig
 
@@ -111,6 +111,6 @@ def _batches(config: TrainConfig, data: DetectionDataset, device: str) -> Iterat
         for start in range(0, len(keys), size):
             images, targets = collate([pictures[key] for key in keys[start : start + size]])
             yield (
-                [image.to(device) for image in images],
+                [scaled(image.to(device)) for image in images],
                 [{name: value.to(device) for name, value in target.items()} for target in targets],
             )

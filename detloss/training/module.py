@@ -14,6 +14,7 @@ from detloss.heads.eval_losses import DETECTORS, validation_losses
 from detloss.heads.slots import heads_in
 from detloss.loss import BoxRegressionLoss
 from detloss.training.collected import Collected
+from detloss.training.data.dataset import scaled
 from detloss.training.evaluation import Detections
 from detloss.training.optimization import Schedule, build_optimizer, learning_rate_factor
 from detloss.training.settings import FitConfig
@@ -44,15 +45,23 @@ class DetectionModule(pl.LightningModule):
         model: A torchvision detector, with or without injected losses.
         config: Optimizer and learning rate; the trainer uses the other fields.
         card: Plain values that each checkpoint holds under ``detloss``, such as class names.
+        logs: Log the losses and the learning rate of each training step for Lightning. That takes longer than the
+            guard, so a run without one of Lightning's loggers does not.
     """
 
     def __init__(
-        self, model: nn.Module, config: FitConfig | None = None, card: Mapping[str, Any] | None = None
+        self,
+        model: nn.Module,
+        config: FitConfig | None = None,
+        card: Mapping[str, Any] | None = None,
+        *,
+        logs: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
         self.config = config or FitConfig()
         self.card = card
+        self.logs = logs
         self.metrics: dict[str, float] = {}
         """COCO's numbers of the last evaluation, and after validation the losses, in every process."""
         self._collected: defaultdict[int, Collected] = defaultdict(Collected)  # by the position of the loader
@@ -70,10 +79,17 @@ class DetectionModule(pl.LightningModule):
         losses: dict[str, Tensor] = self.model(images, targets)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         parts = {name: value.detach() for name, value in losses.items()}
-        self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(images))
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(images))
-        self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=len(images))  # type: ignore[union-attr]
+        if self.logs:
+            self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=len(images))
+            self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(images))
+            self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=len(images))  # type: ignore[union-attr]
         return {"loss": total, "losses": parts}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """Scale images of 8 bits to [0, 1], on the device."""
+        images, targets = batch
+        convert = self.trainer.precision_plugin.convert_input  # Lightning calls it earlier, for images of floats only
+        return [convert(scaled(one)) if one.dtype == torch.uint8 else one for one in images], targets
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
         """Tell the losses the progress of the run."""

@@ -164,7 +164,8 @@ def _built(settings: TrainConfig) -> tuple[TrainConfig, dict[str, DetectionDatas
     torch.manual_seed(settings.train.seed)
     model = build_model(settings)
     card = card_of(model, datasets["train"], settings.data.pixel_range)
-    return settings, datasets, DetectionModule(model, settings.train, card.model_dump())
+    module = DetectionModule(model, settings.train, card.model_dump(), logs=bool(settings.train.loggers))
+    return settings, datasets, module
 
 
 def _prepared(

@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from detloss import BoxRegressionLoss, inject, validation_losses
 from detloss.training import DetectionModule, collate
+from detloss.training.data.datamodule import StoredDataset
+from detloss.training.data.synthetic import ShapesDataset
 from detloss.training.optimization import learning_rate_factor, parameter_groups
 from detloss.training.settings import AugmentConfig, DataConfig, FitConfig, ShapesConfig
 
@@ -89,6 +91,42 @@ def test_validation_logs_the_losses(tmp_path):
         assert logged[f"val/{name}"] == pytest.approx((2 * float(first[name]) + float(second[name])) / 3)
         assert module.metrics[name] == pytest.approx(logged[f"val/{name}"])
     assert logged["val/loss"] == pytest.approx(sum(logged[f"val/{name}"] for name in NAMES))
+
+
+class Keeping(nn.Module):
+    """A detector that keeps the images it gets, and finds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.got: list[Tensor] = []
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        self.got += images
+        return [{"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0).long()} for _ in images]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_images_travel_with_8_bits_and_are_scaled_on_the_device(tmp_path, precision):
+    """The loader of a run gives uint8; the detector gets exactly what it gets from a loader of floats."""
+    shapes = ShapesDataset(ShapesConfig(train=3, size=64))
+    got = []
+    for data, kind in ((StoredDataset(shapes), torch.uint8), (shapes, torch.float32)):
+        assert data[0][0].dtype == kind
+        detector = Keeping()
+        trainer = pl.Trainer(accelerator="cpu", precision=precision, logger=False, enable_progress_bar=False)
+        trainer.test(DetectionModule(detector), DataLoader(data, batch_size=2, collate_fn=collate), verbose=False)
+        got.append(detector.got)
+    for image, expected in zip(*got, strict=True):
+        assert image.dtype == (torch.float32 if precision == "32-true" else torch.bfloat16)
+        assert torch.equal(image, expected)
+
+
+def test_a_module_that_logs_no_steps_still_logs_its_evaluation(tmp_path):
+    """With `logs=False` nobody waits for the logging of each step; COCO's numbers are logged."""
+    run = bare_trainer(tmp_path, epochs=1)
+    run.fit(DetectionModule(faster_rcnn(), logs=False), loader(), loader())
+    assert "val/AP" in run.callback_metrics
+    assert not [name for name in run.callback_metrics if name.startswith("train/")]
 
 
 class NoArea(OneBox):

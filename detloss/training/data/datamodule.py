@@ -36,7 +36,8 @@ _FILL = (124, 116, 104)
 class DetectionData(pl.LightningDataModule):
     """Loaders of training, validation and test data.
 
-    They are the same on every resume, and sharded over processes.
+    They are the same on every resume, and sharded over processes. Images of 8 bits travel as such, a quarter of the
+    bytes: `DetectionModule` scales them on its device.
     """
 
     def __init__(
@@ -79,9 +80,10 @@ class DetectionData(pl.LightningDataModule):
     def _evaluation_loader(self, dataset: DetectionDataset) -> DataLoader[Item]:
         assert self.trainer is not None
         sampler = ShardSampler(len(dataset), rank=self.trainer.global_rank, world=self.trainer.world_size)
-        return self._loader(dataset, sampler, DataLoader)
+        return self._loader(StoredDataset(dataset), sampler, DataLoader)
 
     def _loader(self, dataset: Any, sampler: Sampler[Any], loader: type[DataLoader[Item]]) -> DataLoader[Item]:
+        assert self.trainer is not None
         workers = self.config.data.workers
         return loader(
             dataset,
@@ -91,7 +93,8 @@ class DetectionData(pl.LightningDataModule):
             persistent_workers=workers > 0,
             collate_fn=collate,
             worker_init_fn=_leave_signals_to_the_trainer,
-            pin_memory=torch.cuda.is_available(),
+            # Lightning then copies without waiting.
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
             # The loader takes a seed for its workers when it starts; its own generator keeps torch's unchanged.
             generator=torch.Generator().manual_seed(0),
         )
@@ -158,8 +161,23 @@ class ShardSampler(Sampler[int]):
         return iter([min(self.rank + turn * self.world, self.size - 1) for turn in range(len(self))])
 
 
+class StoredDataset(Dataset[Item]):
+    """The items of a data set with their images as stored."""
+
+    def __init__(self, dataset: DetectionDataset) -> None:
+        self.dataset, self.coco = dataset, dataset.coco
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.dataset.stored(index)
+
+
 class AugmentedDataset(Dataset[Item]):
     """Training images, each changed at random by (seed, epoch, index).
+
+    An image of 8 bits that is at most flipped keeps them. Other changes are computed in float32.
 
     Args:
         dataset: The unchanged images.
@@ -175,7 +193,8 @@ class AugmentedDataset(Dataset[Item]):
 
     def __getitem__(self, key: Key) -> Item:
         epoch, index = key
-        item = self.dataset[index]
+        only_flips = self.config.scale_jitter is None and not self.config.photometric
+        item = self.dataset.stored(index) if only_flips else self.dataset[index]
         with seeded(derived_seed(self.seed, epoch, index)):
             changed: Item = self._transform(item[0])(*item)
         return changed

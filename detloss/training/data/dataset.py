@@ -82,7 +82,12 @@ class DetectionDataset(Dataset[Item]):
         return len(self.coco["images"])
 
     def __getitem__(self, index: int) -> Item:
-        image = functional.to_dtype(tv_tensors.Image(self.image(index)), torch.float32, scale=True)
+        image, target = self.stored(index)
+        return scaled(image), target
+
+    def stored(self, index: int) -> Item:
+        """Item `index` with its image as `image` gives it: mostly uint8."""
+        image = tv_tensors.Image(self.image(index))
         height, width = image.shape[-2:]
         objects = self.objects(index)
         # In float64 until clipping: float32 has no 1e39, and -1e39 + 2e39 would be NaN.
@@ -141,6 +146,12 @@ class CocoDataset(DetectionDataset):
     @cached_property
     def _decoded(self) -> DecodedImages | None:
         return None if self.pixel_range else decoded_images(self._files, self._sizes)
+
+
+def scaled(image: Tensor) -> Tensor:
+    """An image as float32 in [0, 1], on its device."""
+    result: Tensor = functional.to_dtype(image, torch.float32, scale=True)
+    return result
 
 
 def collate(items: Sequence[Item]) -> tuple[list[Tensor], list[Target]]:

@@ -43,6 +43,8 @@ class Buffers:
         Args:
             where: A scalar on the device: restores if it is not 0; None always restores.
         """
+        if where is not None and where.is_cpu and not where.numpy():
+            return  # on another device, asking would wait for it
         # A buffer with another shape cannot be restored in place.
         same = [
             (home[name], before)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detloss.training.data.datamodule import AugmentedDataset, EpochSampler, ShardSampler, derived_seed
-from detloss.training.data.dataset import CocoDataset
+from detloss.training.data.dataset import CocoDataset, scaled
 from detloss.training.data.synthetic import ShapesDataset
 from detloss.training.settings import AugmentConfig, ShapesConfig
 
@@ -68,11 +68,19 @@ def test_augmentation_depends_on_seed_epoch_and_index_only(shapes):
 
 def test_a_flip_moves_the_boxes(shapes):
     """Flipped for certain, x1 and x2 become width - x2 and width - x1."""
-    image, target = shapes[1]
+    image, target = shapes.stored(1)
     flipped_image, flipped = AugmentedDataset(shapes, AugmentConfig(flip=1.0), seed=0)[0, 1]
     x1, y1, x2, y2 = target["boxes"].unbind(1)
     assert torch.equal(flipped["boxes"], torch.stack([64 - x2, y1, 64 - x1, y2], dim=1))
     assert torch.equal(flipped_image, image.flip(-1))
+
+
+def test_an_image_keeps_its_8_bits_until_a_change_needs_more(shapes):
+    """Unchanged or flipped, an image is uint8; resized or recolored, it is computed in float32, not rounded."""
+    changes = [AugmentConfig(), AugmentConfig(scale_jitter=[0.5, 1.5]), AugmentConfig(photometric=True)]
+    kinds = [AugmentedDataset(shapes, config, seed=0)[0, 1][0].dtype for config in changes]
+    assert kinds == [torch.uint8, torch.float32, torch.float32]
+    assert torch.equal(scaled(shapes.stored(1)[0]), shapes[1][0])
 
 
 def test_scale_jitter_keeps_the_picture_size_and_valid_boxes(shapes):
