@@ -137,4 +137,4 @@ def _mirror(labels: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), int((sys.argv[2:3] or ["40"])[0]), int((sys.argv[3:4] or ["1"])[0]))
+    main(Path(sys.argv[1]).resolve(), int((sys.argv[2:3] or ["30"])[0]), int((sys.argv[3:4] or ["1"])[0]))
