@@ -14,7 +14,6 @@ from detloss.heads.eval_losses import DETECTORS, validation_losses
 from detloss.heads.slots import heads_in
 from detloss.loss import BoxRegressionLoss
 from detloss.training.collected import Collected
-from detloss.training.data.dataset import scaled
 from detloss.training.evaluation import Detections
 from detloss.training.optimization import Schedule, build_optimizer, learning_rate_factor
 from detloss.training.settings import FitConfig
@@ -84,12 +83,6 @@ class DetectionModule(pl.LightningModule):
             self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(images))
             self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=len(images))  # type: ignore[union-attr]
         return {"loss": total, "losses": parts}
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
-        """Scale images of 8 bits to [0, 1], on the device."""
-        images, targets = batch
-        convert = self.trainer.precision_plugin.convert_input  # Lightning calls it earlier, for images of floats only
-        return [convert(scaled(one)) if one.dtype == torch.uint8 else one for one in images], targets
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
         """Tell the losses the progress of the run."""

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from guarded import scaled_precision
 from pydantic import ValidationError
-from runs import bare_trainer
+from runs import TINY, bare_trainer
 from tiny_detectors import faster_rcnn
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from detloss import BoxRegressionLoss, inject, validation_losses
 from detloss.training import DetectionModule, collate
-from detloss.training.data.datamodule import StoredDataset
+from detloss.training.data.datamodule import DetectionData, StoredDataset
+from detloss.training.data.sources import read_config
 from detloss.training.data.synthetic import ShapesDataset
 from detloss.training.optimization import learning_rate_factor, parameter_groups
 from detloss.training.settings import AugmentConfig, DataConfig, FitConfig, ShapesConfig
@@ -110,11 +111,11 @@ def test_images_travel_with_8_bits_and_are_scaled_on_the_device(tmp_path, precis
     """The loader of a run gives uint8; the detector gets exactly what it gets from a loader of floats."""
     shapes = ShapesDataset(ShapesConfig(train=3, size=64))
     got = []
-    for data, kind in ((StoredDataset(shapes), torch.uint8), (shapes, torch.float32)):
-        assert data[0][0].dtype == kind
+    assert StoredDataset(shapes)[0][0].dtype == torch.uint8
+    loaders = (DetectionData(read_config(TINY), shapes, shapes, shapes), DataLoader(shapes, 2, collate_fn=collate))
+    for data in loaders:
         detector = Keeping()
-        trainer = pl.Trainer(accelerator="cpu", precision=precision, logger=False, enable_progress_bar=False)
-        trainer.test(DetectionModule(detector), DataLoader(data, batch_size=2, collate_fn=collate), verbose=False)
+        bare_trainer(tmp_path, precision=precision).test(DetectionModule(detector), data, verbose=False)
         got.append(detector.got)
     for image, expected in zip(*got, strict=True):
         assert image.dtype == (torch.float32 if precision == "32-true" else torch.bfloat16)

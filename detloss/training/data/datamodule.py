@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 from detloss.errors import DataError
 from detloss.text import one_line
 from detloss.training.data.coco import LEAST_SIDE
-from detloss.training.data.dataset import DetectionDataset, Item, Target, collate
+from detloss.training.data.dataset import DetectionDataset, Item, Target, collate, scaled
 from detloss.training.settings import AugmentConfig, TrainConfig
 
 Batch = tuple[list[Tensor], list[Target]]
@@ -37,7 +37,7 @@ class DetectionData(pl.LightningDataModule):
     """Loaders of training, validation and test data.
 
     They are the same on every resume, and sharded over processes. Images of 8 bits travel as such, a quarter of the
-    bytes: `DetectionModule` scales them on its device.
+    bytes, and are scaled on the device.
     """
 
     def __init__(
@@ -76,6 +76,13 @@ class DetectionData(pl.LightningDataModule):
         """Test images in order, without changes."""
         assert self.test is not None
         return self._evaluation_loader(self.test)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """Scale images of 8 bits to [0, 1], on the device."""
+        assert self.trainer is not None
+        convert = self.trainer.precision_plugin.convert_input  # Lightning calls it earlier, for images of floats only
+        images, targets = batch
+        return [convert(scaled(one)) if one.dtype == torch.uint8 else one for one in images], targets
 
     def _evaluation_loader(self, dataset: DetectionDataset) -> DataLoader[Item]:
         assert self.trainer is not None
