@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
 
+from detloss.compare.comparing import analyzed, planned
 from detloss.compare.plan import load_compare, read_compare
+from detloss.compare.result_file import RESULT, read_comparison
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 FOLDERS = sorted(file.parent for file in (DOCS / "evidence").glob("*/compare.yaml"))
@@ -30,6 +33,16 @@ def test_the_config_is_that_of_the_comparison(folder: Path) -> None:
     assert [arm.title for arm in asked.losses] == [arm.title for arm in made.losses]
     assert asked.all_seeds == made.all_seeds
     assert asked.race == made.race
+
+
+@pytest.mark.slow
+def test_the_records_say_what_is_published(tmp_path: Path) -> None:
+    """Analyzed again, the runs on synthetic images give every number and sentence of their compare.json."""
+    folder = Path(shutil.copytree(DOCS / "evidence" / "synthetic", tmp_path / "synthetic"))
+    published = read_comparison(folder / RESULT)
+    again = analyzed(planned(resume=folder)).comparison
+    measured = again.measured.model_copy(update={"analyzed": published.measured.analyzed})
+    assert again.model_copy(update={"measured": measured}) == published
 
 
 @every_comparison

@@ -159,7 +159,13 @@ def test_what_went_wrong_is_said() -> None:
     failed = " ".join(sentences(with_failures()))
     assert "1 of 5 runs of giou failed (The loss roi_heads/giou became NaN in step 412 of 3000); its mean" in failed
     assert "5 of 5 runs of siou failed (The loss became NaN in step 12)." in failed
-    assert "l1 was dropped after 2 seeds" in " ".join(sentences(with_dropped()))
+    behind = with_dropped()
+    assert "l1 was dropped after 2 seeds, since it was far behind" in " ".join(sentences(behind))
+    arms = tuple(
+        arm.model_copy(update={"dropped_after": 2 if arm.label in ("l1", "giou") else None}) for arm in behind.arms
+    )
+    both = " ".join(sentences(behind.model_copy(update={"arms": arms})))
+    assert "giou and l1 were dropped after 2 seeds, since they were far behind" in both
     selected = " ".join(sentences(selection()))
     assert "This is selection, not confirmation" in selected
     assert "This is look 2 at a growing comparison." in selected

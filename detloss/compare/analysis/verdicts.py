@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from detloss.compare.result import ArmResult, Comparison, Difference, Interval
 from detloss.compare.statistics.forecast import MAX_MORE_SEEDS, MAX_TIMES_IMAGES
@@ -199,7 +199,7 @@ def _best(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _lost(arms: Iterable[ArmResult]) -> Iterator[str]:
+def _lost(arms: Sequence[ArmResult]) -> Iterator[str]:
     """Failed runs, and arms with fewer runs because they were behind."""
     for arm in arms:
         failed = [run for run in arm.runs if run.state == "failed"]
@@ -208,8 +208,14 @@ def _lost(arms: Iterable[ArmResult]) -> Iterator[str]:
             reason = f" ({failed[0].reason.strip().rstrip('.')})" if failed[0].reason else ""
             rest = "" if arm.mean is None else "; its mean is that of the other runs"
             yield f"{len(failed)} of {tried} runs of {arm.label} failed{reason}{rest}."
+    dropped: dict[int, list[ArmResult]] = {}
+    for arm in arms:
         if arm.dropped_after:
-            yield f"{arm.label} was dropped after {arm.dropped_after} seeds, since it was far behind the leader."
+            dropped.setdefault(arm.dropped_after, []).append(arm)
+    for seeds, behind in dropped.items():
+        they_were = "it was" if len(behind) == 1 else "they were"
+        names, were = _words([arm.label for arm in behind]), they_were.split()[1]
+        yield f"{names} {were} dropped after {seeds} seeds, since {they_were} far behind the leader."
 
 
 def _selection(comparison: Comparison) -> Iterator[str]:
