@@ -1,10 +1,11 @@
 """Geometry of paired boxes, for writing losses.
 
-Boxes are ``(..., 4)`` as x1, y1, x2, y2 in pixels, and everything works pair by pair. A loss compares a pair once and
-then reads like its formula::
+Boxes are ``(..., 4)`` as x1, y1, x2, y2 in pixels, and everything works pair by pair. Sides, centers and offsets are
+``(2, ...)``: x, then y, so that one operation computes both. A loss compares a pair once and then reads like its
+formula::
 
     pair = pair_boxes(pred, target)
-    enclosing = pair.cw * pair.ch
+    enclosing = area(pair.enclosing)
     return 1 - pair.iou(eps) + (enclosing - pair.union) / (enclosing + eps)
 
 Coordinates are bounded to 1e9 px, so that no sum of squares overflows float32. A side of an inverted box counts as 0,
@@ -19,7 +20,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.linalg import vector_norm
 from torch.nn.functional import hardtanh
 
 __all__ = [
@@ -28,13 +28,14 @@ __all__ = [
     "area",
     "bounded",
     "center",
-    "distance",
     "inverted",
     "iou",
+    "length",
     "pair_boxes",
+    "pair_corners",
     "scaled",
     "size",
-    "squared_norm",
+    "squared_length",
 ]
 
 COORDINATE_BOUND = 1e9
@@ -57,74 +58,58 @@ def iou(pred: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
 
 def pair_boxes(pred: Tensor, target: Tensor) -> BoxPair:
     """Compare pairs of boxes, each ``(..., 4)``, place by place."""
-    x1, y1, x2, y2 = _columns(pred)
-    target_x1, target_y1, target_x2, target_y2 = _columns(target)
-    w, h = (x2 - x1).relu(), (y2 - y1).relu()
-    target_w, target_h = (target_x2 - target_x1).relu(), (target_y2 - target_y1).relu()
-    overlap_w = torch.minimum(x2, target_x2) - torch.maximum(x1, target_x1)
-    overlap_h = torch.minimum(y2, target_y2) - torch.maximum(y1, target_y1)
-    intersection = overlap_w.relu() * overlap_h.relu()
-    union = w * h + target_w * target_h - intersection
-    return BoxPair(
-        *(x1, y1, x2, y2, target_x1, target_y1, target_x2, target_y2),
-        *(w, h, target_w, target_h, overlap_w, overlap_h, intersection, union),
-    )
+    return pair_corners(_corners(pred), _corners(target))
+
+
+def pair_corners(corners: Tensor, target_corners: Tensor) -> BoxPair:
+    """Compare pairs of boxes in the layout of `BoxPair.corners`."""
+    (lt, rb), (target_lt, target_rb) = corners.unbind(1), target_corners.unbind(1)
+    size, target_size = (rb - lt).relu(), (target_rb - target_lt).relu()
+    overlap = torch.minimum(rb, target_rb) - torch.maximum(lt, target_lt)
+    intersection = area(overlap.relu())
+    union = area(size) + area(target_size) - intersection
+    return BoxPair(corners, target_corners, size, target_size, overlap, intersection, union)
 
 
 class BoxPair(NamedTuple):
-    """The parts of IoU losses, each ``(...)``.
+    """The parts of IoU losses.
 
-    x and y are separate: eager torch is fastest on whole columns, and torch.compile makes one kernel of them.
+    ``(2, ...)`` is x, then y: two rows of numbers that are side by side in memory.
     """
 
-    x1: Tensor
-    y1: Tensor
-    x2: Tensor
-    y2: Tensor
-    target_x1: Tensor
-    target_y1: Tensor
-    target_x2: Tensor
-    target_y2: Tensor
-    w: Tensor
-    """Width of the prediction, at least 0."""
-    h: Tensor
-    """Height of the prediction, at least 0."""
-    target_w: Tensor
-    """Width of the target, at least 0."""
-    target_h: Tensor
-    """Height of the target, at least 0."""
-    overlap_w: Tensor
-    """Signed width of the intersection: where the boxes are disjoint in x, minus their gap."""
-    overlap_h: Tensor
-    """Signed height of the intersection: where the boxes are disjoint in y, minus their gap."""
+    corners: Tensor
+    """``(2, 2, ...)`` the prediction: x1, x2, then y1, y2."""
+    target_corners: Tensor
+    """``(2, 2, ...)`` the target: x1, x2, then y1, y2."""
+    size: Tensor
+    """``(2, ...)`` width and height of the prediction, at least 0."""
+    target_size: Tensor
+    """``(2, ...)`` width and height of the target, at least 0."""
+    overlap: Tensor
+    """``(2, ...)`` signed sides of the intersection: where the boxes are disjoint, minus their gap."""
     intersection: Tensor
-    """Area of the intersection."""
+    """``(...)`` area of the intersection."""
     union: Tensor
-    """Area of the union."""
+    """``(...)`` area of the union."""
 
     def iou(self, eps: float) -> Tensor:
         """Return intersection over union, ``I / (U + eps)``, in [0, 1]."""
         return self.intersection / (self.union + eps)
 
     @property
-    def cw(self) -> Tensor:
-        """Width of the enclosing box: ``w + W = cw + overlap_w``."""
-        return self.w + self.target_w - self.overlap_w
+    def enclosing(self) -> Tensor:
+        """``(2, ...)`` sides of the enclosing box: ``w + W = cw + overlap_w``."""
+        return self.size + self.target_size - self.overlap
 
     @property
-    def ch(self) -> Tensor:
-        """Height of the enclosing box: ``h + H = ch + overlap_h``."""
-        return self.h + self.target_h - self.overlap_h
+    def difference(self) -> Tensor:
+        """``(2, 2, ...)`` corners of the prediction minus those of the target."""
+        return self.corners - self.target_corners
 
     @property
-    def dx(self) -> Tensor:
-        """Center of the prediction minus center of the target, in x."""
-        return (self.x1 - self.target_x1 + self.x2 - self.target_x2) / 2
-
-    @property
-    def dy(self) -> Tensor:
-        """Center of the prediction minus center of the target, in y."""
-        return (self.y1 - self.target_y1 + self.y2 - self.target_y2) / 2
+    def offset(self) -> Tensor:
+        """``(2, ...)`` center of the prediction minus center of the target."""
+        return self.difference.sum(1) / 2
 
     @property
     def inverted(self) -> Tensor:
@@ -133,23 +118,39 @@ class BoxPair(NamedTuple):
         A box without area can still get a low penalty on centers or corners. A loss adds its largest value here, so
         that no inverted box scores better than a disjoint one.
         """
-        return (self.x2 < self.x1) | (self.y2 < self.y1)
+        lt, rb = self.corners.unbind(1)
+        return (rb < lt).any(0)
+
+    def scaled(self, ratio: float) -> BoxPair:
+        """Return the pair, both boxes scaled about their own centers."""
+        # Each corner moves towards the opposite one: half of the way for a ratio of 0.
+        way = (1 - ratio) / 2
+        corners, target_corners = self.corners, self.target_corners
+        return pair_corners(corners.lerp(corners.flip(1), way), target_corners.lerp(target_corners.flip(1), way))
 
     def center_distance(self, eps: float) -> Tensor:
         """Return DIoU's penalty, ``rho² / (c² + eps)``, in [0, 1).
 
         ``rho`` is the distance of the centers, ``c`` the diagonal of the enclosing box.
         """
-        dx, dy, cw, ch = self.dx, self.dy, self.cw, self.ch
-        return (dx * dx + dy * dy) / (cw * cw + ch * ch + eps)
+        return squared_length(self.offset) / (squared_length(self.enclosing) + eps)
 
     def side_difference(self, eps: float) -> Tensor:
         """Return EIoU's penalty on the sides, in [0, 2].
 
         It is ``(w - W)² / (cw² + eps) + (h - H)² / (ch² + eps)``.
         """
-        dw, dh, cw, ch = self.w - self.target_w, self.h - self.target_h, self.cw, self.ch
-        return dw * dw / (cw * cw + eps) + dh * dh / (ch * ch + eps)
+        difference, enclosing = self.size - self.target_size, self.enclosing
+        return (difference * difference / (enclosing * enclosing + eps)).sum(0)
+
+    def side_mismatch(self, eps: float) -> Tensor:
+        """Return SIoU's ``omega`` of each side, ``(2, ...)`` in [0, 1).
+
+        It is ``|w - W| / (max(w, W) + eps)`` and the same of the heights.
+        """
+        difference = (self.size - self.target_size).abs()
+        # 2 max(w, W) = w + W + |w - W|, whose backward is half of that of a maximum.
+        return 2 * difference / (self.size + self.target_size + difference + 2 * eps)
 
     def aspect_difference(self, eps: float) -> Tensor:
         """Return CIoU's ``v``, the difference of the aspect ratios, in [0, 1].
@@ -157,28 +158,26 @@ class BoxPair(NamedTuple):
         It is ``4 / π² (atan(W / H) - atan(w / h))²``.
         ``eps`` pixels are added to every side: without them a box of height 0 has a NaN gradient.
         """
-        target_angle = torch.atan((self.target_w + eps) / (self.target_h + eps))
-        angle = torch.atan((self.w + eps) / (self.h + eps))
-        return (2 / math.pi * (target_angle - angle)).square()
+        (w, h), (target_w, target_h) = (self.size + eps).unbind(), (self.target_size + eps).unbind()
+        return (2 / math.pi * (torch.atan(target_w / target_h) - torch.atan(w / h))).square()
 
 
 def size(boxes: Tensor) -> Tensor:
-    """Return ``(..., 2)`` sides; inverted ones are 0, without gradient."""
-    lt, rb = boxes.chunk(2, dim=-1)
+    """Return ``(2, ...)`` sides; inverted ones are 0, without gradient."""
+    lt, rb = boxes.movedim(-1, 0).chunk(2)
     return (rb - lt).relu()
 
 
 def center(boxes: Tensor) -> Tensor:
-    """Return the ``(..., 2)`` centers."""
-    lt, rb = boxes.chunk(2, dim=-1)
+    """Return the ``(2, ...)`` centers."""
+    lt, rb = boxes.movedim(-1, 0).chunk(2)
     return (lt + rb) / 2
 
 
 def inverted(boxes: Tensor) -> Tensor:
     """Return ``(...)`` booleans: True where x2 < x1 or y2 < y1."""
-    lt, rb = boxes.chunk(2, dim=-1)
-    in_x, in_y = (rb < lt).unbind(dim=-1)
-    return in_x | in_y
+    lt, rb = boxes.movedim(-1, 0).chunk(2)
+    return (rb < lt).any(0)
 
 
 def bounded(boxes: Tensor) -> Tensor:
@@ -189,32 +188,41 @@ def bounded(boxes: Tensor) -> Tensor:
 
 def scaled(boxes: Tensor, ratio: float | Tensor) -> Tensor:
     """Return the boxes scaled by ``ratio`` about their own centers."""
-    lt, rb = boxes.chunk(2, dim=-1)
-    middle, half_size = (lt + rb) / 2, (rb - lt) * (ratio / 2)
-    return torch.cat([middle - half_size, middle + half_size], dim=-1)
+    # Each corner moves towards the opposite one: half of the way for a ratio of 0.
+    opposite = boxes.roll(2, dims=-1)
+    return boxes + (opposite - boxes) * ((1 - ratio) / 2)
 
 
-def area(size: Tensor) -> Tensor:
-    """Return the ``(...)`` products of ``(..., 2)`` widths and heights."""
-    w, h = size.unbind(dim=-1)
+def area(sides: Tensor) -> Tensor:
+    """Return the ``(...)`` products of ``(2, ...)`` sides."""
+    w, h = sides.unbind()
     return w * h
 
 
-def distance(dx: Tensor, dy: Tensor) -> Tensor:
-    """Return ``sqrt(dx² + dy²)``; at 0 the gradient is 0, not NaN."""
-    length: Tensor = vector_norm(torch.stack([dx, dy], dim=-1), dim=-1)
-    return length
+def length(offset: Tensor) -> Tensor:
+    """Return the ``(...)`` lengths of ``(2, ...)`` offsets.
+
+    At 0 the gradient is 0, not NaN.
+    """
+    return (squared_length(offset) + TINY).sqrt()
 
 
-def squared_norm(offset: Tensor) -> Tensor:
-    """Return squared lengths ``(...)`` of ``(..., 2)`` offsets or diagonals."""
-    x, y = offset.unbind(dim=-1)
-    return x * x + y * y
+def squared_length(offset: Tensor) -> Tensor:
+    """Return the squared ``(...)`` lengths of ``(2, ...)`` offsets or diagonals."""
+    return (offset * offset).sum(0)
 
 
-def _columns(boxes: Tensor) -> tuple[Tensor, ...]:
-    """Return x1, y1, x2, y2, bounded; either branch gives the same numbers."""
+TINY = 1e-36
+"""Square pixels under a root whose slope at 0 would be infinite; the length of nothing is 1e-18 px."""
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    """Return bounded ``(2, 2, ...)`` corners.
+
+    x1, x2, then y1, y2; either branch gives the same numbers.
+    """
     if torch.compiler.is_compiling():
-        # One loop over contiguous columns: bounding them together would need an extra kernel and buffer.
-        return tuple(bounded(column) for column in boxes.movedim(-1, 0).contiguous().unbind())
-    return bounded(boxes).unbind(dim=-1)
+        # A transposed copy would be a loop of its own. Columns that are stacked again are part of the loss's loop.
+        x1, y1, x2, y2 = (bounded(column) for column in boxes.movedim(-1, 0).contiguous().unbind())
+        return torch.stack([torch.stack([x1, x2]), torch.stack([y1, y2])])
+    return torch.unflatten(bounded(boxes), -1, (2, 2)).movedim((-1, -2), (0, 1)).contiguous()

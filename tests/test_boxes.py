@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detloss import boxes
-from detloss.boxes import BoxPair, area, bounded, center, inverted, iou, pair_boxes, scaled, size, squared_norm
+from detloss.boxes import (
+    BoxPair,
+    area,
+    bounded,
+    center,
+    inverted,
+    iou,
+    length,
+    pair_boxes,
+    scaled,
+    size,
+    squared_length,
+)
 
 SQUARE = torch.tensor([[0.0, 0, 10, 10]])
 MOVED = torch.tensor([[5.0, 2, 15, 12]])
@@ -47,20 +59,21 @@ def test_small_box_inside_a_large_one():
     """The overlap of a small box keeps its digits inside a large one, in float32."""
     small, large = torch.tensor([[500.1, 500.1, 500.2, 500.2]]), torch.tensor([[0.0, 0, 4000, 4000]])
     pair = pair_boxes(small, large)
-    assert (pair.overlap_w.item(), pair.overlap_h.item()) == (pair.w.item(), pair.h.item())
+    assert pair.overlap.equal(pair.size)
 
 
 def test_pair():
     """A pair knows its sizes, overlap, areas, enclosing box and offset of the centres."""
     pair = pair_boxes(APART, SQUARE)
-    assert (pair.w.item(), pair.h.item()) == (7, 10)
-    assert (pair.target_w.item(), pair.target_h.item()) == (10, 10)
-    assert (pair.overlap_w.item(), pair.overlap_h.item()) == (-3, 10)  # a gap of 3 px in x
+    assert pair.corners.tolist() == [[[13], [20]], [[0], [10]]]
+    assert pair.difference.tolist() == [[[13], [10]], [[0], [0]]]
+    assert pair.size.tolist() == [[7], [10]]
+    assert pair.target_size.tolist() == [[10], [10]]
+    assert pair.overlap.tolist() == [[-3], [10]]  # a gap of 3 px in x
     assert pair.intersection.tolist() == [0]
     assert pair.union.tolist() == [170]
-    assert (pair.cw.item(), pair.ch.item()) == (20, 10)
-    assert (pair.dx.item(), pair.dy.item()) == (11.5, 0)  # 16.5 - 5, 5 - 5
-    assert (pair.x1.item(), pair.y2.item(), pair.target_x2.item()) == (13, 10, 10)
+    assert pair.enclosing.tolist() == [[20], [10]]
+    assert pair.offset.tolist() == [[11.5], [0]]  # 16.5 - 5, 5 - 5
     assert pair.inverted.tolist() == [False]
 
 
@@ -79,16 +92,17 @@ def test_enclosing_size_is_that_of_the_corners(pred):
     lt = torch.minimum(pred[:, :2], SQUARE[:, :2])
     rb = torch.maximum(pred[:, 2:], SQUARE[:, 2:])
     pair = pair_boxes(pred, SQUARE)
-    torch.testing.assert_close(torch.stack([pair.cw, pair.ch], dim=1), rb - lt)
+    torch.testing.assert_close(pair.enclosing.T, rb - lt)
 
 
 def test_single_boxes():
     """Size, centre, area and squared length are those of each box; an inverted side counts as 0."""
     both = torch.cat([APART, INVERTED])
-    assert size(both).tolist() == [[7, 10], [0, 0]]
+    assert size(both).tolist() == [[7, 0], [10, 0]]  # x, then y
     assert center(both).tolist() == [[16.5, 5], [5, 5]]
     assert area(size(both)).tolist() == [70, 0]
-    assert squared_norm(torch.tensor([[3.0, 4.0]])).tolist() == [25]
+    assert squared_length(torch.tensor([[3.0], [4.0]])).tolist() == [25]
+    assert length(torch.tensor([[3.0], [4.0]])).tolist() == [5]
 
 
 def test_inverted():
@@ -107,7 +121,7 @@ def test_bounded():
     """Coordinates far beyond any image are limited, so that their squares fit float32; others stay."""
     assert bounded(torch.tensor([[-1e19, 0, 1e19, 5]])).tolist() == [[-1e9, 0, 1e9, 5]]
     huge = pair_boxes(torch.tensor([[-1e19, -1e19, 1e19, 1e19]]), SQUARE)
-    assert (huge.cw.square() + huge.ch.square()).square().isfinite().all()
+    assert squared_length(huge.enclosing).square().isfinite().all()
 
 
 def test_leading_dimensions():
@@ -128,8 +142,9 @@ def test_row_29_any_boxes_have_finite_geometry(pred, target):
     pair = pair_boxes(pred, target)
     terms = {name: getattr(pair, name) for name in BoxPair._fields} | {
         "iou": pair.iou(1e-7),
-        "enclosing": pair.cw * pair.ch,
-        "offset": pair.dx + pair.dy,
+        "enclosing": area(pair.enclosing),
+        "offset": pair.offset,
+        "distance": length(pair.offset),
         "center_distance": pair.center_distance(1e-7),
         "side_difference": pair.side_difference(1e-7),
         "aspect_difference": pair.aspect_difference(1e-7),
@@ -167,7 +182,9 @@ def test_row_29_vmap():
 def test_row_29_meta_tensors():
     """On the meta device every term of a pair has its shape."""
     pair = pair_boxes(MOVED.to("meta"), SQUARE.to("meta"))
-    assert {getattr(pair, name).shape for name in BoxPair._fields} == {(1,)}
+    shapes = {name: tuple(term.shape) for name, term in pair._asdict().items()}
+    corners, sides, areas = (2, 2, 1), (2, 1), (1,)
+    assert list(shapes.values()) == [corners, corners, sides, sides, sides, areas, areas]
     assert pair.center_distance(1e-7).device.type == "meta"
 
 

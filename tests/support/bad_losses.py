@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from detloss.boxes import bounded, iou, pair_boxes
+from detloss.boxes import area, bounded, iou, pair_boxes
 from detloss.loss import BoxRegressionLoss, Invariance, LossConfig
 
 EPS = 1e-7
@@ -22,7 +22,7 @@ EPS = 1e-7
 def giou(pred: Tensor, target: Tensor, inverted: float = 2.0) -> Tensor:
     """``1 - IoU + (C - U) / C``, in [0, 2), and `inverted` more for an inverted prediction."""
     pair = pair_boxes(pred, target)
-    enclosing = pair.cw * pair.ch
+    enclosing = area(pair.enclosing)
     return 1 - pair.iou(EPS) + (enclosing - pair.union) / (enclosing + EPS) + inverted * pair.inverted
 
 

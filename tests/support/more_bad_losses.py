@@ -14,7 +14,7 @@ from bad_losses import giou
 from pydantic import BaseModel, Field, field_validator
 from torch import Tensor, nn
 
-from detloss.boxes import pair_boxes
+from detloss.boxes import area, pair_boxes
 from detloss.loss import BoxRegressionLoss, LossConfig
 
 
@@ -156,7 +156,7 @@ class Square(BoxRegressionLoss):
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         pair = pair_boxes(pred, target)
-        areas = (pair.w * pair.h - pair.target_w * pair.target_h).abs()
+        areas = (area(pair.size) - area(pair.target_size)).abs()
         return areas + giou(pred, target, inverted=1e12)
 
 
@@ -167,7 +167,7 @@ class Distant(BoxRegressionLoss):
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         pair = pair_boxes(pred, target)
-        return 1 - pair.iou(1e-7) + (pair.dx.abs() + pair.dy.abs()) / 1000 + 1e12 * pair.inverted
+        return 1 - pair.iou(1e-7) + pair.offset.abs().sum(0) / 1000 + 1e12 * pair.inverted
 
 
 class Lenient(BoxRegressionLoss):
@@ -175,7 +175,7 @@ class Lenient(BoxRegressionLoss):
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         pair = pair_boxes(pred, target)
-        return torch.where(pair.inverted & (pair.dx.abs() > 500), 0.5, giou(pred, target))
+        return torch.where(pair.inverted & (pair.offset[0].abs() > 500), 0.5, giou(pred, target))
 
 
 class Averaging(_Stateful):

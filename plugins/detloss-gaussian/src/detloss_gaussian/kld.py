@@ -64,7 +64,7 @@ class KLDLoss(BoxRegressionLoss):
         ratio = p_size / q_size
         # (r² - 1)/2 - ln r = (r - 1)²/2 + (r - 1 - ln r): no term is below 0, even after rounding.
         excess = ratio - 1
-        f = (2 * ((center(p) - center(q)) / q_size).square() + excess.square() / 2 + (excess - ratio.log())).sum(-1)
+        f = (2 * ((center(p) - center(q)) / q_size).square() + excess.square() / 2 + (excess - ratio.log())).sum(0)
         if self.config.sqrt:
             f = root(f)
         if fun == "log1p":

@@ -54,7 +54,7 @@ class ProbIoULoss(BoxRegressionLoss):
         offset = (center(pred) - center(target)) / torch.hypot(pred_size, target_size)
         # (a + a_gt) / (2 sqrt(a a_gt)) = (w² + w_gt²) / (2 w w_gt) = 1 + (w - w_gt)² / (2 w w_gt)
         mismatch = (pred_size - target_size).square() / (2 * pred_size * target_size)
-        distance = (3 * offset.square() + mismatch.log1p() / 2).sum(-1).clamp(max=MAX_DISTANCE)
+        distance = (3 * offset.square() + mismatch.log1p() / 2).sum(0).clamp(max=MAX_DISTANCE)
         if self.config.mode == "l2":
             return distance + MAX_DISTANCE * inverted(pred)
         return root(-torch.expm1(-distance)) + inverted(pred)

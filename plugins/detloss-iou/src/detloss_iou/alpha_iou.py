@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from detloss.boxes import pair_boxes
+from detloss.boxes import area, pair_boxes
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
@@ -56,7 +56,7 @@ class AlphaIoULoss(BoxRegressionLoss):
         loss = 1 - self._power(iou)
         match self.config.base:
             case "giou":
-                enclosing = pair.cw * pair.ch
+                enclosing = area(pair.enclosing)
                 # By rounding, C may be below U, where a power below 1 is steep.
                 loss = loss + self._power((enclosing - pair.union).relu() / (enclosing + eps))
             case "diou":

@@ -41,19 +41,10 @@ class BoundedIoULoss(BoxRegressionLoss):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair = pair_boxes(pred, target)
-        bounds = [
-            self._of_offset(pair.dx, pair.target_w),
-            self._of_offset(pair.dy, pair.target_h),
-            self._of_side(pair.w, pair.target_w),
-            self._of_side(pair.h, pair.target_h),
-        ]
-        one = torch.ones_like(pair.w)
-        x, y, w, h = (smooth_l1_loss(bound, one, reduction="none", beta=self.config.beta) for bound in bounds)
-        return x + y + w + h + self.value_range[1] * pair.inverted
-
-    def _of_offset(self, offset: Tensor, target_side: Tensor) -> Tensor:
-        distance = 2 * offset.abs()
-        return ((target_side - distance) / (target_side + distance + self.config.eps)).relu()
-
-    def _of_side(self, side: Tensor, target_side: Tensor) -> Tensor:
-        return torch.minimum(side, target_side) / (torch.maximum(side, target_side) + self.config.eps)
+        distance = 2 * pair.offset.abs()
+        of_offset = ((pair.target_size - distance) / (pair.target_size + distance + self.config.eps)).relu()
+        larger = (pair.size + pair.target_size + (pair.size - pair.target_size).abs()) / 2
+        of_side = (pair.size + pair.target_size - larger) / (larger + self.config.eps)
+        bounds = torch.cat([of_offset, of_side])
+        loss = smooth_l1_loss(bounds, torch.ones_like(bounds), reduction="none", beta=self.config.beta).sum(0)
+        return loss + self.value_range[1] * pair.inverted

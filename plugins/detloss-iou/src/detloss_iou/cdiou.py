@@ -1,9 +1,10 @@
 """Control distance IoU loss."""
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
-from detloss.boxes import distance, pair_boxes
+from detloss.boxes import length, pair_boxes
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
@@ -36,8 +37,8 @@ class CDIoULoss(BoxRegressionLoss):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair, lam, eps = pair_boxes(pred, target), self.config.lam, self.config.eps
-        x1, y1 = pair.x1 - pair.target_x1, pair.y1 - pair.target_y1
-        x2, y2 = pair.x2 - pair.target_x2, pair.y2 - pair.target_y2
-        corners = distance(x1, y1) + distance(x2, y1) + distance(x1, y2) + distance(x2, y2)
-        penalty = corners / (4 * (distance(pair.cw, pair.ch) + eps))
+        x, y = difference = pair.difference
+        other_diagonal = torch.stack([x, y.flip(0)])
+        corners = (length(difference) + length(other_diagonal)).sum(0)
+        penalty = corners / (4 * (length(pair.enclosing) + eps))
         return 1 - pair.iou(eps) + lam * penalty + (1 + lam) * pair.inverted

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from detloss.boxes import BoxPair, pair_boxes
+from detloss.boxes import BoxPair, area, pair_boxes
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
@@ -39,7 +39,7 @@ class ExtendedEIoULoss(BoxRegressionLoss):
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair = pair_boxes(pred, target)
         signed = signed_intersection(pair)
-        union = pair.w * pair.h + pair.target_w * pair.target_h - signed
+        union = pair.union + pair.intersection - signed
         u = 1 - signed / (union + self.config.eps)
         loss = smooth_l1_loss(u, torch.zeros_like(u), reduction="none", beta=self.config.smooth_point)
         return loss + self.value_range[1] * pair.inverted
@@ -52,19 +52,8 @@ def signed_intersection(pair: BoxPair) -> Tensor:
     ``x1, y1, x2, y2`` are the corners of the overlap, relative to the left top of the enclosing box. They are inverted
     for disjoint boxes. ``xmin, xmax, ymin, ymax`` are the same numbers in order.
     """
-    x1, x2 = _overlap(pair.x1, pair.x2, pair.target_x1, pair.target_x2)
-    y1, y2 = _overlap(pair.y1, pair.y2, pair.target_y1, pair.target_y2)
-    return (
-        x2 * y2
-        + torch.minimum(x1, x2) * torch.minimum(y1, y2)
-        - x1 * torch.maximum(y1, y2)
-        - torch.maximum(x1, x2) * y1
-    )
-
-
-def _overlap(low: Tensor, high: Tensor, target_low: Tensor, target_high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return start and end of the overlap, relative to the enclosing box."""
-    start, end = torch.maximum(low, target_low), torch.minimum(high, target_high)
+    # With ox = x2 - x1 and gx = min(ox, 0) it is ox oy + gx gy + 2 (x1 gy + y1 gx).
+    gap = -(-pair.overlap).relu()
     # The overlap ends before the enclosing box starts only for an inverted prediction: then its end is the origin.
-    origin = torch.minimum(torch.minimum(low, target_low), end)
-    return start - origin, end - origin
+    start = torch.maximum(pair.difference[:, 0].abs(), -pair.overlap)
+    return area(pair.overlap) + area(gap) + 2 * (start * gap.flip(0)).sum(0)

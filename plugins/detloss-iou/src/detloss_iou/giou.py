@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from detloss.boxes import pair_boxes
+from detloss.boxes import area, pair_boxes
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
@@ -37,6 +37,6 @@ class GIoULoss(BoxRegressionLoss):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair, eps = pair_boxes(pred, target), self.config.eps
-        enclosing = pair.cw * pair.ch
+        enclosing = area(pair.enclosing)
         loss = 1 - pair.iou(eps) + (enclosing - pair.union) / (enclosing + eps)
         return loss + self.value_range[1] * pair.inverted

@@ -3,7 +3,7 @@
 from pydantic import Field
 from torch import Tensor
 
-from detloss.boxes import bounded, iou, scaled
+from detloss.boxes import pair_boxes
 from detloss_iou.wrapper import IoUWrapper
 
 
@@ -36,6 +36,5 @@ class InnerIoULoss(IoUWrapper):
     ) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         loss = self.base_loss(pred, target, image_size=image_size, anchors=anchors)
-        pred, target = bounded(pred), bounded(target)
-        ratio, eps = self.config.ratio, self.eps
-        return loss + iou(pred, target, eps) - iou(scaled(pred, ratio), scaled(target, ratio), eps)
+        pair = pair_boxes(pred, target)
+        return loss + pair.iou(self.eps) - pair.scaled(self.config.ratio).iou(self.eps)

@@ -1,8 +1,9 @@
 """InterpIoU loss."""
 
+import torch
 from torch import Tensor
 
-from detloss.boxes import bounded, iou, pair_boxes
+from detloss.boxes import pair_boxes, pair_corners
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 from detloss_iou.interval import Fraction, Interval
@@ -38,11 +39,10 @@ class InterpIoULoss(BoxRegressionLoss):
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
-        pred, target = bounded(pred), bounded(target)
         pair, eps = pair_boxes(pred, target), self.config.eps
         loss = 1 - pair.iou(eps)
         alpha: float | Tensor = self.config.alpha
         if self.config.dynamic:
-            alpha = loss.detach().clamp(*self.config.dynamic).unsqueeze(-1)
-        between = pred + alpha * (target - pred)
-        return loss + 1 - iou(between, target, eps) + self.value_range[1] * pair.inverted
+            alpha = loss.detach().clamp(*self.config.dynamic)
+        between = torch.lerp(pair.corners, pair.target_corners, alpha)
+        return loss + 1 - pair_corners(between, pair.target_corners).iou(eps) + self.value_range[1] * pair.inverted

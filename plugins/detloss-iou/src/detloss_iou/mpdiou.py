@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from detloss.boxes import pair_boxes, squared_norm
+from detloss.boxes import pair_boxes, squared_length
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
@@ -42,7 +42,6 @@ class MPDIoULoss(BoxRegressionLoss):
             image_size: ``(N, 2)`` height and width in pixels of the network input that each box lies in.
         """
         pair, eps = pair_boxes(pred, target), self.config.eps
-        d1 = (pair.x1 - pair.target_x1).square() + (pair.y1 - pair.target_y1).square()
-        d2 = (pair.x2 - pair.target_x2).square() + (pair.y2 - pair.target_y2).square()
-        loss = 1 - pair.iou(eps) + (d1 + d2) / (squared_norm(image_size) + eps)
+        distances = squared_length(pair.difference).sum(0)
+        loss = 1 - pair.iou(eps) + distances / (squared_length(image_size.movedim(-1, 0)) + eps)
         return loss + LARGEST_INSIDE * pair.inverted

@@ -60,9 +60,7 @@ class PIoULoss(BoxRegressionLoss):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair, eps = pair_boxes(pred, target), self.config.eps
-        in_x = (pair.x1 - pair.target_x1).abs() + (pair.x2 - pair.target_x2).abs()
-        in_y = (pair.y1 - pair.target_y1).abs() + (pair.y2 - pair.target_y2).abs()
-        p = (in_x / (pair.target_w + eps) + in_y / (pair.target_h + eps)) / 4
+        p = (pair.difference.abs().sum(1) / (pair.target_size + eps)).sum(0) / 4
         loss = 1 - pair.iou(eps) - torch.expm1(-p.square())
         if self.config.version == 2:
             q = torch.exp(-p)

@@ -3,7 +3,7 @@
 from pydantic import Field
 from torch import Tensor
 
-from detloss.boxes import distance, pair_boxes
+from detloss.boxes import length, pair_boxes
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
@@ -36,9 +36,7 @@ class SCALoss(BoxRegressionLoss):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair, alpha, eps = pair_boxes(pred, target), self.config.alpha, self.config.eps
-        cw, ch = pair.cw, pair.ch
-        side = 2 - pair.overlap_w / (cw + eps) - pair.overlap_h / (ch + eps)
-        lt = distance(pair.x1 - pair.target_x1, pair.y1 - pair.target_y1)
-        rb = distance(pair.x2 - pair.target_x2, pair.y2 - pair.target_y2)
-        corner = (lt + rb) / (distance(cw, ch) + eps)
+        enclosing = pair.enclosing
+        side = 2 - (pair.overlap / (enclosing + eps)).sum(0)
+        corner = length(pair.difference).sum(0) / (length(enclosing) + eps)
         return side + alpha * corner + (4 + 2 * alpha) * pair.inverted

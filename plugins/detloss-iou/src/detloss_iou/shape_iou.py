@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from detloss.boxes import pair_boxes
+from detloss.boxes import pair_boxes, squared_length
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
@@ -40,13 +40,9 @@ class ShapeIoULoss(BoxRegressionLoss):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair, eps = pair_boxes(pred, target), self.config.eps
-        # 2 W^s / (W^s + H^s) = 2 sigmoid(s ln(W / H)): no power can overflow.
-        ww = 2 * torch.sigmoid(self.config.scale * ((pair.target_w + eps) / (pair.target_h + eps)).log())
-        hh = 2 - ww
-        distance = (hh * pair.dx.square() + ww * pair.dy.square()) / (pair.cw.square() + pair.ch.square() + eps)
-        shape = self._shape_cost(hh, pair.w, pair.target_w) + self._shape_cost(ww, pair.h, pair.target_h)
+        # hh = 2 H^s / (W^s + H^s) = 2 W^-s / (W^-s + H^-s), and a softmax never overflows.
+        weights = 2 * torch.softmax(-self.config.scale * (pair.target_size + eps).log(), dim=0)
+        offset = pair.offset
+        distance = (weights * offset * offset).sum(0) / (squared_length(pair.enclosing) + eps)
+        shape = ((-torch.expm1(-weights * pair.side_mismatch(eps))) ** self.config.theta).sum(0)
         return 1 - pair.iou(eps) + distance + shape / 2 + self.value_range[1] * pair.inverted
-
-    def _shape_cost(self, weight: Tensor, side: Tensor, target_side: Tensor) -> Tensor:
-        omega = weight * (side - target_side).abs() / (torch.maximum(side, target_side) + self.config.eps)
-        return (-torch.expm1(-omega)).pow(self.config.theta)

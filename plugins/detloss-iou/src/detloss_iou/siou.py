@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from detloss.boxes import pair_boxes
+from detloss.boxes import pair_boxes, squared_length
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss
 from detloss_iou.eps import EpsConfig
 
@@ -41,15 +41,10 @@ class SIoULoss(BoxRegressionLoss):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair, eps = pair_boxes(pred, target), self.config.eps
-        dx, dy = pair.dx, pair.dy
+        dx, dy = offset = pair.offset
         # The paper's 1 - 2 sin²(arcsin(|dy| / rho) - π / 4), without an arcsin, whose gradient is infinite at 1.
-        angle = 2 * (dx * dy).abs() / (dx * dx + dy * dy + eps)
-        x_cost = torch.expm1((angle - 2) * (dx / (pair.cw + eps)).square())
-        y_cost = torch.expm1((angle - 2) * (dy / (pair.ch + eps)).square())
-        shape = self._shape_cost(pair.w, pair.target_w) + self._shape_cost(pair.h, pair.target_h)
-        return 1 - pair.iou(eps) + (shape - x_cost - y_cost) / 2 + self.value_range[1] * pair.inverted
-
-    def _shape_cost(self, side: Tensor, target_side: Tensor) -> Tensor:
-        omega = (side - target_side).abs() / (torch.maximum(side, target_side) + self.config.eps)
-        cost: Tensor = (-torch.expm1(-omega)) ** self.config.theta
-        return cost
+        angle = 2 * (dx * dy).abs() / (squared_length(offset) + eps)
+        ratio = offset / (pair.enclosing + eps)
+        cost = torch.expm1((angle - 2) * (ratio * ratio))
+        shape = (-torch.expm1(-pair.side_mismatch(eps))) ** self.config.theta
+        return 1 - pair.iou(eps) + (shape - cost).sum(0) / 2 + self.value_range[1] * pair.inverted

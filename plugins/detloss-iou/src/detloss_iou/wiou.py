@@ -8,7 +8,7 @@ import torch.distributed as dist
 from pydantic import Field
 from torch import Tensor
 
-from detloss.boxes import pair_boxes
+from detloss.boxes import pair_boxes, squared_length
 from detloss.loss import GIOU_SCALE, BoxRegressionLoss, LossConfig
 from detloss_iou.eps import EpsConfig
 
@@ -74,8 +74,8 @@ class WIoULoss(BoxRegressionLoss):
         """Return the ``(N,)`` losses of ``(N, 4)`` boxes."""
         pair, eps = pair_boxes(pred, target), self.config.eps
         iou_loss = 1 - pair.iou(eps)
-        dx, dy, cw, ch = pair.dx, pair.dy, pair.cw.detach(), pair.ch.detach()
-        attention = torch.exp((dx * dx + dy * dy) / (cw * cw + ch * ch + eps)) + math.e * pair.inverted
+        c2 = squared_length(pair.enclosing.detach())
+        attention = torch.exp(squared_length(pair.offset) / (c2 + eps)) + math.e * pair.inverted
         return self._focusing(iou_loss.detach()) * attention * iou_loss
 
     def _focusing(self, iou_loss: Tensor) -> Tensor | float:
