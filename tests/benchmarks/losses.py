@@ -1,8 +1,7 @@
 """Time forward + backward of every installed loss, eager and compiled, against torchvision's nearest loss.
 
 What is printed is a ratio of times, ours / torchvision's: below 1 is faster. The three are timed in turn within one
-process, so that a machine whose speed drifts drifts for all of them, and each counts with its fastest turn, the one
-that other work on the machine disturbed least::
+process, so that a machine whose speed drifts drifts for all of them. The ratio is the median of the turns::
 
     python tests/benchmarks/losses.py                         # every loss; some minutes, most of it compilation
     python tests/benchmarks/losses.py giou diou --no-compile  # seconds
@@ -11,14 +10,22 @@ that other work on the machine disturbed least::
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
+import platform
+import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
+from torch.profiler import ProfilerActivity, profile
+from torchvision.ops import generalized_box_iou_loss
 
 from detloss import build_loss, find_plugins
 from detloss.heads.compiled import call_compiled
@@ -26,16 +33,20 @@ from detloss.loss import BoxRegressionLoss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-TURN_SECONDS = 0.001
-"""Time of one turn: far above the clock's resolution, short enough to find quiet moments."""
+TURN_SECONDS = 0.02
+"""Time of one turn: far above the clock's resolution."""
+MANY = 1_000_000
+"""Pairs for the peak memory."""
 
 
-def torchvision_nearest(name: str, loss: BoxRegressionLoss) -> Loss:
-    """Torchvision's own loss of this name; else what its detectors use in this space."""
-    if loss.space == "deltas":
-        function = {"l1": functional.l1_loss, "huber": functional.huber_loss}.get(name, functional.smooth_l1_loss)
-        return lambda pred, target: function(pred, target, reduction="none").sum(-1)
-    return {"diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}.get(name, generalized_box_iou_loss)
+def torchvision_nearest(name: str, loss: BoxRegressionLoss) -> tuple[str, Loss]:
+    """Name and function of what torchvision has: a function of this name on deltas, on boxes always GIoU."""
+    if loss.space == "boxes":
+        return "torchvision giou", generalized_box_iou_loss
+    functions = {"l1": functional.l1_loss, "huber": functional.huber_loss}
+    against = name if name in functions else "smooth_l1"
+    function = functions.get(name, functional.smooth_l1_loss)
+    return f"torch {against}", lambda pred, target: function(pred, target, reduction="none").sum(-1)
 
 
 def with_extras(loss: BoxRegressionLoss, called: Loss, n: int) -> Loss:
@@ -62,41 +73,69 @@ def seconds(loss: Loss, pred: Tensor, target: Tensor, repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def fastest(losses: list[Loss], pred: Tensor, target: Tensor, turns: int) -> list[float]:
-    """Seconds of each loss in its fastest turn."""
+def ratios(theirs: Loss, ours: Sequence[Loss], pred: Tensor, target: Tensor, turns: int) -> list[list[float]]:
+    """Ours / theirs of each turn, for each of ours."""
     repeats = []
-    for loss in losses:
+    for loss in (theirs, *ours):
         seconds(loss, pred, target, 3)  # compiles, and warms the caches
         repeats.append(max(1, int(TURN_SECONDS / seconds(loss, pred, target, 3))))
-    measured = [[seconds(loss, pred, target, n) for loss, n in zip(losses, repeats, strict=True)] for _ in range(turns)]
-    return [min(column) for column in zip(*measured, strict=True)]
+    found: list[list[float]] = [[] for _ in ours]
+    for _ in range(turns):
+        base = seconds(theirs, pred, target, repeats[0])
+        for column, loss, count in zip(found, ours, repeats[1:], strict=True):
+            column.append(seconds(loss, pred, target, count) / base)
+    return found
+
+
+def peak(loss: Loss, pred: Tensor, target: Tensor) -> int:
+    """Bytes that one forward and backward holds at most, above the inputs."""
+    pred.grad = None
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        loss(pred, target).sum().backward()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder, "trace.json")
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = [event for event in events if event.get("name") == "[memory]"]
+    held = itertools.accumulate(event["args"]["Bytes"] for event in sorted(changes, key=lambda event: event["ts"]))
+    return max(held)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("losses", nargs="*", default=[plugin.name for plugin in find_plugins()])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 512, 4096, 65536])
-    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 4096, 65536])
+    parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-compile", dest="compile", action="store_false")
+    parser.add_argument("--json", type=Path, help="also write the ratios to this file")
+    parser.add_argument("--machine", default=platform.machine(), help="the kind of machine, for --json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    columns = ("eager", "compiled") if options.compile else ("eager",)
+    kinds = ("eager", "compiled") if options.compile else ("eager",)
     print(f"torch {torch.__version__}, {options.threads} thread(s); ours / torchvision's, below 1 is faster")
-    print(f"{'loss':14}" + "".join(f"{f'{column} {n}':>16}" for column in columns for n in options.sizes))
+    print("median (lowest-highest) of", options.turns, "turns; memory is the peak at 1,000,000 pairs")
+    print(f"{'loss':14}" + "".join(f"{f'{kind} {n}':>20}" for n in options.sizes for kind in kinds) + f"{'memory':>9}")
+    report: dict[str, Any] = {"machine": options.machine, "torch": torch.__version__, "losses": {}}
     for name in options.losses:
         loss = build_loss(name)
+        against, theirs = torchvision_nearest(name, loss)
         torch._dynamo.reset()
         variants: list[Loss] = [loss, partial(call_compiled, loss)] if options.compile else [loss]
-        ratios: dict[tuple[int, int], float] = {}
+        row: dict[str, Any] = {"against": against, **{kind: {} for kind in kinds}}
+        cells = ""
         for n in options.sizes:
             pred, target = pairs(loss.space, n)
-            timed = [torchvision_nearest(name, loss), *(with_extras(loss, variant, n) for variant in variants)]
-            theirs, *ours = fastest(timed, pred, target, options.turns)
-            for column, time_of_ours in enumerate(ours):
-                ratios[column, n] = time_of_ours / theirs
-        cells = "".join(f"{ratios[column, n]:16.2f}" for column in range(len(columns)) for n in options.sizes)
-        print(f"{name:14}{cells}", flush=True)
+            ours = [with_extras(loss, variant, n) for variant in variants]
+            for kind, turns in zip(kinds, ratios(theirs, ours, pred, target, options.turns), strict=True):
+                row[kind][str(n)] = round(statistics.median(turns), 2)
+                cells += f"{f'{statistics.median(turns):.2f} ({min(turns):.2f}-{max(turns):.2f})':>20}"
+        pred, target = pairs(loss.space, MANY)
+        row["memory"] = round(peak(with_extras(loss, loss, MANY), pred, target) / peak(theirs, pred, target), 2)
+        print(f"{name:14}{cells}{row['memory']:9.2f}", flush=True)
+        report["losses"][name] = row
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
