@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from generate_losses import kind, table
-from pages import rewrite
+from pages import markdown_table, rewrite
 from pydantic import BaseModel
 
 from detloss.compare.plan.compare_config import ArmConfig, CompareConfig, RayEngine, SlurmEngine
@@ -69,6 +68,17 @@ def values(schema: dict[str, Any]) -> str:
     return found
 
 
+def kind(schema: dict[str, Any]) -> str:
+    """Return type and bounds of one value, from its JSON schema."""
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "allOf" in schema:
+        return "a loss"
+    words = {"exclusiveMinimum": "> {:g}", "minimum": "≥ {:g}", "exclusiveMaximum": "< {:g}", "maximum": "≤ {:g}"}
+    bounds = [words[key].format(schema[key]) for key in words if key in schema]
+    return ", ".join([schema.get("type", "any"), *bounds])
+
+
 def page(text: str) -> str:
     """Return the page with the keys that there are."""
     schema = TrainConfig.model_json_schema()
@@ -80,7 +90,7 @@ def page(text: str) -> str:
         else:
             section = schema["properties"][match[2]]["$ref"].rpartition("/")[2]
             cells = rows(definitions[section], definitions, match[2])
-        return f"{match[1]}\n{table(('key', 'takes', 'default', 'meaning'), cells)}"
+        return f"{match[1]}\n{markdown_table(('key', 'takes', 'default', 'meaning'), cells)}"
 
     return MARKED.sub(written, text)
 

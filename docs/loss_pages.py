@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from loss_measurements import FIGURES, measure_all
+from pages import markdown_table
 from sphinx.application import Sphinx
 from sphinx.util.display import status_iterator
 
@@ -100,7 +101,7 @@ def table(
         pulls = one["pulls"] or {"disjoint": "?", "nested": "?"}
         cells = [f"{year} {where}".strip(), one["space"], pulls["disjoint"], pulls["nested"]]
         rows.append([name, *map(escaped, cells), *(one[key] for key in measured), _invariances(one), plugin.package])
-    return _table((*COLUMNS, *measured.values(), "invariant to", "package"), rows)
+    return markdown_table((*COLUMNS, *measured.values(), "invariant to", "package"), rows)
 
 
 def render(page: str, plugin: Plugin, known: Known) -> str:
@@ -117,15 +118,15 @@ def render(page: str, plugin: Plugin, known: Known) -> str:
         lines += markdown(lead, formula=True)
     lines += markdown(re.split(r"\n\n(?=[A-Z][\w ]*:\n {4})", prose)[0].strip("\n"), formula=not formula)
     lines += [f"In a config it is `{{name: {plugin.full_name if '.' in page else page}}}`.\n", *_figures(page, known)]
-    lines += ["## Properties\n", _table(("property", "value"), _properties(plugin, known, parts))]
+    lines += ["## Properties\n", markdown_table(("property", "value"), _properties(plugin, known, parts))]
     lines += ["## Parameters\n", _parameters(known)]
     weights = [[f"`{head}`", f"{weight:g}"] for head, weight in known["recommended_weights"].items()]
-    lines += ["## Weights\n", _table(("head", "default weight"), weights) if weights else "1 in every head.\n"]
+    lines += ["## Weights\n", markdown_table(("head", "default weight"), weights) if weights else "1 in every head.\n"]
     lines.append(escaped(parts.get("Recommended weights", "")) + "\n")
     lines.append("A weight that is not published is a start: [weights](/weights.md) says how to find yours.\n")
     if evidence := list(_evidence(plugin.name)):
         heading = ("data", "loss", "AP", "minus the reference", "95 %, all together", "verdict")
-        lines += ["## Evidence\n", _table(heading, evidence)]
+        lines += ["## Evidence\n", markdown_table(heading, evidence)]
         lines.append("[Evidence](/evidence/README.md) says how these were compared, and what is not decided.\n")
     return "\n".join(lines)
 
@@ -228,7 +229,7 @@ def _parameters(known: Known) -> str:
         ]
         for one in known["parameters"]
     ]
-    return _table(("parameter", "type", "default", "meaning"), rows)
+    return markdown_table(("parameter", "type", "default", "meaning"), rows)
 
 
 def _evidence(name: str) -> Iterator[list[str]]:
@@ -254,13 +255,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict) and len(value) == 1:
         value = next(iter(value.values()))
     return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    # A bar ends a cell, in code too.
-    cells = ([re.sub(r"(?<!\\)\|", r"\|", cell) for cell in line] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 FORMULAS: dict[str, Any] = tomllib.loads((DOCS / "formulas.toml").read_text(encoding="utf-8"))

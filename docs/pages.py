@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 
@@ -30,3 +31,11 @@ def rewrite(
     if not options.check:
         options.output.write_text(new, encoding="utf-8")
         print(f"wrote {options.output.name}")
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    # A bar ends a cell, in code too.
+    cells = ([re.sub(r"(?<!\\)\|", r"\|", cell) for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
