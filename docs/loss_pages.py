@@ -212,9 +212,9 @@ def _properties(plugin: Plugin, known: Known, parts: Mapping[str, str]) -> Itera
         yield ["also takes", ", ".join(f"`{extra}`" for extra in known["extras"])]
     if known["batch_dependent"]:
         yield ["depends on", "the other pairs of the batch"]
-    if eager := _SPEED.get("losses", {}).get(plugin.name, {}).get("eager"):
-        times = ", ".join(f"{ratio:.2g} with {int(n):,} boxes" for n, ratio in eager.items())
-        yield ["time as a multiple of torchvision's nearest loss (measured)", times]
+    if speed := _SPEED["losses"].get(plugin.name):
+        times = ", ".join(f"{ratio:.2g} with {int(n):,} boxes" for n, ratio in speed["eager"].items())
+        yield [f"[time](/performance.md), as a multiple of {speed['against']} (measured)", times]
 
 
 def _parameters(known: Known) -> str:
@@ -260,4 +260,4 @@ def _plain(value: Any) -> str:
 FORMULAS: dict[str, Any] = tomllib.loads((DOCS / "formulas.toml").read_text(encoding="utf-8"))
 """Package -> loss -> LaTeX, a blank line between two formulas."""
 SYMBOLS: list[dict[str, Any]] = FORMULAS.pop("symbols")
-_SPEED = json.loads(file.read_text(encoding="utf-8")) if (file := DOCS / "speed.json").exists() else {}
+_SPEED = json.loads((DOCS / "speed.json").read_text(encoding="utf-8"))

@@ -192,6 +192,8 @@ def test_a_loss_has_a_page(chromium: Any, address: str, name: str, math: bool) -
     text = window.locator("article").inner_text()
     assert math or "1 - IoU**power" in text
     assert re.search(rf"pulls disjoint boxes \(measured\)\s+{'yes' if math else 'no'}", text)
+    assert ("as a multiple of torchvision giou" in text) is math, "as docs/speed.json says"
+    assert ("minus the reference" in text) is math, "as docs/evidence says"
     window.context.close()
     assert visit.wrong == []
 
