@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pages import rewrite
+from pages import markdown_table, rewrite
 
 from detloss.testing import CHECKS, HEAD_CHECKS, Check
 
@@ -20,8 +20,7 @@ def page(text: str) -> str:
 
 
 def _table(checks: tuple[Check, ...]) -> str:
-    rows = [f"| `{check.name}` | {check.proves} |\n" for check in checks]
-    return "".join(["| check | what it proves |\n", "| --- | --- |\n", *rows])
+    return markdown_table(("check", "what it proves"), [(f"`{check.name}`", check.proves) for check in checks])
 
 
 def main(arguments: list[str] | None = None) -> None:

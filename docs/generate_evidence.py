@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pages import rewrite
+from pages import markdown_table, rewrite
 
 from detloss.compare.result import Comparison, Difference
 from detloss.compare.result_file import RESULT, read_comparison
@@ -46,24 +46,24 @@ def part(found: Comparison, name: str) -> Iterator[str]:
     yield ""
     yield from (f"> {sentence}" for sentence in found.verdict)
     yield ""
-    yield "| loss | weight | AP | difference | 95 %, all together | verdict | may be the best |"
-    yield "|---|---|---|---|---|---|---|"
     differences = {one.arm: one for one in found.differences}
+    rows = []
     for arm in sorted(found.arms, key=lambda arm: -(arm.mean or 0)):
         weight = "" if arm.weight is None else f"{arm.weight:.3g}"
         mean = "failed" if arm.mean is None else f"{arm.mean:.3f}"
         best = "yes" if arm.may_be_best else "no"
-        yield f"| `{arm.label}` | {weight} | {mean} | {difference(differences.get(arm.label))} | {best} |"
+        rows.append([f"`{arm.label}`", weight, mean, *difference(differences.get(arm.label)), best])
+    head = ("loss", "weight", "AP", "difference", "95 %, all together", "verdict", "may be the best")
+    yield markdown_table(head, rows).rstrip()
 
 
-def difference(one: Difference | None) -> str:
-    """Return three cells on the difference from the reference."""
+def difference(one: Difference | None) -> list[str]:
+    """Return three cells: the difference from the reference, its interval and the verdict."""
     if one is None:
-        return "| | reference"
-    if one.estimate is None:
-        return f"| | {one.verdict}"
+        return ["", "", "reference"]
+    estimate = "" if one.estimate is None else f"{one.estimate:+.3f}"
     between = "" if one.decides is None else f"{one.decides.low:+.3f} to {one.decides.high:+.3f}"
-    return f"{one.estimate:+.3f} | {between} | {one.verdict}"
+    return [estimate, between, one.verdict]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from importlib.util import find_spec
@@ -45,7 +45,8 @@ def measure_all(plugins: Mapping[str, Plugin], folder: Path, progress: Callable[
         folder: Where each loss gets a folder with its figures and numbers.
         progress: Given the futures of what is measured now and ``length=``, returns an iterator over them.
     """
-    homes = {page: folder / f"{page}-{_digest(plugin)}" for page, plugin in plugins.items()}
+    shared = _shared()
+    homes = {page: folder / f"{page}-{_digest(plugin, shared)}" for page, plugin in plugins.items()}
     for old in set(folder.glob("*")) - set(homes.values()):
         shutil.rmtree(old)
     new = {page: home for page, home in homes.items() if not (home / "known.json").exists()}
@@ -63,23 +64,29 @@ def measure_all(plugins: Mapping[str, Plugin], folder: Path, progress: Callable[
     return found
 
 
-def _digest(plugin: Plugin) -> str:
-    """Return a hash of the sources that decide what is measured."""
+def _digest(plugin: Plugin, shared: bytes) -> str:
+    """Return a hash of the sources that decide what is measured of a loss."""
+    identity = f"{plugin.full_name} {plugin.version} {plugin.module}:{plugin.attribute}".encode()
+    return hashlib.sha256(identity + shared + _package(plugin)).hexdigest()[:12]
+
+
+def _shared() -> bytes:
+    """Return the sources that decide it for every loss."""
     core = Path(detloss.__file__).parent
-    files = [Path(__file__), *(file for name in _CORE for file in _sources(core / name))]
-    installed = {other.name: other for other in find_plugins()}
-    for one in (plugin, *(installed[name] for name in REFERENCES if name in installed)):
-        spec = find_spec(one.module.partition(".")[0])
-        places = (spec and (spec.submodule_search_locations or [spec.origin])) or []
-        files += [file for place in places if place for file in _sources(Path(place))]
-    digest = hashlib.sha256(f"{plugin.full_name} {plugin.version} {plugin.module}:{plugin.attribute}".encode())
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    references = [plugin for plugin in find_plugins() if plugin.name in REFERENCES]
+    return b"".join(
+        [Path(__file__).read_bytes(), *(_sources(core / name) for name in _CORE), *map(_package, references)]
+    )
 
 
-def _sources(place: Path) -> Iterator[Path]:
-    yield from sorted(place.rglob("*.py")) if place.is_dir() else [place]
+def _package(plugin: Plugin) -> bytes:
+    spec = find_spec(plugin.module.partition(".")[0])
+    places = (spec and (spec.submodule_search_locations or [spec.origin])) or []
+    return b"".join(_sources(Path(place)) for place in places if place)
+
+
+def _sources(place: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place]))
 
 
 def _measure(full_name: str, page: str, home: Path) -> dict[str, Any]:
@@ -105,13 +112,11 @@ def _measure(full_name: str, page: str, home: Path) -> dict[str, Any]:
 
 
 def _drawable(loss: Any) -> dict[str, Any]:
-
     return {name: kind.measure(loss, POINTS) for name, kind in KINDS.items()}
 
 
 @cache
 def _reference(name: str) -> dict[str, Any] | None:
-
     try:
         return _drawable(build_loss(name))
     except DetlossError:  # not installed

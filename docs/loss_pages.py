@@ -8,16 +8,19 @@ import textwrap
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from generate_evidence import difference
 from loss_measurements import FIGURES, measure_all
 from pages import markdown_table
 from sphinx.application import Sphinx
 from sphinx.util.display import status_iterator
 
 from detloss import find_plugins
+from detloss.compare.result import Comparison
 from detloss.compare.result_file import RESULT, read_comparison
 from detloss.registry import Plugin
 from detloss.registry.docstring import sections
@@ -232,19 +235,19 @@ def _parameters(known: Known) -> str:
     return markdown_table(("parameter", "type", "default", "meaning"), rows)
 
 
+@cache
+def _comparisons() -> list[tuple[str, Comparison]]:
+    return [(file.parent.name, read_comparison(file)) for file in sorted(DOCS.glob(f"evidence/*/{RESULT}"))]
+
+
 def _evidence(name: str) -> Iterator[list[str]]:
-    for file in sorted(DOCS.glob(f"evidence/*/{RESULT}")):
-        found = read_comparison(file)
+    for data, found in _comparisons():
         differences = {one.arm: one for one in found.differences}
         for arm in found.arms:
             if [spec["name"] for spec in arm.losses[found.question.head]] != [name] or arm.mean is None:
                 continue
-            data = f"[{file.parent.name.replace('-', ' ')}](/evidence/README.md)"
-            one = differences.get(arm.label)
-            estimate = "" if one is None or one.estimate is None else f"{one.estimate:+.3f}"
-            between = f"{one.decides.low:+.3f} to {one.decides.high:+.3f}" if one and one.decides else ""
-            verdict = one.verdict if one else "reference"
-            yield [data, f"`{arm.label}`", f"{arm.mean:.3f}", estimate, between, verdict]
+            link = f"[{data.replace('-', ' ')}](/evidence/README.md)"
+            yield [link, f"`{arm.label}`", f"{arm.mean:.3f}", *difference(differences.get(arm.label))]
 
 
 def _invariances(known: Known) -> str:

@@ -6,12 +6,14 @@ import importlib
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from far_loss import LOSS_SOURCE
@@ -289,3 +291,20 @@ def _wheel(project: Path, folder: Path) -> Path:
     )
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Chromium; where it is not installed the test is skipped, but in CI it fails."""
+    program = shutil.which("chromium")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is not installed. Fix: apt-get install chromium, as .ci/run does.")
+        pytest.skip("Chromium is not installed: pages are looked at in it (Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Its sandbox needs a user namespace, which containers that run as root refuse; the pages are our own.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

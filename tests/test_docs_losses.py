@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import generate_losses
+import generate_performance
 import loss_pages
 import pytest
 from latex2mathml.converter import convert
@@ -26,6 +28,13 @@ FORMULAS = [
 def test_the_table_is_up_to_date() -> None:
     """docs/losses.md has the table that the classes give today; if not, the message names the command that fixes it."""
     generate_losses.main(["--check"])
+
+
+def test_the_table_of_times_is_up_to_date() -> None:
+    """docs/performance.md shows the numbers of docs/speed.json, one line for each loss of detloss."""
+    generate_performance.main(["--check"])
+    measured = json.loads((DOCS / "speed.json").read_text(encoding="utf-8"))["losses"]
+    assert measured.keys() == {name for losses in loss_pages.FORMULAS.values() for name in losses}
 
 
 def test_a_stale_table_is_found(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ import yaml
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = shutil.which("chromium")
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 KINDS = {
     "start": "index.html",
@@ -88,22 +87,6 @@ def address(site: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/site/"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def chromium(site: Path) -> Iterator[Any]:
-    """Chromium; where it is not installed the test is skipped, but in CI it fails."""
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed. Fix: apt-get install chromium, as .ci/run does.")
-        pytest.skip("Chromium is not installed: the site is looked at in it (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Its sandbox needs a user namespace, which containers that run as root refuse; the pages are our own.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from comparisons import CASES
 from detloss.compare.report import write_report
 
 Report = Callable[[str], Path]
-CHROMIUM = shutil.which("chromium")
 DESKTOP, PHONE = (1280, 800), (390, 844)
 WITHOUT_INTERVALS = ("no reference", "nothing finished")
 LEAST_CONTRAST = 4.5
@@ -43,22 +40,6 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium; where it is not installed the test is skipped, but in CI it fails."""
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed. Fix: apt-get install chromium, as .ci/run does.")
-        pytest.skip("Chromium is not installed: the report is looked at in it (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Its sandbox needs a user namespace, which containers that run as root refuse; the page is our own.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +73,9 @@ class Shown:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_answer_is_on_the_first_screen(browser: Any, report: Report, case: str) -> None:
+def test_the_answer_is_on_the_first_screen(chromium: Any, report: Report, case: str) -> None:
     """Without scrolling a reader sees the verdict, the set that may be best and every interval; nothing is wider."""
-    shown = Shown(browser, report(case), DESKTOP, "light")
+    shown = Shown(chromium, report(case), DESKTOP, "light")
     for size in (DESKTOP, PHONE):
         shown.resize(size)
         for place in ("h1", "#best", *["#intervals svg.chart:visible"] * (case not in WITHOUT_INTERVALS)):
@@ -106,9 +87,9 @@ def test_the_answer_is_on_the_first_screen(browser: Any, report: Report, case: s
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_readable(browser: Any, report: Report, scheme: str) -> None:
+def test_text_is_readable(chromium: Any, report: Report, scheme: str) -> None:
     """In light and in dark all text, that in charts too, has the contrast that WCAG asks for."""
-    shown = Shown(browser, report("many"), DESKTOP, scheme)
+    shown = Shown(chromium, report("many"), DESKTOP, scheme)
     contrasts = shown.page.evaluate(CONTRASTS)
     assert len(contrasts) > 200
     assert [text for contrast, text in contrasts if contrast < LEAST_CONTRAST] == []
@@ -117,9 +98,9 @@ def test_text_is_readable(browser: Any, report: Report, scheme: str) -> None:
     shown.page.close()
 
 
-def test_charts_are_described(browser: Any, report: Report) -> None:
+def test_charts_are_described(chromium: Any, report: Report) -> None:
     """Who cannot see a chart hears what it shows: that of the intervals tells each arm, its interval and verdict."""
-    shown = Shown(browser, report("example"), DESKTOP, "light")
+    shown = Shown(chromium, report("example"), DESKTOP, "light")
     charts = shown.page.get_by_role("img").all()
     names = [chart.get_attribute("aria-label") for chart in charts]
     assert len(names) == 1 + 3 + 2
@@ -129,9 +110,9 @@ def test_charts_are_described(browser: Any, report: Report) -> None:
     shown.page.close()
 
 
-def test_print(browser: Any, report: Report) -> None:
+def test_print(chromium: Any, report: Report) -> None:
     """Printed from a dark screen it is black on white, and closed parts are open."""
-    shown = Shown(browser, report("example"), DESKTOP, "dark")
+    shown = Shown(chromium, report("example"), DESKTOP, "dark")
     shown.page.emulate_media(media="print")
     assert shown.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     assert shown.page.get_by_text("Provenance").bounding_box()["height"] > 0

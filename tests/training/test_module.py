@@ -123,7 +123,7 @@ def test_images_travel_with_8_bits_and_are_scaled_on_the_device(tmp_path, precis
 
 
 def test_a_module_that_logs_no_steps_still_logs_its_evaluation(tmp_path):
-    """With `logs=False` nobody waits for the logging of each step; COCO's numbers are logged."""
+    """With `logs=False` training steps log nothing; COCO's numbers are still logged."""
     run = bare_trainer(tmp_path, epochs=1)
     run.fit(DetectionModule(faster_rcnn(), logs=False), loader(), loader())
     assert "val/AP" in run.callback_metrics

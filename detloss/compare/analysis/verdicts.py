@@ -213,9 +213,9 @@ def _lost(arms: Sequence[ArmResult]) -> Iterator[str]:
         if arm.dropped_after:
             dropped.setdefault(arm.dropped_after, []).append(arm)
     for seeds, behind in dropped.items():
-        they_were = "it was" if len(behind) == 1 else "they were"
-        names, were = _words([arm.label for arm in behind]), they_were.split()[1]
-        yield f"{names} {were} dropped after {seeds} seeds, since {they_were} far behind the leader."
+        names = _words([arm.label for arm in behind])
+        were, they = ("was", "it") if len(behind) == 1 else ("were", "they")
+        yield f"{names} {were} dropped after {seeds} seeds, since {they} {were} far behind the leader."
 
 
 def _selection(comparison: Comparison) -> Iterator[str]:
