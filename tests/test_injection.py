@@ -7,11 +7,11 @@ import inspect
 import io
 import logging
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import killed
 import pytest
 import torch
 import torchvision
@@ -222,13 +222,9 @@ def test_a_pickled_model_loads_in_a_new_process(tmp_path: Path) -> None:
     torch.save(inject(faster_rcnn(), GIOU), tmp_path / "model.pt")
     code = "import sys, torch; model = torch.load(sys.argv[1], weights_only=False); import detloss; "
     code += "print(detloss.injected(model))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "model.pt")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": str(Path(__file__).parent / "support")},
-    )
+    support = str(Path(__file__).parent / "support")
+    done = killed.python("-c", code, str(tmp_path / "model.pt"), PYTHONPATH=support)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("roi_heads: 10 * giou(")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import killed
 import numpy as np
 import onnx
 import onnxruntime
@@ -62,12 +61,7 @@ def test_a_state_dict_and_the_code_that_loads_it(run_detloss: Run, run: Path, tr
     assert f"{run / 'model.pth'}  " in out
     assert "of the validation data: 5 detections, exactly those of best.ckpt." in out
     assert "To use it: from model import CLASS_NAMES, model" in out
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM, str(run), str(image)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = killed.python("-W", "error", "-c", PROGRAM, str(run), str(image))
     assert done.returncode == 0, done.stderr
     names, boxes, scores, labels = json.loads(done.stdout)
     assert names == {str(label): name for label, name in NAMES.items()}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import killed
 import pytest
 import yaml
 
@@ -64,8 +63,7 @@ def test_the_default_learns(tmp_path):
         "train.devices=1",
     ]
     sets = [part for setting in [*small, *short] for part in ("--set", setting)]
-    command = [sys.executable, "-m", "detloss", "train", "--json", "--output", str(tmp_path / "run"), *sets]
-    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    result = killed.python("-m", "detloss", "train", "--json", "--output", str(tmp_path / "run"), *sets)
     assert result.returncode == 0, result.stderr
     printed = json.loads(result.stdout)
     assert Path(printed["folder"]) == tmp_path / "run"

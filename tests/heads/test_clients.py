@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import killed
 import pytest
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
-@pytest.fixture
-def run_client(run_python: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
-    """Return a function that runs a client of `clients.py` and returns what it saw of each head."""
-
-    def run(name: str) -> dict[str, Any]:
-        done = run_python("-W", "error", str(SUPPORT / "clients.py"), name, OMP_NUM_THREADS="1")
-        assert done.returncode == 0, done.stderr
-        seen: dict[str, Any] = json.loads(done.stdout)
-        return seen
-
-    return run
+def run_client(name: str) -> dict[str, Any]:
+    """Run a client of `clients.py` and return what it saw of each head."""
+    done = killed.python("-W", "error", str(SUPPORT / "clients.py"), name, PYTHONPATH=str(SUPPORT))
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
 
 
 @pytest.mark.slow
-def test_accelerate_before_and_after_the_injection(run_client: Callable[[str], dict[str, Any]]) -> None:
+def test_accelerate_before_and_after_the_injection() -> None:
     """A model that accelerate gave a forward of its own takes losses and gives them back, in either order."""
     seen = run_client("accelerate")
     assert list(seen) == ["roi_heads", "rpn", "fcos"]
@@ -42,7 +37,7 @@ def test_accelerate_before_and_after_the_injection(run_client: Callable[[str], d
 
 
 @pytest.mark.slow
-def test_fsdp2_before_and_after_the_injection(run_client: Callable[[str], dict[str, Any]]) -> None:
+def test_fsdp2_before_and_after_the_injection() -> None:
     """On two gloo ranks a sharded model takes losses and gives them back, with losses and gradients of a whole one."""
     seen = run_client("fsdp")
     assert list(seen) == ["roi_heads", "fcos"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import killed
 import pytest
 import torch
 from loss_cases import every_loss, extras, random_pairs
@@ -263,19 +262,15 @@ if __name__ == "__main__":
 
 def test_ddp(tmp_path: Path) -> None:
     """Two gloo processes, one without any pair in one step, end with equal gradients and an equal running mean."""
-    (tmp_path / "ddp.py").write_text(DDP)
-    support = str(Path(__file__).parents[1] / "support")
-    environment = {"PYTHONPATH": support, "PATH": "/usr/local/bin:/usr/bin:/bin"}
-    subprocess.run([sys.executable, "ddp.py", str(tmp_path)], check=True, env=environment, cwd=tmp_path, timeout=300)
+    done = killed.python("-c", DDP, str(tmp_path), PYTHONPATH=str(Path(__file__).parents[1] / "support"))
+    assert done.returncode == 0, done.stderr
     (first, first_mean), (second, second_mean) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert torch.equal(first_mean, second_mean)
     assert first.keys() == second.keys()
     assert all(torch.equal(gradient, second[key]) for key, gradient in first.items())
 
 
-def test_without_a_compiler_the_message_says_what_to_do(
-    run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_without_a_compiler_the_message_says_what_to_do(tmp_path: Path) -> None:
     """Where no compiler is found, the error names the loss and the device, what to install, and the switch."""
     program = (
         "import torch\n"
@@ -286,7 +281,7 @@ def test_without_a_compiler_the_message_says_what_to_do(
         "except InjectionError as error:\n"
         "    print(error)\n"
     )
-    done = run_python("-c", program, TORCHINDUCTOR_CACHE_DIR=str(tmp_path), PATH="")
+    done = killed.python("-c", program, TORCHINDUCTOR_CACHE_DIR=str(tmp_path), PATH="")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("GIoULoss has compile: true, but torch.compile failed on cpu with")
     assert "No working C++ compiler found" in done.stdout

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
+import killed
 import pytest
 import torch
 from tiny_detectors import BOX_LOSS, HEADS, batch, detector, gradients, head_module, step
@@ -261,9 +260,8 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_ddp_gives_every_parameter_the_same_gradient_on_both_ranks(tmp_path: Path) -> None:
     """In each head two gloo processes, one without an object, end with equal gradients, the mean of both."""
-    (tmp_path / "ddp.py").write_text(DDP)
-    support = str(Path(__file__).parents[1] / "support")
-    subprocess.run([sys.executable, str(tmp_path / "ddp.py"), str(tmp_path)], check=True, env={"PYTHONPATH": support})
+    done = killed.python("-c", DDP, str(tmp_path), PYTHONPATH=str(Path(__file__).parents[1] / "support"))
+    assert done.returncode == 0, done.stderr
     for head in HEADS:
         first, second = (torch.load(tmp_path / f"{head}-{rank}.pt") for rank in range(2))
         alone = []

@@ -7,11 +7,10 @@ import importlib
 import inspect
 import io
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import killed
 import pytest
 import torch
 from torch import nn
@@ -185,10 +184,7 @@ def test_a_head_that_pickles_as_its_own_class(two: Any, heads: tuple[str, ...], 
         f"model = torch.load({str(file)!r}, weights_only=False)['model']\n"
         "print(type(model).__mro__[0], list(dict(model.named_modules())))"
     )
-    folder = str(packages.folder)
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": folder}, check=False
-    )
+    done = killed.python("-c", program, PYTHONPATH=str(packages.folder))
     assert done.stdout.strip() == "<class 'two.detector.Two'> ['', 'predict']", done.stderr
     assert list(injected(model)) == list(injected(kept))
     loaded = torch.load(io.BytesIO(file.read_bytes()), weights_only=False)["model"]

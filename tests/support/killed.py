@@ -1,18 +1,22 @@
-"""`detloss train` in processes of its own that start at once, and that end themselves where a test says."""
+"""`detloss` and Python in processes of their own that start at once, and that end themselves where a test says."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import os
+import runpy
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import torch
 import yaml
@@ -22,6 +26,8 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 # Importing torch and Lightning takes seconds. The fork server does it once, runs nothing of it, and every process is a
 # fork of it: a process of its own with its own main module, which SIGKILL ends as any other.
 _CONTEXT.set_forkserver_preload(["detloss.cli.app", "detloss.cli.train", "detloss.training.run", "detloss_iou"])
+
+_TESTS = Path(__file__).parents[1]
 
 
 def start(
@@ -47,6 +53,23 @@ def call(function: Callable[..., object], *arguments: object, log: Path, **envir
     process = _CONTEXT.Process(target=_call, args=(function, arguments, str(log), environment))
     process.start()
     return process
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a new Python to its end; it has imported libraries, and nothing of detloss.
+
+    Args:
+        *arguments: Of Python: perhaps ``-W error``, and ``-m MODULE``, ``-c PROGRAM`` or a file with what it takes.
+        **environment: More environment variables; ``PYTHONPATH`` is put first on its path.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        printed = [Path(folder, name) for name in ("stdout", "stderr")]
+        process = _CONTEXT.Process(target=_python, args=([*arguments], *map(str, printed), environment))
+        process.start()
+        process.join(timeout=300)
+        process.kill()
+        out, err = (file.read_text(encoding="utf-8", errors="surrogateescape") for file in printed)
+    return subprocess.CompletedProcess(["python", *arguments], cast("int", process.exitcode), out, err)
 
 
 def two_ranks() -> list[dict[str, str]]:
@@ -114,18 +137,45 @@ def _call(
     function(*arguments)
 
 
+def _python(arguments: list[str], out: str, err: str, environment: dict[str, str]) -> None:
+    _enter(out, err, environment)
+    for name in [name for name in sys.modules if name.startswith("detloss")]:
+        del sys.modules[name]
+    # What pytest has put there for the tests is no part of a new Python's path.
+    own = [entry for entry in sys.path if not Path(entry).is_relative_to(_TESTS)]
+    sys.path[:] = [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *own]
+    match arguments:
+        case ["-W", action, *rest]:
+            warnings.simplefilter(cast("Any", action))
+            arguments = rest
+    match arguments:
+        case ["-m", module, *rest]:
+            sys.argv = [module, *rest]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case ["-c", program, *rest]:
+            sys.argv = ["-c", *rest]
+            sys.modules["__main__"] = ModuleType("__main__")
+            exec(program, vars(sys.modules["__main__"]))
+        case [file, *rest]:
+            sys.argv = [file, *rest]
+            runpy.run_path(file, run_name="__main__")
+
+
 def _begin(log: str, environment: dict[str, str]) -> None:
+    _enter(log, log, environment)
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
+
+
+def _enter(out: str, err: str, environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for number, file in ((1, out), (2, err)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     # The old streams remember whether they had a file or a terminal.
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.setsid()
     # A child of a fork server starts its own processes by another fork server; a command by the default of its Python.
     multiprocessing.set_start_method(None, force=True)
-    warnings.simplefilter("error")
-    torch.set_num_threads(1)
 
 
 class _Death:

@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from datetime import datetime
@@ -30,17 +28,13 @@ from detloss.training.callbacks import MetricsFile, read_metrics
 from detloss.training.folder import FILES, write_whole
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-W", "error", "-m", "detloss", "train", *arguments]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run; what it printed is beside it."""
     folder = tmp_path_factory.mktemp("whole")
-    result = subprocess.run(
-        command(str(config_file(folder)), "--output", str(folder / "run")), check=True, capture_output=True, text=True
-    )
+    config = str(config_file(folder))
+    result = killed.python("-W", "error", "-m", "detloss", "train", config, "--output", str(folder / "run"))
+    assert result.returncode == 0, result.stderr
     (folder / "stdout").write_text(result.stdout)
     (folder / "stderr").write_text(result.stderr)
     return folder / "run"
@@ -214,15 +208,9 @@ def test_sigkill_and_resume_give_the_uninterrupted_run(whole, tmp_path):
 def test_two_processes_evaluate_all_pictures(tmp_path):
     """Under DDP over gloo every validation picture is evaluated once, and only one process prints."""
     folder = tmp_path / "run"
-    result = subprocess.run(
-        command(
-            str(config_file(tmp_path, train={"devices": 2, "strategy": "ddp", "epochs": 1})), "--output", str(folder)
-        ),
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    config = str(config_file(tmp_path, train={"devices": 2, "strategy": "ddp", "epochs": 1}))
+    result = killed.python("-W", "error", "-m", "detloss", "train", config, "--output", str(folder))
+    assert result.returncode == 0, result.stderr
     assert result.stdout.count("epoch     AP   AP50") == 1
     # 12 pictures in batches of 2 on 2 processes: 3 steps.
     assert [line["step"] for line in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3, 3]

@@ -124,12 +124,12 @@ SMALL = {
 }
 
 
-def test_row_30_detloss_train_stops_with_the_way_on(packages, run_python, tmp_path):
+def test_row_30_detloss_train_stops_with_the_way_on(packages, tmp_path):
     """`detloss train` ends with exit code 1, names plugin, package, head and step, and the way on, which works."""
     packages.add("late-losses", losses={"late": "late:LateLoss"}, modules={"late.py": PLUGIN}, version="1.5")
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(SMALL))
     folder, arguments = tmp_path / "a run", ["train", str(tmp_path / "a.yaml"), "--output", str(tmp_path / "a run")]
-    done = run_python("-m", "detloss", *arguments, PYTHONPATH=str(packages.folder))
+    done = killed.python("-m", "detloss", *arguments, PYTHONPATH=str(packages.folder))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     # 8 pictures in batches of 2 are 4 steps: before step 3 the fraction 2/4 is done.
