@@ -2,22 +2,19 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from detloss.doctor.isolated import end_group
 from detloss.errors import InjectionError
 from detloss.heads.pickled import PlainPickles
 from detloss.injection import eject, injected
 from detloss.loss import EXTRAS, BoxRegressionLoss
 from detloss.testing.check import Check, Kind
 from detloss.testing.expecting import DoesNotApply
-from detloss.testing.head_ranks import Counted, command, environment
+from detloss.testing.head_ranks import Counted, means
 from detloss.testing.head_trial import HeadTrial, head_subject_of
 
 AT_THE_BOXES = 1e-5
@@ -206,26 +203,14 @@ def other_extras(trial: HeadTrial) -> None:
 @_head
 def ranks(trial: HeadTrial) -> None:
     """A loss that synchronizes ends on two ranks, one without an object."""
-    process = subprocess.Popen(
-        [sys.executable, *command(trial.subject.who)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        start_new_session=True,
-    )
     try:
-        out, error = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        end_group(process.pid)
-        process.kill()
-        process.communicate()
+        first, second = means(trial.subject.who, PATIENCE)
+    except TimeoutError:
         trial.expect(False, "both ranks to end", f"they still wait after {PATIENCE} s", _ONE_CALL)
-        return
-    failed = f"an error: {(error.strip().splitlines() or ['none'])[-1]:.200}"
-    trial.expect(process.returncode == 0, "both ranks to end", failed, _ONE_CALL)
-    first, second = (float(mean) for mean in out.split())
-    trial.expect(first == second, "one mean on both ranks", f"{first} and {second}", _ONE_CALL)
+    except RuntimeError as failed:
+        trial.expect(False, "both ranks to end", f"an error: {failed!s:.200}", _ONE_CALL)
+    else:
+        trial.expect(first == second, "one mean on both ranks", f"{first} and {second}", _ONE_CALL)
 
 
 HEAD_CHECKS: tuple[Check, ...] = tuple(check for check in list(vars().values()) if isinstance(check, Check))

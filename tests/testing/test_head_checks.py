@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import bad_heads
 import pytest
@@ -20,12 +20,23 @@ BY_NAME = {check.name: check for check in HEAD_CHECKS}
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def heads(packages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that claims the heads of `bad_heads`."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a package that claims the heads of `bad_heads`; one process runs the ranks of all of them."""
+    folder = tmp_path_factory.mktemp("site")
+    info = folder / "bad_heads-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad-heads\nVersion: 1.0\n")
     classes = [bad_heads.Sound, bad_heads.WithoutExample, *BROKEN]
     lines = [f"{cls.head_name} = bad_heads:{cls.__name__}\n" for cls in classes]
-    packages.add("bad-heads", entry_points="".join(["[detloss.heads]\n", *lines]))
+    (info / "entry_points.txt").write_text("".join(["[detloss.heads]\n", *lines]))
+    return folder
+
+
+@pytest.fixture
+def heads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heads of `bad_heads` are installed."""
+    monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(bad_heads.GridNet, "forward", bad_heads.ORIGINAL)  # is set back after each test
 
 
