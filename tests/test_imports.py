@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -218,6 +219,41 @@ def test_laziness(packages: Any, run_python: Callable[..., Any], program: str, a
     assert "sys" in loaded
     assert not loaded & absent
     assert not {name for name in loaded if name.startswith("detloss_")} | loaded & {"bomb_l"}
+
+
+STARTED = """
+import json, sys
+from detloss.cli import main
+
+for arguments in (["show", "giou"], ["validate", "model.yaml"], ["validate", "--no-data", "train.yaml"]):
+    sys.argv = ["detloss", *arguments]
+    assert main() == 0
+    print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr)
+"""
+
+
+def test_show_and_validate_import_what_they_need(run_python: Callable[..., Any], tmp_path: Path) -> None:
+    """`show` imports torch and no torchvision; `validate` imports Lightning only where it makes a trainer."""
+    text = "model: fasterrcnn\nbackbone: tiny\nnum_classes: 4\nlosses: {roi_heads: giou}\n"
+    (tmp_path / "model.yaml").write_text(text)
+    (tmp_path / "train.yaml").write_text(text + "data: {shapes: {train: 8, val: 4}}\n")
+    program = f"import os; os.chdir({str(tmp_path)!r})\n{STARTED}"
+    done = run_python("-c", program)
+    assert done.returncode == 0, done.stderr
+    show, *validations = ({*json.loads(line)} for line in done.stderr.splitlines())
+    assert {"torch", "pydantic", "rich", "detloss_iou"} <= show
+    assert not show & {"torchvision", "sympy", "yaml", "PIL", "detloss_l1", "detloss_gaussian"}
+    assert len(validations) == 2
+    for loaded in validations:
+        assert "torchvision" in loaded
+        assert not loaded & HEAVY
+
+
+HEAVY = {
+    "filelock", "hotcoco", "lightning_fabric", "matplotlib", "onnx", "onnxruntime", "pandas", "pycocotools",
+    "pytorch_lightning", "ray", "scipy", "tensorboard", "torchmetrics", "transformers",
+}  # fmt: skip
+"""What only training, evaluation, images and comparisons need."""
 
 
 def test_every_public_name_is_there() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from hotcoco import COCOeval
 from torch import Tensor
 
@@ -100,21 +99,22 @@ def _evaluated(coco: Mapping[str, Any], detections: Iterable[Detections]) -> COC
     return evaluated(coco, [entry.image_id for entry in detections], rows)
 
 
-def coco_from_targets(targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+def coco_from_targets(targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A COCO dictionary from the targets of torchvision.
 
     This is for a data set without such a dictionary.
 
     Args:
-        targets: One an image: ``boxes``, ``labels``, ``image_id``, optionally ``area`` and ``iscrowd``.
+        targets: Arrays or tensors, one an image: ``boxes``, ``labels``, ``image_id``, optionally ``area`` and
+            ``iscrowd``.
     """
     annotations: list[dict[str, Any]] = []
     for target in targets:
-        boxes = target["boxes"].double().reshape(-1, 4)
+        boxes = np.asarray(target["boxes"], dtype=np.float64).reshape(-1, 4)
         sizes = boxes[:, 2:] - boxes[:, :2]
-        areas = target.get("area", sizes.prod(dim=1)).tolist()
-        crowd = target.get("iscrowd", torch.zeros(len(boxes))).tolist()
-        rows = zip(torch.cat([boxes[:, :2], sizes], 1).tolist(), target["labels"].tolist(), areas, crowd, strict=True)
+        areas = target.get("area", sizes.prod(axis=1)).tolist()
+        crowd = target.get("iscrowd", np.zeros(len(boxes))).tolist()
+        rows = zip(np.hstack([boxes[:, :2], sizes]).tolist(), target["labels"].tolist(), areas, crowd, strict=True)
         annotations += [
             {"image_id": int(target["image_id"]), "bbox": box, "category_id": label, "area": area, "iscrowd": int(many)}
             for box, label, area, many in rows

@@ -91,9 +91,9 @@ class DetectionModule(pl.LightningModule):
 
     @property
     def detections(self) -> dict[int, Detections]:
-        """Detections of the last evaluation by image id, of all processes.
+        """Detections of the last evaluation by image id.
 
-        Only those of its first loader.
+        Only those of its first loader: in the first process those of all processes, in the others their own.
         """
         return self._collected[0].detections
 
@@ -201,14 +201,18 @@ class DetectionModule(pl.LightningModule):
         named = loaders if isinstance(loaders, Mapping) else {"": loaders}
         metrics: dict[str, float] = {}
         for index, (name, loader) in enumerate(named.items()):
-            collected = self._collected[index] = self._collected[index].gathered(self.trainer.world_size)
+            collected = self._collected[index] = self._collected[index].gathered(
+                self.global_rank, self.trainer.world_size
+            )
             if self.trainer.is_global_zero:
                 numbers = collected.metrics(getattr(loader, "dataset", None))
                 metrics |= {f"{name}/{key}" if len(named) > 1 else key: value for key, value in numbers.items()}
         self.metrics = self.trainer.strategy.broadcast(metrics)
-        # Every process has the same numbers; Lightning wants their mean.
+        # Every process has the same numbers. Only with both options Lightning neither warns nor takes their mean, with
+        # four messages a number. As each process logs them, each can monitor them.
         several = self.trainer.world_size > 1
-        self.log_dict({f"{stage}/{name}": value for name, value in self.metrics.items()}, sync_dist=several)
+        logged = {f"{stage}/{name}": value for name, value in self.metrics.items()}
+        self.log_dict(logged, sync_dist=several, rank_zero_only=several)
 
 
 def gradient_scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:

@@ -72,12 +72,22 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.CompletedProcess(["python", *arguments], cast("int", process.exitcode), out, err)
 
 
-def two_ranks() -> list[dict[str, str]]:
-    """The environment variables of the two processes of a distributed job, as Lightning sets them."""
+def ranks(number: int = 2) -> list[dict[str, str]]:
+    """The environment variables of the processes of a distributed job, as Lightning sets them."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": "2"}
-    return [{**job, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(number)}
+    return [{**job, "LOCAL_RANK": str(rank)} for rank in range(number)]
+
+
+def finish_together(processes: list[ForkServerProcess]) -> list[int | None]:
+    """Wait for the processes of a job, and return their exit codes; None of one that does not end."""
+    for process in processes:
+        process.join(timeout=60)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes
 
 
 def finish(arguments: list[str], log: Path) -> None:

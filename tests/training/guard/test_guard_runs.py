@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -142,16 +141,6 @@ def test_row_30_detloss_train_stops_with_the_way_on(packages, tmp_path):
     assert skipped == [1, 2]
 
 
-def finish_together(processes: list[ForkServerProcess]) -> list[int | None]:
-    """Wait for the processes of a job, and return their exit codes; None of one that does not end."""
-    for process in processes:
-        process.join(timeout=60)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    return codes
-
-
 @pytest.mark.xdist_group("whole")  # the fork server is ready there
 def test_row_30_of_several_processes_one_says_why_they_stop(packages, tmp_path):
     """Under DDP `detloss train` ends with one report, which holds what each process found, and no process is left."""
@@ -160,7 +149,8 @@ def test_row_30_of_several_processes_one_says_why_they_stop(packages, tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
     arguments = ["train", str(tmp_path / "a.yaml"), "--output", str(tmp_path / "run")]
     log = tmp_path / "log.txt"
-    assert finish_together([killed.start(arguments, log, **rank) for rank in killed.two_ranks()]) == [1, 1]
+    ranks = killed.ranks()
+    assert killed.finish_together([killed.start(arguments, log, **rank) for rank in ranks]) == [1, 1]
     said = log.read_text()
     assert "Traceback" not in said
     assert said.count("Error:") == said.count("became NaN or infinite") == 1
@@ -175,8 +165,8 @@ def test_row_30_processes_skip_together(tmp_path):
     The fault is first one of a value, then one of a gradient.
     """
     log = tmp_path / "log.txt"
-    ranks = killed.two_ranks()
-    ended = finish_together([killed.call(guarded.train_together, tmp_path, log=log, **rank) for rank in ranks])
+    ranks = killed.ranks()
+    ended = killed.finish_together([killed.call(guarded.train_together, tmp_path, log=log, **rank) for rank in ranks])
     said = log.read_text()
     assert ended == [0, 0], said
     for what in ("value", "gradient"):
