@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -195,6 +196,7 @@ def with_metadata(distribution: Distribution) -> Distribution:
     )
 
 
+@lru_cache(maxsize=10_000)  # a process that looks plugins up again reads the same names
 def normalized(name: str) -> str:
     """Return the name that pip compares by.
 
@@ -203,6 +205,7 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@lru_cache(maxsize=10_000)
 def _split(stem: str) -> tuple[str, str]:
     """Return name and version of ``name-version[-py3.11]``.
 
@@ -213,6 +216,7 @@ def _split(stem: str) -> tuple[str, str]:
     return (name, version) if dash and version[:1].isdigit() else (stem, "")
 
 
+@lru_cache(maxsize=10_000)
 def _newest_first(version: str) -> list[int]:
     """Return a sort key of versions, newest first (PEP 440).
 

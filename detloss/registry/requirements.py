@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from detloss.registry.distributions import normalized
@@ -48,8 +49,9 @@ def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[Unm
                 yield Unmet(str(requirement), version)
 
 
+@lru_cache(maxsize=1000)
 def _read(line: str) -> Requirement | None:
-    """Return a requirement without its marker.
+    """Return a requirement without its marker. It is shared: do not change it.
 
     None if it is for an extra or another platform.
     """

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from detloss.errors import ConformanceError
+from detloss.registry import one_scan
 from detloss.testing.expecting import Comparing, DoesNotApply
 from detloss.testing.subject import SubjectLike, subject_of
 from detloss.testing.trial import Trial
@@ -87,7 +88,7 @@ class Check:
     def apply(self, subject: Any) -> Result:
         """Check one; anything that it raises is a failure."""
         trial = self.kind.trial(subject)
-        with _apart():
+        with _apart(), one_scan():  # a wrapper looks its base up whenever it is built
             try:
                 self.function(trial)
             except DoesNotApply as reason:
