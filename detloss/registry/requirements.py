@@ -51,9 +51,9 @@ def unmet(requires: Iterable[str], installed: Mapping[str, str]) -> Iterator[Unm
 
 @lru_cache(maxsize=1000)
 def _read(line: str) -> Requirement | None:
-    """Return a requirement without its marker. It is shared: do not change it.
+    """Return a requirement without its marker.
 
-    None if it is for an extra or another platform.
+    None if it is for an extra or another platform. Callers share it, so they do not change it.
     """
     # Imported here: most processes need no requirement.
     from packaging.requirements import Requirement  # noqa: PLC0415
