@@ -109,7 +109,7 @@ class BoxPair(NamedTuple):
     @property
     def offset(self) -> Tensor:
         """``(2, ...)`` center of the prediction minus center of the target."""
-        return self.difference.sum(1) / 2
+        return self.difference.mean(1)
 
     @property
     def inverted(self) -> Tensor:
@@ -164,19 +164,19 @@ class BoxPair(NamedTuple):
 
 def size(boxes: Tensor) -> Tensor:
     """Return ``(2, ...)`` sides; inverted ones are 0, without gradient."""
-    lt, rb = boxes.movedim(-1, 0).chunk(2)
+    lt, rb = _ends(boxes)
     return (rb - lt).relu()
 
 
 def center(boxes: Tensor) -> Tensor:
     """Return the ``(2, ...)`` centers."""
-    lt, rb = boxes.movedim(-1, 0).chunk(2)
+    lt, rb = _ends(boxes)
     return (lt + rb) / 2
 
 
 def inverted(boxes: Tensor) -> Tensor:
     """Return ``(...)`` booleans: True where x2 < x1 or y2 < y1."""
-    lt, rb = boxes.movedim(-1, 0).chunk(2)
+    lt, rb = _ends(boxes)
     return (rb < lt).any(0)
 
 
@@ -214,6 +214,16 @@ def squared_length(offset: Tensor) -> Tensor:
 
 TINY = 1e-36
 """Square pixels under a root whose slope at 0 would be infinite; the length of nothing is 1e-18 px."""
+
+
+def _ends(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(2, ...)`` left top and right bottom corners."""
+    columns = boxes.movedim(-1, 0)
+    if torch.compiler.is_compiling():
+        x1, y1, x2, y2 = columns.contiguous().unbind()
+        return torch.stack([x1, y1]), torch.stack([x2, y2])
+    lt, rb = columns.chunk(2)
+    return lt, rb
 
 
 def _corners(boxes: Tensor) -> Tensor:

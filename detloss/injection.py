@@ -13,6 +13,7 @@ from detloss.config.specs import ResolvedSpec, resolve_spec
 from detloss.errors import AlreadyPatchedError, ConfigError, HeadNotFoundError, InjectionError, PluginError
 from detloss.heads.base import HeadAdapter
 from detloss.heads.classes import take_out, taken_out
+from detloss.heads.compiled import compiles
 from detloss.heads.losses import HeadLosses, Term
 from detloss.heads.slots import adapted, heads_in, slot_path
 from detloss.loss import BoxRegressionLoss, LossSpec
@@ -206,7 +207,10 @@ def _term(head: str, given: ResolvedSpec | BoxRegressionLoss) -> tuple[Term, Box
         if head not in loss.recommended_weights:
             source = "none is recommended: the gain stays the head's own"
         _log.info("%s: %s gets weight %g (%s)", head, spec.name, weight, source)
-    return Term(spec.name, weight, spec.normalizer, explicit=spec.weight is not None, compile=spec.compile), loss
+    compiled = spec.compile and compiles(loss)
+    if spec.compile and not compiled:
+        _log.info("%s: %s runs without torch.compile, which would not make it faster (compile: true)", head, spec.name)
+    return Term(spec.name, weight, spec.normalizer, explicit=spec.weight is not None, compile=compiled), loss
 
 
 def _device(module: nn.Module) -> torch.device | None:

@@ -158,6 +158,8 @@ class BoxRegressionLoss(nn.Module, ABC):
     """The value at ``pred == target``; None if it depends on parameters or boxes."""
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
     """The changes of both boxes that change no value."""
+    compile_pays: ClassVar[bool] = True
+    """False for a loss of so few steps that `torch.compile` makes it slower: ``compile: true`` then changes nothing."""
     batch_dependent: bool = False
     """True if a pair's value depends on the other pairs of the batch; a wrapper may set it on the instance."""
     iou_term: bool = False

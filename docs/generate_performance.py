@@ -19,12 +19,12 @@ TABLE = re.compile(r"(?<=\n)\| loss \| against \|.*\|\n(?:\|.*\|\n)+")
 def page(text: str) -> str:
     """Return the page with the numbers that were measured last."""
     losses = json.loads((DOCS / "speed.json").read_text(encoding="utf-8"))["losses"]
-    sizes = list(next(iter(losses.values()))["eager"])
+    kinds = [(kind, size) for kind in ("eager", "compiled") for size in next(iter(losses.values()))[kind]]
     rows = [
-        [f"`{name}`", one["against"], *(f"{one['eager'][size]:.2f}" for size in sizes), f"{one['memory']:.2f}"]
+        [f"`{name}`", one["against"], *(f"{one[kind][size]:.2f}" for kind, size in kinds), f"{one['memory']:.2f}"]
         for name, one in losses.items()
     ]
-    head = ("loss", "against", *(f"{int(size):,}" for size in sizes), "memory")
+    head = ("loss", "against", *(f"{kind}, {int(size):,}" for kind, size in kinds), "memory")
     return TABLE.sub(lambda _: markdown_table(head, rows), text)
 
 

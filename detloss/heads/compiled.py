@@ -2,14 +2,14 @@
 
 The value of a pair depends only on that pair, so the gradient of a weighted sum is each slope times its weight.
 `torch.compile` builds no backward pass: one loop over the boxes computes values and slopes, and backward is a
-multiplication. If a value depends on more, forward and backward are compiled as those of any module.
+multiplication. Where this is not possible or slower, the loss stays eager.
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -34,6 +34,7 @@ def call_compiled(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, **extra
 
     The first call compiles a graph for every number of pairs (torch makes one more for tensors that begin inside
     another's memory). The loss itself stores nothing: it can be copied, pickled and saved, and a copy compiles again.
+    Only for a loss that `compiles`.
     Second derivatives are those of the eager loss.
 
     Args:
@@ -51,16 +52,12 @@ def call_compiled(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, **extra
     if len(pred) < FEWEST_PAIRS or torch.compiler.is_compiling():
         values: Tensor = loss(pred, target, **extras)
         return values
-    function, gives_slopes = _COMPILED.get(loss) or _compile(loss)
+    compiled = _COMPILED.get(loss) or _compile(loss)
     # One layout, one graph.
     pred, target = pred.contiguous(), target.contiguous()
     extras = {name: extra.contiguous() for name, extra in extras.items()}
-    compiled = partial(function, loss, extras)
     try:
-        if gives_slopes:
-            values = _ValuesWithSlopes.apply(pred, target, compiled, partial(loss, **extras))
-        else:
-            values = compiled(pred, target)
+        values = _ValuesWithSlopes.apply(pred, target, partial(compiled, loss, extras), partial(loss, **extras))
     except torch._dynamo.exc.ShortenTraceback as error:  # what the backend raises, a missing compiler included
         found = str(error).strip().partition("\n")[0]
         raise InjectionError(
@@ -71,13 +68,13 @@ def call_compiled(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, **extra
     return values
 
 
-def is_per_pair(loss: BoxRegressionLoss) -> bool:
-    """Return whether a value depends only on its own pair.
+def compiles(loss: BoxRegressionLoss) -> bool:
+    """Return whether ``compile: true`` compiles the loss.
 
-    That is: not on another pair, a parameter or state.
+    It must be faster, and a gradient must go only to the own pair, not to another one or to a parameter.
     """
     alone = not any(getattr(part, "batch_dependent", False) for part in loss.modules())
-    return alone and not [*loss.parameters(), *loss.buffers()]
+    return loss.compile_pays and alone and not any(True for _ in loss.parameters())
 
 
 class _ValuesWithSlopes(Function):
@@ -104,11 +101,6 @@ class _ValuesWithSlopes(Function):
         return grad.unsqueeze(-1) * slopes, None, None, None
 
 
-def _values(loss: BoxRegressionLoss, extras: Mapping[str, Tensor], pred: Tensor, target: Tensor) -> Tensor:
-    values: Tensor = loss(pred, target, **extras)
-    return values
-
-
 def _values_and_slopes(
     loss: BoxRegressionLoss, extras: Mapping[str, Tensor], pred: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -120,20 +112,12 @@ def _values_and_slopes(
     return values, slopes
 
 
-class _Compiled(NamedTuple):
-    function: Callable[..., Any]
-    gives_slopes: bool
+_COMPILED: WeakKeyDictionary[BoxRegressionLoss, Callable[..., Any]] = WeakKeyDictionary()
 
 
-_COMPILED: WeakKeyDictionary[BoxRegressionLoss, _Compiled] = WeakKeyDictionary()
-
-
-def _compile(loss: BoxRegressionLoss) -> _Compiled:
-    gives_slopes = is_per_pair(loss)
-    if not gives_slopes:
-        _log.debug("%s depends on more than the pair: its backward is compiled separately", type(loss).__name__)
-    function = _values_and_slopes if gives_slopes else _values
+def _compile(loss: BoxRegressionLoss) -> Callable[..., Any]:
+    _log.info("%s is compiled now (compile: true): the first time this takes 5 to 20 s", type(loss).__name__)
     # torch keeps the graphs with the code object, at most 8 of them: each loss gets a code object of its own.
-    own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-    _COMPILED[loss] = _Compiled(torch.compile(own, dynamic=True, options=INDUCTOR_OPTIONS), gives_slopes)
+    own = FunctionType(_values_and_slopes.__code__.replace(), globals(), _values_and_slopes.__name__)
+    _COMPILED[loss] = torch.compile(own, dynamic=True, options=INDUCTOR_OPTIONS)
     return _COMPILED[loss]

@@ -163,6 +163,9 @@ def _built(settings: TrainConfig) -> tuple[TrainConfig, dict[str, DetectionDatas
     settings = with_classes(settings, datasets["train"])
     torch.manual_seed(settings.train.seed)
     model = build_model(settings)
+    if settings.train.channels_last:
+        # The first convolution brings the images into the layout of its weights.
+        model.to(memory_format=torch.channels_last)
     card = card_of(model, datasets["train"], settings.data.pixel_range)
     module = DetectionModule(model, settings.train, card.model_dump(), logs=bool(settings.train.loggers))
     return settings, datasets, module

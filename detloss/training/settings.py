@@ -149,6 +149,8 @@ class FitConfig(_Section):
     """Batches whose gradients are averaged into one step."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] = "32-true"
     """Lightning's precision."""
+    channels_last: bool = False
+    """Hold weights and images with the channels innermost: faster on most GPUs with 16 bits."""
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, mps, ..."""
     devices: Literal["auto"] | Annotated[int, Field(ge=-1)] | list[int] = "auto"

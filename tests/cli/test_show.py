@@ -86,6 +86,7 @@ def test_json(rich_loss: Any, run_detloss: Run) -> None:
         "pulls": None,  # a parameter has no default
         "extras": ["image_size"],
         "batch_dependent": False,
+        "compiles": True,
         "class": "rich_m.RichLoss",
         "file": str(rich_loss.folder / "rich_m.py"),
     }

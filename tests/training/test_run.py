@@ -27,6 +27,8 @@ from detloss.training import Interrupted, TrainConfig, train
 from detloss.training.callbacks import MetricsFile, read_metrics
 from detloss.training.folder import FILES, write_whole
 
+LOSSES = ("train/loss_classifier", "train/loss_box_reg", "train/loss_objectness", "train/loss_rpn_box_reg")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -75,6 +77,19 @@ def test_a_run_leaves_everything_in_its_folder(whole):
     # Two images, each 480 pixels wide, between three margins of 8.
     with Image.open(whole / "predictions.png") as image:
         assert image.width == 2 * 480 + 3 * 8
+
+
+@pytest.mark.slow
+def test_channels_last_changes_the_layout_and_not_the_losses(whole, tmp_path):
+    """The weights of convolutions have their channels innermost, in the checkpoint too; the first losses are equal."""
+    changed = config_file(tmp_path, train={"epochs": 1, "channels_last": True})
+    run = train(changed, output=tmp_path / "run", progress="off").folder
+    weights = torch.load(run / "last.ckpt", weights_only=False)["state_dict"]
+    convolutions = [weight for weight in weights.values() if weight.ndim == 4]
+    assert convolutions
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
+    first, expected = (read_metrics(folder / "metrics.jsonl")[0] for folder in (run, whole))
+    assert [first[name] for name in LOSSES] == pytest.approx([expected[name] for name in LOSSES], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ class BalancedL1Loss(BoxRegressionLoss):
 
     ``beta L1(d / beta)`` over the four deltas; ``L1(x) = alpha/b (b|x| + 1) ln(b|x| + 1) - alpha |x|`` up to 1, then
     ``gamma |x| + gamma/b - alpha``, with ``b = exp(gamma/alpha) - 1``. The paper has ``beta = 1`` only.
+    Second derivatives are not available: the gradient's own gradient is 0.
 
     References:
         Pang et al., Libra R-CNN, CVPR 2019, arXiv 1904.02701.
@@ -39,14 +40,15 @@ class BalancedL1Loss(BoxRegressionLoss):
     space = "deltas"
     recommended_weights = SMOOTH_L1_SCALE
     invariances = frozenset({"translation", "symmetry"})
+    compile_pays = False
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` deltas."""
         alpha, gamma, beta = self.config.alpha, self.config.gamma, self.config.beta
-        b = math.expm1(gamma / alpha)
+        c = beta / math.expm1(gamma / alpha)
         d = (pred - target).abs()
-        excess = (d - beta).relu()
-        # Dividing by beta only in some places, as the authors' code does, would leave a gradient at zero error.
-        # The logarithm gets only min(|d|, beta): with b up to e^80, b|d| would overflow for large errors.
-        y = b * ((d - excess) / beta)
-        return (alpha * beta / b * ((y + 1) * y.log1p() - y) + gamma * excess).sum(-1)
+        # The gradient is the slope alone: the derivatives of the other terms add up to 0.
+        # The logarithm gets only min(|d|, beta): with beta / c up to e^80, |d| / c would overflow for large errors.
+        near = d.detach().clamp(max=beta)
+        slope = alpha * (near / c).log1p()
+        return (slope * (d + c) - alpha * near).sum(-1)

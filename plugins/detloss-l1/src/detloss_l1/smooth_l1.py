@@ -34,6 +34,7 @@ class SmoothL1Loss(BoxRegressionLoss):
     space = "deltas"
     recommended_weights = SMOOTH_L1_SCALE
     invariances = frozenset({"translation", "symmetry"})
+    compile_pays = False
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the ``(N,)`` losses of ``(N, 4)`` deltas."""
