@@ -13,16 +13,19 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import yaml
 from PIL import Image
 
-_CONTEXT = multiprocessing.get_context("forkserver")
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
+# Windows has no fork: there every process imports by itself.
+_CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
 # Importing torch and Lightning takes seconds. The fork server does it once, runs nothing of it, and every process is a
 # fork of it: a process of its own with its own main module, which SIGKILL ends as any other.
 _CONTEXT.set_forkserver_preload(["detloss.cli.app", "detloss.cli.train", "detloss.training.run", "detloss_iou"])
