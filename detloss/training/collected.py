@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -49,10 +50,7 @@ class Collected:
             if number is None:
                 self.numbered = True
                 number = len(self.targets) * processes + rank
-            # A pickled tensor has 400 bytes more than a pickled array.
-            kept: dict[str, Any] = {
-                key: torch.as_tensor(target[key]).numpy(force=True) for key in _KEPT if target.get(key) is not None
-            }
+            kept: dict[str, Any] = {key: _array(target[key]) for key in _KEPT if target.get(key) is not None}
             # By its content: a data set may make each image again. A part of the pixels tells two images apart.
             kept |= {"image_id": number, "shows": (*image.shape, float(image[..., ::8, ::8].float().mean()))}
             before = self.targets.setdefault(number, kept)
@@ -96,6 +94,13 @@ class Collected:
 
 
 _KEPT = ("boxes", "labels", "area", "iscrowd")
+
+
+def _array(value: Any) -> npt.NDArray[Any]:
+    """Return numbers of a target; pickled, a tensor has 400 bytes more."""
+    tensor = torch.as_tensor(value)
+    # numpy has no bfloat16.
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy(force=True)
 
 
 def _image_id(target: Mapping[str, Any]) -> int | None:
