@@ -220,6 +220,7 @@ def _ends(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(2, ...)`` left top and right bottom corners."""
     columns = boxes.movedim(-1, 0)
     if torch.compiler.is_compiling():
+        # A transposed copy would be a loop of its own. Columns that are stacked again are part of the loss's loop.
         x1, y1, x2, y2 = columns.contiguous().unbind()
         return torch.stack([x1, y1]), torch.stack([x2, y2])
     lt, rb = columns.chunk(2)
@@ -232,7 +233,5 @@ def _corners(boxes: Tensor) -> Tensor:
     x1, x2, then y1, y2; either branch gives the same numbers.
     """
     if torch.compiler.is_compiling():
-        # A transposed copy would be a loop of its own. Columns that are stacked again are part of the loss's loop.
-        x1, y1, x2, y2 = (bounded(column) for column in boxes.movedim(-1, 0).contiguous().unbind())
-        return torch.stack([torch.stack([x1, x2]), torch.stack([y1, y2])])
+        return torch.stack(_ends(bounded(boxes)), dim=1)
     return torch.unflatten(bounded(boxes), -1, (2, 2)).movedim((-1, -2), (0, 1)).contiguous()

@@ -34,8 +34,7 @@ def call_compiled(loss: BoxRegressionLoss, pred: Tensor, target: Tensor, **extra
 
     The first call compiles a graph for every number of pairs (torch makes one more for tensors that begin inside
     another's memory). The loss itself stores nothing: it can be copied, pickled and saved, and a copy compiles again.
-    Only for a loss that `compiles`.
-    Second derivatives are those of the eager loss.
+    Second derivatives are those of the eager loss. Only for a loss that `compiles`.
 
     Args:
         loss: The loss; it may be moved, trained and evaluated between calls.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import stat
@@ -186,12 +187,15 @@ def test_row_31_damaged_source_in_an_archive(tmp_path: Path) -> None:
     ids=["good", "bad names", "bad targets", "one name", "bare", "100000 good", "blanks", "blanks after"],
 )
 def test_row_33_many_entries(new_folder: Callable[..., Any], text: str, plugins: int, problems: int) -> None:
-    """Ten thousand entries take linear time, faulty or not; a file of over 20 000 lines is refused."""
+    """Ten thousand entries take under a second of work, faulty or not; a file of over 20 000 lines is refused."""
     folder = new_folder("site")
     folder.add("many", entry_points=f"[detloss.losses]\n{text}")
+    gc.freeze()  # what other tests have left is none of this work
     before = time.process_time()
     found = with_good(folder)
-    assert time.process_time() - before < 5  # 0.4 s alone; comparing each with each would take minutes
+    work = time.process_time() - before
+    gc.unfreeze()
+    assert work < 1
     assert (len(found.plugins) - 1, len(found.problems)) == (plugins, problems)
 
 

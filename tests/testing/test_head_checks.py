@@ -72,6 +72,16 @@ def test_ranks_that_wait_for_ever_are_found(heads: None, monkeypatch: pytest.Mon
         ranks.run("skips_empty")
 
 
+@pytest.mark.slow
+def test_ranks_that_are_too_late_are_ended(heads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many seconds the check ends their process and fails; the next head gets a new one."""
+    with monkeypatch.context() as impatient:
+        impatient.setattr("detloss.testing.head_checks.PATIENCE", 0.01)
+        with pytest.raises(ConformanceError, match=r"they still wait after 0\.01 s"):
+            ranks.run(bad_heads.Sound.head_name)
+    ranks.run(bad_heads.Sound.head_name)
+
+
 def test_a_head_without_an_example(heads: None) -> None:
     """A head that gives no example is an error that says what to write."""
     with pytest.raises(
